@@ -1,0 +1,15 @@
+//! The kinds of `zen.watcher.io`, as pure data: what users write and what the fabric writes back.
+//!
+//! Nothing here does I/O. Doc comments on fields are what `kubectl explain` shows.
+
+pub mod condition;
+pub mod decision;
+pub mod ingestor;
+pub mod observation;
+
+/// The API group of every kind of this project.
+pub const GROUP: &str = "zen.watcher.io";
+
+pub use decision::{DecisionSpec, SpecDigest};
+pub use ingestor::{Ingestor, IngestorSpec, IngestorStatus};
+pub use observation::{Observation, ObservationSpec, ObservationStatus};

@@ -1,0 +1,8 @@
+//! From the journal to Observations.
+//!
+//! ```text
+//!  record + decision spec ──▶ explode ──▶ normalize ──▶ filter ──▶ dedup ──▶ items ──▶ writer ──▶ API
+//!                             └───────────── pure: spec, pipeline ─────────────┘     └── async ──┘
+//! ```
+
+pub mod pipeline;

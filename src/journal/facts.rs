@@ -1,0 +1,51 @@
+//! What a gateway knows of each Ingestor and the owning core projects into status.
+//!
+//! The gateway writes no Kubernetes object; it serves this table beside the tallies.
+
+use std::fmt;
+
+use super::IngestorUid;
+
+/// Whether a referenced Secret can be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SecretState {
+    /// Every referenced Secret was read, or none is needed.
+    #[default]
+    Usable,
+    /// It does not exist, or lacks the named key, or holds nothing that the scheme can use.
+    Missing {
+        /// The Secret's name.
+        name: String,
+    },
+    /// The gateway may not read it.
+    Forbidden {
+        /// The Secret's name.
+        name: String,
+    },
+}
+
+/// What a gateway knows of one Ingestor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The generation that the route table serves; absent: no route.
+    pub generation: Option<i64>,
+    /// Whether `spec.enabled`, the path is ours, a decision spec is in force and secrets are usable: requests are verified and accepted.
+    pub serving: bool,
+    /// Whether referenced Secrets can be used.
+    pub secret: SecretState,
+    /// Whether the Ingestor's share of the journal is full.
+    pub share_full: bool,
+    /// Why the newest decision spec is not in force: what doesn't compile.
+    pub refused: Option<String>,
+    /// The public URL of the endpoint.
+    pub endpoint: Option<String>,
+}
+
+/// Serves facts; implemented by the gateway, read by the engine's status projection and by `events replay`.
+pub trait FactSource: Send + Sync + fmt::Debug + 'static {
+    /// What is known of one Ingestor; `None`: nothing, it is not in the gateway's cache.
+    fn facts(&self, ingestor: &IngestorUid) -> Option<Facts>;
+
+    /// Rises with every change of any entry, so that a reader can wait for the next.
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64>;
+}

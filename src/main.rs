@@ -1,0 +1,3 @@
+//! The `zen-fabric` binary: wiring and exit, nothing else.
+
+fn main() {}
