@@ -12,6 +12,7 @@
 //! different files; `tests/architecture.rs` holds the table of pure files.
 
 pub mod api;
+pub mod embedded;
 pub mod engine;
 pub mod journal;
 pub mod ops;
