@@ -15,3 +15,5 @@ pub mod api;
 pub mod engine;
 pub mod journal;
 pub mod ops;
+#[cfg(feature = "testing")]
+pub mod testing;
