@@ -12,7 +12,12 @@
 //! different files; `tests/architecture.rs` holds the table of pure files.
 
 pub mod api;
+pub mod cli;
+pub mod config;
 pub mod embedded;
 pub mod engine;
 pub mod journal;
 pub mod ops;
+pub mod roles;
+#[cfg(feature = "testing")]
+pub mod testing;

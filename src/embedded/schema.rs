@@ -185,6 +185,10 @@ fn parse_node(raw: &Value, path: &str, depth: usize, errors: &mut Vec<FieldError
         ));
         return Schema::default();
     }
+    if raw.get("$ref").is_some() {
+        // Only generated schemas of built-in kinds refer, where they contain themselves.
+        return Schema::anything();
+    }
     let flag = |name: &str| raw.get(name).and_then(Value::as_bool).unwrap_or(false);
     let kind = parse_type(raw, path, errors);
     let below = depth.saturating_add(1);
