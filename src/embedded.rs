@@ -10,7 +10,7 @@
 //! Everything talks to it through an ordinary [`kube::Client`] and can't tell it from a cluster's;
 //! one conformance suite runs on both. It does deliberately less than a real one in this: no
 //! server-side apply (415 with the remedy), no admission, no garbage collection of dependents, no
-//! conversion between versions, no protobuf, no authorization beyond one token that may do all.
+//! conversion between versions, no answers in protobuf, no authorization beyond one token that may do all.
 
 mod builtin;
 mod client;
@@ -24,6 +24,7 @@ mod meta;
 mod names;
 mod openapi;
 mod patch;
+mod protobuf;
 mod refusal;
 mod registry;
 mod schema;

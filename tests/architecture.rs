@@ -21,6 +21,7 @@ const PURE: &[&str] = &[
     "embedded/names.rs",
     "embedded/openapi.rs",
     "embedded/patch.rs",
+    "embedded/protobuf.rs",
     "embedded/refusal.rs",
     "embedded/registry.rs",
     "embedded/schema.rs",

@@ -7,6 +7,7 @@ use super::{
     faults::Verb,
     meta,
     patch::Patch,
+    protobuf,
     refusal::Refusal,
     store::{Action, AsOf, Delete, Fields, List, Part, Request, Target, Write},
 };
@@ -251,14 +252,17 @@ fn action(
     match (method.as_str(), &target.name) {
         ("GET", Some(_)) => Ok(Action::Get(query.number("resourceVersion")?)),
         ("GET", None) => list(query).map(Action::List),
-        ("POST", _) => Ok(Action::Create(object(headers, body)?, write(query)?)),
-        ("PUT", Some(_)) => Ok(Action::Update(object(headers, body)?, write(query)?)),
+        ("POST", _) => Ok(Action::Create(content(headers, body)?, write(query)?)),
+        ("PUT", Some(_)) => Ok(Action::Update(content(headers, body)?, write(query)?)),
         ("PATCH", Some(_)) => {
             let media_type = content_type(headers);
             Ok(Action::Patch(Patch::read(media_type, body)?, write(query)?))
         }
-        ("DELETE", Some(_)) => delete(query, body).map(Action::Delete),
-        ("DELETE", None) => Ok(Action::DeleteCollection(list(query)?, delete(query, body)?)),
+        ("DELETE", Some(_)) => delete(query, headers, body).map(Action::Delete),
+        ("DELETE", None) => Ok(Action::DeleteCollection(
+            list(query)?,
+            delete(query, headers, body)?,
+        )),
         _ => Err(Refusal::method_not_allowed()),
     }
 }
@@ -314,13 +318,11 @@ fn dry_run(query: &Query) -> Result<bool, Refusal> {
     }
 }
 
-fn delete(query: &Query, body: &[u8]) -> Result<Delete, Refusal> {
+fn delete(query: &Query, headers: &HeaderMap, body: &[u8]) -> Result<Delete, Refusal> {
     let options: Value = if body.is_empty() {
         Value::Null
     } else {
-        serde_json::from_slice(body).map_err(|error| {
-            Refusal::bad_request(format!("unable to decode DeleteOptions: {error}"))
-        })?
+        content(headers, body)?
     };
     let text = |pointer: &str| options.pointer(pointer)?.as_str().map(str::to_owned);
     let dry = options
@@ -334,23 +336,27 @@ fn delete(query: &Query, body: &[u8]) -> Result<Delete, Refusal> {
     })
 }
 
-fn object(headers: &HeaderMap, body: &[u8]) -> Result<Value, Refusal> {
-    let media_type = content_type(headers)
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim();
-    if !matches!(media_type, "" | "application/json" | "*/*") {
-        return Err(Refusal::plain(
-            415,
-            "UnsupportedMediaType",
-            format!(
-                "the body of the request was in an unknown format ({media_type}) - accepted media types include: application/json"
-            ),
-        ));
+/// A body as JSON.
+fn content(headers: &HeaderMap, body: &[u8]) -> Result<Value, Refusal> {
+    let media_type = content_type(headers);
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    match media_type {
+        "" | "application/json" | "*/*" => serde_json::from_slice(body).map_err(|error| {
+            Refusal::bad_request(format!("the body can't be read as JSON: {error}"))
+        }),
+        "application/vnd.kubernetes.protobuf" => protobuf::decode(body).ok_or_else(|| {
+            unsupported_media(
+                "protobuf is read for the common built-in kinds alone; send application/json",
+            )
+        }),
+        other => Err(unsupported_media(&format!(
+            "the body of the request was in an unknown format ({other}) - accepted media types include: application/json"
+        ))),
     }
-    serde_json::from_slice(body)
-        .map_err(|error| Refusal::bad_request(format!("the body can't be read as JSON: {error}")))
+}
+
+fn unsupported_media(message: &str) -> Refusal {
+    Refusal::plain(415, "UnsupportedMediaType", message)
 }
 
 fn content_type(headers: &HeaderMap) -> &str {
