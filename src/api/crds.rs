@@ -55,3 +55,6 @@ fn finished(crd: CustomResourceDefinition) -> CustomResourceDefinition {
     });
     tidied.unwrap_or(crd)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! What the derived schemas lack to be good CRDs: rules, and a form that every API server takes.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 /// RFC 1123 label: names of Ingestors, paths, sources.
@@ -109,13 +109,6 @@ fn with_description(mut schema: Schema, description: &str) -> Schema {
 /// The status codes that a provider may insist on.
 pub(super) fn response_status(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "integer", "format": "int32", "enum": [200, 202, 204] })
-}
-
-/// Schema of `T`, with CEL rules.
-pub(super) fn with_rules<T: JsonSchema>(generate: &mut SchemaGenerator, rules: &[Value]) -> Schema {
-    let mut schema = T::json_schema(generate);
-    schema.insert("x-kubernetes-validations".to_owned(), rules.into());
-    schema
 }
 
 /// Makes a derived schema what an API server likes to see, in place and at every depth:
