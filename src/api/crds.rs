@@ -55,6 +55,3 @@ fn finished(crd: CustomResourceDefinition) -> CustomResourceDefinition {
     });
     tidied.unwrap_or(crd)
 }
-
-#[cfg(test)]
-mod tests;
