@@ -5,6 +5,7 @@
 
 pub mod completions;
 pub mod config;
+pub mod crd;
 pub mod dev;
 pub mod output;
 
@@ -32,6 +33,8 @@ pub struct Cli {
 pub enum Command {
     /// Run everything on this machine: the API, a gateway and a core
     Dev(dev::Args),
+    /// Print the CustomResourceDefinitions, or write them to files
+    Crd(crd::Args),
     /// Print the effective configuration and where each value came from
     Config(config::Args),
     /// Print a completion script for a shell
@@ -91,6 +94,7 @@ fn dispatch(
 ) -> Result<Exit, Failure> {
     match command {
         Command::Dev(args) => dev::run(&args, environment, streams),
+        Command::Crd(args) => crd::run(&args, streams),
         Command::Config(args) => config::run(&args, environment, streams),
         Command::Completions(args) => completions::run(&args, streams),
     }
