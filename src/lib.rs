@@ -12,6 +12,11 @@
 //! different files; `tests/architecture.rs` holds the table of pure files.
 
 pub mod api;
+pub mod cli;
+pub mod config;
 pub mod engine;
 pub mod journal;
 pub mod ops;
+pub mod roles;
+#[cfg(feature = "testing")]
+pub mod testing;
