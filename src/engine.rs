@@ -5,4 +5,6 @@
 //!                             └───────────── pure: spec, pipeline ─────────────┘     └── async ──┘
 //! ```
 
+pub mod cel;
 pub mod pipeline;
+pub mod times;
