@@ -6,6 +6,7 @@ pub mod condition;
 pub mod decision;
 pub mod ingestor;
 pub mod observation;
+pub mod paths;
 
 /// The API group of every kind of this project.
 pub const GROUP: &str = "zen.watcher.io";

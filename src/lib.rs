@@ -14,4 +14,7 @@
 pub mod api;
 pub mod engine;
 pub mod journal;
+pub mod kube;
 pub mod ops;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -1,0 +1,3 @@
+//! What tests share: clocks that tests move, builders, fakes. Never in a release binary (feature `testing`).
+
+pub mod clock;
