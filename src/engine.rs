@@ -5,4 +5,9 @@
 //!                             └───────────── pure: spec, pipeline ─────────────┘     └── async ──┘
 //! ```
 
+pub mod aggregate;
+pub mod hold;
+pub mod pace;
 pub mod pipeline;
+pub mod queue;
+pub mod verdict;
