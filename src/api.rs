@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O. Doc comments on fields are what `kubectl explain` shows.
 
+pub mod annotations;
 pub mod condition;
 pub mod decision;
 pub mod ingestor;
