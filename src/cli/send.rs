@@ -5,7 +5,6 @@ mod sign;
 
 use std::{
     fs,
-    io::Read as _,
     path::{Path, PathBuf},
 };
 
