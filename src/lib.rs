@@ -18,3 +18,5 @@ pub mod engine;
 pub mod journal;
 pub mod ops;
 pub mod roles;
+#[cfg(feature = "testing")]
+pub mod testing;
