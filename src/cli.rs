@@ -5,6 +5,7 @@
 
 pub mod completions;
 pub mod config;
+pub mod crd;
 pub mod dev;
 pub mod events;
 mod http;
@@ -31,6 +32,8 @@ pub struct Cli {
 pub enum Command {
     /// Run everything on this machine: the API, a gateway and a core
     Dev(dev::Args),
+    /// Print the CustomResourceDefinitions, or write them to files
+    Crd(crd::Args),
     /// Send an event, signed as its provider would
     Send(Box<send::Args>),
     /// List, show and replay dead letters
@@ -94,6 +97,7 @@ fn dispatch(
 ) -> Result<Exit, Failure> {
     match command {
         Command::Dev(args) => dev::run(&args, environment, streams),
+        Command::Crd(args) => crd::run(&args, streams),
         Command::Send(args) => send::run(&args, &environment, streams),
         Command::Events(args) => events::run(&args, &environment, streams),
         Command::Config(args) => config::run(&args, environment, streams),

@@ -1,0 +1,3 @@
+//! Scenarios in one process: real components on loopback, no cluster.
+
+mod crds;
