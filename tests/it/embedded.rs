@@ -1,5 +1,7 @@
 //! The embedded API through an ordinary `kube::Client`.
 
+mod durable;
+
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, TryStreamExt as _};
