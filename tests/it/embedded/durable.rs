@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
-    Api, Client, Config, ResourceExt as _,
+    Api, Client, Config, ResourceExt,
     api::{ListParams, PostParams, WatchEvent, WatchParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
@@ -57,7 +57,7 @@ fn map(name: &str) -> ConfigMap {
 
 async fn names(api: &Api<ConfigMap>) -> Vec<String> {
     let list = api.list(&ListParams::default()).await.unwrap();
-    list.items.iter().map(|one| one.name_any()).collect()
+    list.items.iter().map(ResourceExt::name_any).collect()
 }
 
 #[tokio::test]
