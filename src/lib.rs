@@ -17,7 +17,9 @@ pub mod config;
 pub mod embedded;
 pub mod engine;
 pub mod journal;
+pub mod kube;
 pub mod ops;
 pub mod roles;
 #[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -8,7 +8,9 @@
 //! The token travels in plain HTTP, so the guarded part answers loopback alone; in a cluster that
 //! is what `kubectl port-forward` gives.
 
+pub mod events;
 pub mod token;
+pub mod wire;
 
 use std::{
     convert::Infallible,
