@@ -5,12 +5,19 @@ use zen_fabric::testing::cluster::{RealCluster, User};
 
 use crate::bench::{Bench, Finisher};
 
-/// Lives until the process ends, which stops it.
+/// Lives until the process ends, which stops it. Where it can't be started, every case says why,
+/// and only the first has tried.
 pub(crate) async fn cluster() -> &'static RealCluster {
-    static CLUSTER: OnceCell<RealCluster> = OnceCell::const_new();
+    static CLUSTER: OnceCell<Result<RealCluster, String>> = OnceCell::const_new();
     CLUSTER
-        .get_or_init(async || RealCluster::start().await.unwrap_or_else(|e| panic!("{e}")))
+        .get_or_init(async || {
+            RealCluster::start()
+                .await
+                .map_err(|error| error.to_string())
+        })
         .await
+        .as_ref()
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 async fn bench() -> Bench {
