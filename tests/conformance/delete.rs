@@ -66,8 +66,9 @@ pub(crate) async fn with_a_stale_version_conflicts(t: &Bench) {
         .await
         .refused(409, "Conflict")
         .saying(&format!(
-            "Operation cannot be fulfilled on widgets.conformance.test \"a\": Precondition failed: \
-             ResourceVersion in precondition: {stale}, ResourceVersion in object meta: {fresh}"
+            "Operation cannot be fulfilled on Widget.conformance.test \"a\": the ResourceVersion in the \
+             precondition ({stale}) does not match the ResourceVersion in record ({fresh}). The \
+             object might have been modified"
         ));
     t.delete_with(&t.widget("a"), &guarded(fresh)).await.ok();
 }
