@@ -43,8 +43,9 @@ pub(crate) async fn with_another_uid_conflicts(t: &Bench) {
     .await
     .refused(409, "Conflict")
     .saying(&format!(
-        "Operation cannot be fulfilled on widgets.conformance.test \"a\": Precondition \
-             failed: UID in precondition: {other}, UID in object meta: {}",
+        "Operation cannot be fulfilled on Widget.conformance.test \"a\": the UID in the precondition \
+         ({other}) does not match the UID in record ({}). The object might have been deleted and \
+         then recreated",
         text(&made["metadata"]["uid"])
     ));
     t.get(&t.widget("a")).await.ok();

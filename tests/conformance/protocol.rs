@@ -28,7 +28,7 @@ pub(crate) async fn an_unknown_verb_is_not_allowed(t: &Bench) {
     t.post(&format!("{}/a", t.core("configmaps")), &config_map("a"))
         .await
         .refused(405, "MethodNotAllowed");
-    t.put(&t.widgets(), &widget("a", json!({ "size": 1 })))
+    t.put(&t.core("configmaps"), &config_map("a"))
         .await
         .refused(405, "MethodNotAllowed");
 }

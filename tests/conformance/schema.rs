@@ -211,7 +211,8 @@ pub(crate) async fn names_every_wrong_field(t: &Bench) {
     );
 }
 
-/// A text that doesn't match is named with the pattern that it should match.
+/// A text that doesn't match is named with the pattern that it should match; such a fault keeps no
+/// rule from being looked at.
 pub(crate) async fn names_the_pattern(t: &Bench) {
     t.post(
         &t.widgets(),
@@ -222,7 +223,6 @@ pub(crate) async fn names_the_pattern(t: &Bench) {
     .caused_by(&[
         "FieldValueInvalid spec.note: Invalid value: \"LOUD\": spec.note in body should match \
              '^[a-z ]*$'",
-        UNCHECKED,
     ]);
 }
 
