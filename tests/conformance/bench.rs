@@ -24,6 +24,8 @@ pub(crate) struct Bench {
 /// Who finishes the deletion of a namespace.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Finisher {
+    /// The server, as a cluster with its controllers.
+    Server,
     /// The test: no controller runs beside the server.
     #[cfg(feature = "real-cluster")]
     Test,
@@ -233,6 +235,7 @@ impl Bench {
             .await
             .accepted();
         match self.finisher {
+            Finisher::Server => {}
             #[cfg(feature = "real-cluster")]
             Finisher::Test => {
                 self.delete(&format!(

@@ -7,6 +7,7 @@
 
 mod bench;
 mod cases;
+mod embedded;
 
 #[cfg(feature = "real-cluster")]
 mod real;
