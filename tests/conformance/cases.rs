@@ -4,6 +4,26 @@
 macro_rules! every_case {
     ($run:ident) => {
         crate::cases::$run! {
+            builtins {
+                config_map_holds_text_and_bytes,
+                config_map_may_be_immutable,
+                secret_encodes_string_data,
+                secret_type_is_immutable,
+                secret_data_is_base64,
+                secret_has_a_bound,
+                lease_is_taken_once,
+                lease_is_validated,
+                events_become_a_series,
+                events_are_in_two_groups,
+                events_are_validated,
+            }
+            concurrency {
+                one_name_is_created_once,
+                no_update_is_lost,
+                patches_of_different_fields_all_hold,
+                watchers_see_one_order,
+                list_and_watch_leave_no_gap,
+            }
             create {
                 fills_in_metadata,
                 is_what_get_answers,
@@ -24,18 +44,17 @@ macro_rules! every_case {
                 dry_run_of_another_word_is_refused,
                 cluster_scoped_and_in_two_versions,
             }
-            update {
-                raises_version_and_generation,
-                of_metadata_keeps_the_generation,
-                of_nothing_keeps_the_version,
-                of_a_stale_version_conflicts,
-                of_a_custom_resource_needs_a_version,
-                of_a_config_map_needs_no_version,
-                of_another_uid_conflicts,
-                of_a_missing_object_is_not_found,
-                of_another_name_than_the_paths_is_refused,
-                keeps_what_the_server_gave,
-                dry_run_changes_nothing,
+            definitions {
+                comes_into_force,
+                goes_with_its_objects,
+                changes_what_holds,
+                of_a_broken_rule_is_refused,
+                of_a_rule_without_verdict_is_refused,
+                of_another_name_is_refused,
+                of_a_schema_without_types_is_refused,
+                of_a_default_that_does_not_fit_is_refused,
+                of_no_stored_version_is_refused,
+                of_a_protected_group_needs_approval,
             }
             delete {
                 answers_which_object_is_gone,
@@ -51,6 +70,15 @@ macro_rules! every_case {
                 of_a_collection_follows_the_selector,
                 of_a_collection_stays_in_its_namespace,
                 finalizer_of_a_bad_name_is_refused,
+            }
+            discovery {
+                of_a_custom_group,
+                of_groups,
+                of_the_core_group,
+                aggregated,
+                of_the_version,
+                openapi_v3,
+                of_health,
             }
             list {
                 is_ordered_by_name,
@@ -71,6 +99,94 @@ macro_rules! every_case {
                 of_a_match_without_version_is_refused,
                 of_metadata_alone,
             }
+            namespaces {
+                is_born_active,
+                default_is_there,
+                goes_with_its_contents,
+                takes_nothing_while_it_goes,
+                of_a_bad_name_is_refused,
+            }
+            patch {
+                merge,
+                json,
+                json_test_guards,
+                json_of_a_missing_path_is_refused,
+                of_a_wrong_form_is_refused,
+                merge_of_a_stale_version_conflicts,
+                merge_of_another_uid_is_refused,
+                of_nothing_keeps_the_version,
+                of_a_missing_object_is_not_found,
+                is_validated,
+                dry_run_changes_nothing,
+                strategic_of_a_custom_resource_is_unsupported,
+                strategic_of_a_config_map,
+                strategic_merges_owners_by_uid,
+            }
+            protocol {
+                an_unknown_kind_is_not_found,
+                an_unknown_verb_is_not_allowed,
+                a_body_that_is_too_large_is_refused,
+                an_unknown_representation_is_not_acceptable,
+                the_first_known_representation_is_taken,
+                yaml_is_a_representation,
+                pretty_is_the_same,
+                answers_say_their_type,
+                an_unknown_parameter_is_ignored,
+            }
+            schema {
+                fills_in_defaults,
+                nulls,
+                prunes_unknown_fields_with_a_warning,
+                prunes_in_silence_when_asked,
+                strict_refuses_unknown_fields,
+                strict_looks_everywhere,
+                strict_refuses_duplicate_fields,
+                strict_holds_for_updates_and_patches,
+                unknown_field_validation_is_refused,
+                strict_holds_for_core_kinds,
+                keeps_what_is_free_form,
+                names_every_wrong_field,
+                names_the_pattern,
+                names_the_type_that_was_expected,
+                names_what_is_missing,
+                int_or_string,
+                list_types_refuse_duplicates,
+                cel_rule,
+                cel_message_field_and_reason,
+                cel_transition_rule,
+                cel_transition_rule_needs_both_values,
+                metadata_is_validated,
+            }
+            status {
+                is_not_created_with_the_object,
+                is_not_changed_with_the_object,
+                changes_alone,
+                of_a_stale_version_conflicts,
+                is_validated,
+                takes_a_json_patch,
+                without_the_subresource_is_a_field,
+            }
+            tables {
+                of_a_custom_resource,
+                of_one_object,
+                with_as_much_of_the_object_as_asked,
+                of_a_watch,
+                of_core_kinds,
+            }
+            update {
+                raises_version_and_generation,
+                of_metadata_keeps_the_generation,
+                of_nothing_keeps_the_version,
+                of_a_stale_version_conflicts,
+                of_a_custom_resource_needs_a_version,
+                of_a_config_map_needs_no_version,
+                of_another_uid_conflicts,
+                of_a_missing_object_is_not_found,
+                of_another_name_than_the_paths_is_refused,
+                keeps_what_the_server_gave,
+                of_the_deletion_time_is_refused,
+                dry_run_changes_nothing,
+            }
             watch {
                 from_a_version_shows_every_change,
                 that_is_open_goes_on,
@@ -87,120 +203,6 @@ macro_rules! every_case {
                 may_begin_with_the_list,
                 of_metadata_alone,
                 as_kube_does_it,
-            }
-            patch {
-                merge,
-                json,
-                json_test_guards,
-                json_of_a_missing_path_is_refused,
-                of_a_wrong_form_is_refused,
-                merge_of_a_stale_version_conflicts,
-                merge_of_another_uid_conflicts,
-                of_nothing_keeps_the_version,
-                of_a_missing_object_is_not_found,
-                is_validated,
-                dry_run_changes_nothing,
-                strategic_of_a_custom_resource_is_unsupported,
-                strategic_of_a_config_map,
-                strategic_merges_owners_by_uid,
-            }
-            status {
-                is_not_created_with_the_object,
-                is_not_changed_with_the_object,
-                changes_alone,
-                of_a_stale_version_conflicts,
-                is_validated,
-                takes_a_json_patch,
-                without_the_subresource_is_a_field,
-            }
-            schema {
-                fills_in_defaults,
-                nulls,
-                prunes_unknown_fields_with_a_warning,
-                prunes_in_silence_when_asked,
-                strict_refuses_unknown_fields,
-                strict_looks_everywhere,
-                strict_refuses_duplicate_fields,
-                strict_holds_for_updates_and_patches,
-                unknown_field_validation_is_refused,
-                strict_holds_for_core_kinds,
-                keeps_what_is_free_form,
-                names_every_wrong_field,
-                names_the_type_that_was_expected,
-                names_what_is_missing,
-                int_or_string,
-                list_types_refuse_duplicates,
-                cel_rule,
-                cel_message_field_and_reason,
-                cel_transition_rule,
-                cel_transition_rule_needs_both_values,
-                metadata_is_validated,
-            }
-            tables {
-                of_a_custom_resource,
-                of_one_object,
-                with_as_much_of_the_object_as_asked,
-                of_a_watch,
-                of_core_kinds,
-            }
-            discovery {
-                of_a_custom_group,
-                of_groups,
-                of_the_core_group,
-                aggregated,
-                of_the_version,
-                openapi_v3,
-                of_health,
-            }
-            protocol {
-                an_unknown_kind_is_not_found,
-                an_unknown_verb_is_not_allowed,
-                a_body_that_is_too_large_is_refused,
-                an_unknown_representation_is_not_acceptable,
-                the_first_known_representation_is_taken,
-                yaml_is_a_representation,
-                pretty_is_the_same,
-                answers_say_their_type,
-                an_unknown_parameter_is_ignored,
-            }
-            builtins {
-                config_map_holds_text_and_bytes,
-                config_map_may_be_immutable,
-                secret_encodes_string_data,
-                secret_type_is_immutable,
-                secret_data_is_base64,
-                secret_has_a_bound,
-                lease_is_taken_once,
-                lease_is_validated,
-                events_become_a_series,
-                events_are_in_two_groups,
-                events_are_validated,
-            }
-            namespaces {
-                is_born_active,
-                default_is_there,
-                goes_with_its_contents,
-                takes_nothing_while_it_goes,
-                of_a_bad_name_is_refused,
-            }
-            definitions {
-                comes_into_force,
-                goes_with_its_objects,
-                changes_what_holds,
-                of_a_broken_rule_is_refused,
-                of_a_rule_without_verdict_is_refused,
-                of_another_name_is_refused,
-                of_a_schema_without_types_is_refused,
-                of_a_default_that_does_not_fit_is_refused,
-                of_no_stored_version_is_refused,
-                of_a_protected_group_needs_approval,
-            }
-            concurrency {
-                one_name_is_created_once,
-                no_update_is_lost,
-                patches_of_different_fields_all_hold,
-                watchers_see_one_order,
-                list_and_watch_leave_no_gap,
             }
         }
     };

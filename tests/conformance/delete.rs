@@ -43,8 +43,9 @@ pub(crate) async fn with_another_uid_conflicts(t: &Bench) {
     .await
     .refused(409, "Conflict")
     .saying(&format!(
-        "Operation cannot be fulfilled on widgets.conformance.test \"a\": Precondition \
-             failed: UID in precondition: {other}, UID in object meta: {}",
+        "Operation cannot be fulfilled on Widget.conformance.test \"a\": the UID in the precondition \
+         ({other}) does not match the UID in record ({}). The object might have been deleted and \
+         then recreated",
         text(&made["metadata"]["uid"])
     ));
     t.get(&t.widget("a")).await.ok();
@@ -66,8 +67,9 @@ pub(crate) async fn with_a_stale_version_conflicts(t: &Bench) {
         .await
         .refused(409, "Conflict")
         .saying(&format!(
-            "Operation cannot be fulfilled on widgets.conformance.test \"a\": Precondition failed: \
-             ResourceVersion in precondition: {stale}, ResourceVersion in object meta: {fresh}"
+            "Operation cannot be fulfilled on Widget.conformance.test \"a\": the ResourceVersion in the \
+             precondition ({stale}) does not match the ResourceVersion in record ({fresh}). The \
+             object might have been modified"
         ));
     t.delete_with(&t.widget("a"), &guarded(fresh)).await.ok();
 }

@@ -109,7 +109,7 @@ pub(crate) async fn last_page_has_no_continuation(t: &Bench) {
     for limit in ["2", "3", "0"] {
         let page = t.get(&format!("{}?limit={limit}", t.widgets())).await.ok();
         assert_eq!(names(&page), ["a", "b"], "limit {limit}");
-        assert_eq!(page["metadata"].get("continue"), None, "limit {limit}");
+        assert_eq!(text(&page["metadata"]["continue"]), "", "limit {limit}");
         assert_eq!(page["metadata"].get("remainingItemCount"), None);
     }
 }

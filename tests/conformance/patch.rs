@@ -100,16 +100,17 @@ pub(crate) async fn merge_of_a_stale_version_conflicts(t: &Bench) {
         .mentioning("the object has been modified");
 }
 
-/// A uid in a merge patch is a precondition.
-pub(crate) async fn merge_of_another_uid_conflicts(t: &Bench) {
+/// A uid can't be patched, so that a patch with one guards against a namesake.
+pub(crate) async fn merge_of_another_uid_is_refused(t: &Bench) {
     t.make("a", 1).await;
     let patch = json!({
         "metadata": { "uid": "00000000-0000-0000-0000-000000000000" }, "spec": { "size": 2 },
     });
     t.patch(&t.widget("a"), Patch::Merge, &patch)
         .await
-        .refused(409, "Conflict")
-        .mentioning("Precondition failed: UID in precondition: ");
+        .refused(422, "Invalid")
+        .caused_by(&["FieldValueInvalid metadata.uid: Invalid value: \
+             \"00000000-0000-0000-0000-000000000000\": field is immutable"]);
 }
 
 /// A patch that changes nothing writes nothing.

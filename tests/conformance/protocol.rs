@@ -3,31 +3,32 @@
 use http::Method;
 use serde_json::json;
 
-use crate::bench::{Bench, widget};
+use crate::bench::{Bench, config_map, widget};
 
 /// A kind that nobody defined is 404, and names no object.
 pub(crate) async fn an_unknown_kind_is_not_found(t: &Bench) {
     for path in [
         "/apis/conformance.test/v1/things",
         "/apis/conformance.test/v9/widgets",
-        "/api/v1/things",
+        "/apis/nobody.test/v1/things",
     ] {
-        t.get(path)
-            .await
-            .refused(404, "NotFound")
-            .saying("the server could not find the requested resource");
+        let answer = t.get(path).await;
+        assert_eq!(answer.code, 404, "{answer}");
+        assert_eq!(answer.text, "404 page not found\n", "{answer}");
     }
-    assert_eq!(t.get("/apis/nobody.test/v1/things").await.code, 404);
+    t.get("/api/v1/things")
+        .await
+        .refused(404, "NotFound")
+        .saying("the server could not find the requested resource");
     assert_eq!(t.get("/nothing/here").await.code, 404);
 }
 
 /// A verb that the path doesn't take is 405.
 pub(crate) async fn an_unknown_verb_is_not_allowed(t: &Bench) {
-    t.make("a", 1).await;
-    t.post(&t.widget("a"), &widget("a", json!({ "size": 1 })))
+    t.post(&format!("{}/a", t.core("configmaps")), &config_map("a"))
         .await
         .refused(405, "MethodNotAllowed");
-    t.put(&t.widgets(), &widget("a", json!({ "size": 1 })))
+    t.put(&t.core("configmaps"), &config_map("a"))
         .await
         .refused(405, "MethodNotAllowed");
 }

@@ -113,14 +113,25 @@ pub(crate) async fn keeps_what_the_server_gave(t: &Bench) {
     let mut object = made.clone();
     object["metadata"]["creationTimestamp"] = "2001-01-01T00:00:00Z".into();
     object["metadata"]["generation"] = 9.into();
-    object["metadata"]["deletionTimestamp"] = "2001-01-01T00:00:00Z".into();
     let after = t.put(&t.widget("a"), &object).await.ok();
     assert_eq!(
         after["metadata"]["creationTimestamp"],
         made["metadata"]["creationTimestamp"]
     );
     assert_eq!(after["metadata"]["generation"], 1);
-    assert!(after["metadata"].get("deletionTimestamp").is_none());
+}
+
+/// Nobody dies by a write.
+pub(crate) async fn of_the_deletion_time_is_refused(t: &Bench) {
+    let mut object = t.make("a", 1).await;
+    object["metadata"]["deletionTimestamp"] = "2001-01-01T00:00:00Z".into();
+    t.put(&t.widget("a"), &object)
+        .await
+        .refused(422, "Invalid")
+        .caused_by(&[
+            "FieldValueInvalid metadata.deletionTimestamp: Invalid value: \
+             \"2001-01-01T00:00:00Z\": field is immutable",
+        ]);
 }
 
 /// A dry run of a replacement answers what would be, and nothing is.
