@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O. Doc comments on fields are what `kubectl explain` shows.
 
+pub mod annotations;
 pub mod condition;
 mod crds;
 pub mod decision;
@@ -9,7 +10,11 @@ pub mod duration;
 pub mod ingestor;
 pub mod limits;
 pub mod observation;
+<<<<<<< HEAD
 mod schema;
+=======
+pub mod paths;
+>>>>>>> writer
 
 /// The API group of every kind of this project.
 pub const GROUP: &str = "zen.watcher.io";

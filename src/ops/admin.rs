@@ -8,7 +8,9 @@
 //! The token travels in plain HTTP, so the guarded part answers loopback alone; in a cluster that
 //! is what `kubectl port-forward` gives.
 
+pub mod events;
 pub mod token;
+pub mod wire;
 
 use std::{
     convert::Infallible,
@@ -131,11 +133,7 @@ async fn readyz(State(probes): State<Probes>) -> Response {
 
 async fn metrics_text(State(probes): State<Probes>) -> Response {
     match metrics::text(&probes.registry) {
-        Ok(text) => (
-            [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)],
-            text,
-        )
-            .into_response(),
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             format!("gather metrics: {error}\n"),
