@@ -440,7 +440,9 @@ impl Loaded {
             }
         }
         problems.extend(variables.into_keys().map(unknown));
-        problems.extend(relations::broken(&config, &|name| origins.contains_key(name)));
+        problems.extend(relations::broken(&config, &|name| {
+            origins.contains_key(name)
+        }));
         if problems.is_empty() {
             Ok(Self { config, origins })
         } else {

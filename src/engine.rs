@@ -5,6 +5,17 @@
 //!                             └───────────── pure: spec, pipeline ─────────────┘     └── async ──┘
 //! ```
 
+pub mod body;
 pub mod cel;
+mod decide;
+pub mod dedup;
+mod details;
+mod explode;
+mod field;
+mod filter;
+pub mod names;
+mod normalize;
 pub mod pipeline;
+pub mod text;
 pub mod times;
+pub mod vocabulary;

@@ -137,8 +137,24 @@ mod tests {
     #[test]
     fn refuses_what_the_server_or_the_reader_would_take_otherwise() {
         for text in [
-            "", "10", "s", "h", "1d", "1.5h", "-1h", "+1h", "10 m", "10ms", "1m1h", "1h1h", "1H",
-            "10000h", "\u{0661}s", "1s ", " 1s", "999999999999999999999s",
+            "",
+            "10",
+            "s",
+            "h",
+            "1d",
+            "1.5h",
+            "-1h",
+            "+1h",
+            "10 m",
+            "10ms",
+            "1m1h",
+            "1h1h",
+            "1H",
+            "10000h",
+            "\u{0661}s",
+            "1s ",
+            " 1s",
+            "999999999999999999999s",
         ] {
             assert!(
                 matches!(parse(text), Err(Error::Grammar { .. })),

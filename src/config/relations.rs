@@ -90,7 +90,10 @@ fn positive(config: &Config, found: &mut Found) {
             "address-failures-per-second",
             gateway.address_failures_per_second == 0,
         ),
-        ("address-failures-burst", gateway.address_failures_burst == 0),
+        (
+            "address-failures-burst",
+            gateway.address_failures_burst == 0,
+        ),
         (
             "status-writes-per-second",
             engine.status_writes_per_second == 0,
@@ -170,7 +173,12 @@ fn journal(config: &Config, found: &mut Found) {
     found.unless(
         share <= journal.total_bytes,
         "journal-share-bytes, journal-total-bytes",
-        || format!("a share ({share}) must not be above the total ({})", journal.total_bytes),
+        || {
+            format!(
+                "a share ({share}) must not be above the total ({})",
+                journal.total_bytes
+            )
+        },
     );
     found.unless(
         journal.segment_bytes.0.saturating_mul(SEGMENTS_IN_TOTAL) <= journal.total_bytes.0,
@@ -242,7 +250,10 @@ fn url_problem(url: &str, schemes: &[&str]) -> Option<&'static str> {
     if authority.as_str().contains('@') {
         return Some("may not hold a user or a password");
     }
-    if !uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme)) {
+    if !uri
+        .scheme_str()
+        .is_some_and(|scheme| schemes.contains(&scheme))
+    {
         return Some(if schemes.len() == 1 {
             "must begin with http://"
         } else {

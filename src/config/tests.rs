@@ -70,7 +70,10 @@ fn every_problem_is_reported_at_once_and_by_name() {
 #[test]
 fn relations_that_do_not_hold_are_refused() {
     let cases: &[(&[(&'static str, &str)], &str)] = &[
-        (&[("request-timeout", "25s")], "request-timeout, drain-timeout"),
+        (
+            &[("request-timeout", "25s")],
+            "request-timeout, drain-timeout",
+        ),
         (&[("drain-timeout", "40s")], "drain-timeout, grace-period"),
         (&[("body-timeout", "22s")], "body-timeout, request-timeout"),
         (&[("max-wait", "22s")], "max-wait, request-timeout"),
@@ -107,9 +110,9 @@ fn relations_that_do_not_hold_are_refused() {
         (&[("max-streams", "0")], "max-streams"),
     ];
     for (flags, place) in cases {
-        let flags = flags
-            .iter()
-            .fold(Flags::default(), |all, (name, value)| all.with(name, *value));
+        let flags = flags.iter().fold(Flags::default(), |all, (name, value)| {
+            all.with(name, *value)
+        });
         assert_eq!(problems(&[], &flags), [*place], "{flags:?}");
     }
 }
@@ -166,7 +169,10 @@ fn secrets_are_shown_nowhere() {
     let flags = Flags::default().with("otlp-endpoint", "http://collector:4317");
     let secret = env(&[("ZEN_FABRIC_OTLP_HEADERS", "authorization=hunter2")]);
     assert_eq!(
-        problems(&[("ZEN_FABRIC_OTLP_HEADERS", "authorization=hunter2")], &Flags::default()),
+        problems(
+            &[("ZEN_FABRIC_OTLP_HEADERS", "authorization=hunter2")],
+            &Flags::default()
+        ),
         ["otlp-headers"]
     );
     let loaded = Loaded::of(secret, &flags).unwrap();
@@ -178,12 +184,26 @@ fn secrets_are_shown_nowhere() {
 #[test]
 fn durations_and_sizes_are_read_with_their_unit() {
     let mut time = Duration::ZERO;
-    for (text, want) in [("250ms", 250), ("5s", 5000), ("2m", 120_000), ("7d", 604_800_000)] {
+    for (text, want) in [
+        ("250ms", 250),
+        ("5s", 5000),
+        ("2m", 120_000),
+        ("7d", 604_800_000),
+    ] {
         time.set(text).unwrap();
         assert_eq!(time, Duration::from_millis(want));
         assert_eq!(time.show(), text);
     }
-    for wrong in ["", "5", "s", "-5s", "5 s", "1.5s", "99999999999999999999s", "18446744073709551615d"] {
+    for wrong in [
+        "",
+        "5",
+        "s",
+        "-5s",
+        "5 s",
+        "1.5s",
+        "99999999999999999999s",
+        "18446744073709551615d",
+    ] {
         assert!(time.set(wrong).is_err(), "{wrong}");
     }
     let mut size = Bytes(0);

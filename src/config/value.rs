@@ -104,7 +104,10 @@ impl Value for Bytes {
         let (number, unit) = split_unit(text);
         let size = match unit {
             "" => Some(1),
-            unit => SIZES.iter().find(|(name, _)| *name == unit).map(|(_, size)| *size),
+            unit => SIZES
+                .iter()
+                .find(|(name, _)| *name == unit)
+                .map(|(_, size)| *size),
         };
         let bytes = number
             .parse::<u64>()
@@ -255,7 +258,11 @@ impl Value for Vec<IpNet> {
             .filter(|part| !part.is_empty())
             .map(|part| {
                 part.parse::<IpNet>()
-                    .or_else(|error| part.parse::<IpAddr>().map(IpNet::from).map_err(|_not_one_address| error))
+                    .or_else(|error| {
+                        part.parse::<IpAddr>()
+                            .map(IpNet::from)
+                            .map_err(|_not_one_address| error)
+                    })
                     .map_err(|error| format!("`{part}` is no network such as 10.0.0.0/8: {error}"))
             })
             .collect::<Result<_, _>>()?;

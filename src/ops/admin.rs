@@ -131,11 +131,7 @@ async fn readyz(State(probes): State<Probes>) -> Response {
 
 async fn metrics_text(State(probes): State<Probes>) -> Response {
     match metrics::text(&probes.registry) {
-        Ok(text) => (
-            [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)],
-            text,
-        )
-            .into_response(),
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             format!("gather metrics: {error}\n"),

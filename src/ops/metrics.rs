@@ -32,7 +32,9 @@ pub fn registry() -> prometheus::Result<Registry> {
         Opts::new("build_info", "The version of this binary; always 1"),
         &["version"],
     )?;
-    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+    build
+        .with_label_values(&[env!("CARGO_PKG_VERSION")])
+        .set(1.0);
     registry.register(Box::new(build))?;
     registry.register(Box::new(process::Process::new()?))?;
     Ok(registry)

@@ -53,9 +53,12 @@ impl Signals {
         let interrupt = signal(SignalKind::interrupt())?;
         let terminate = signal(SignalKind::terminate())?;
         let of = |signal, kind| {
-            futures::stream::unfold(signal, move |mut signal: tokio::signal::unix::Signal| async move {
-                signal.recv().await.map(|()| (kind, signal))
-            })
+            futures::stream::unfold(
+                signal,
+                move |mut signal: tokio::signal::unix::Signal| async move {
+                    signal.recv().await.map(|()| (kind, signal))
+                },
+            )
         };
         let both = futures::stream::select(
             of(interrupt, Signal::Interrupt),
@@ -150,8 +153,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_second_signal_aborts() {
-        let draining = signals(vec![Signal::Interrupt, Signal::Interrupt]).first().await;
-        assert_eq!(draining.drain(LONG, pending::<()>()).await, Err(Aborted::Signal));
+        let draining = signals(vec![Signal::Interrupt, Signal::Interrupt])
+            .first()
+            .await;
+        assert_eq!(
+            draining.drain(LONG, pending::<()>()).await,
+            Err(Aborted::Signal)
+        );
     }
 
     #[tokio::test]

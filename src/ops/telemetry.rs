@@ -10,7 +10,9 @@ pub mod context;
 use std::time::Duration;
 
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
-use opentelemetry_otlp::{WithExportConfig as _, WithTonicConfig as _, tonic_types::metadata::MetadataMap};
+use opentelemetry_otlp::{
+    WithExportConfig as _, WithTonicConfig as _, tonic_types::metadata::MetadataMap,
+};
 use opentelemetry_sdk::{
     Resource,
     trace::{Sampler, SdkTracerProvider},
@@ -112,7 +114,8 @@ impl Telemetry {
         };
         // It waits for the exporter's thread, which needs this runtime to send.
         let flushed =
-            tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_TIMEOUT)).await;
+            tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_TIMEOUT))
+                .await;
         if let Ok(Err(error)) = flushed {
             warn!(%error, "the last spans did not reach the collector");
         }

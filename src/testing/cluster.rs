@@ -87,7 +87,9 @@ pub enum Error {
         log: String,
     },
     /// The API server did not become ready.
-    #[error("the API server at {url} is not ready after {READY_WITHIN:?}; the end of its log:\n{log}")]
+    #[error(
+        "the API server at {url} is not ready after {READY_WITHIN:?}; the end of its log:\n{log}"
+    )]
     NotReady {
         /// Where it should answer.
         url: String,

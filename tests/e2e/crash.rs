@@ -46,7 +46,12 @@ async fn no_acknowledged_event_is_lost_or_doubled_by_kill_9() {
         let mut senders = tokio::task::JoinSet::new();
         for s in 0..SENDERS {
             let (url, secret) = (url.clone(), secret.clone());
-            senders.spawn(load(url, secret, format!("{kill}-{s}"), Arc::clone(&ledger)));
+            senders.spawn(load(
+                url,
+                secret,
+                format!("{kill}-{s}"),
+                Arc::clone(&ledger),
+            ));
         }
         let before = ledger.lock().unwrap().len();
         until("some events are acknowledged", async || {
@@ -63,7 +68,8 @@ async fn no_acknowledged_event_is_lost_or_doubled_by_kill_9() {
     let drained = until("the backlog is finished", async || {
         let status = dev.ingestor().await.status?;
         let counters = status.counters?;
-        let ends = counters.observed + counters.filtered + counters.deduplicated + counters.dead_lettered;
+        let ends =
+            counters.observed + counters.filtered + counters.deduplicated + counters.dead_lettered;
         (status.backlog == Some(0) && ends == counters.accepted).then_some(counters)
     })
     .await;
@@ -84,8 +90,20 @@ async fn no_acknowledged_event_is_lost_or_doubled_by_kill_9() {
         }
     }
     let lost: Vec<_> = acknowledged.difference(&seen).collect();
-    assert!(lost.is_empty(), "{} of {} acknowledged events are lost: {lost:?}", lost.len(), acknowledged.len());
-    assert_eq!(i64::try_from(seen.len()).unwrap(), drained.observed, "the tally is exact");
+    assert!(
+        lost.is_empty(),
+        "{} of {} acknowledged events are lost: {lost:?}",
+        lost.len(),
+        acknowledged.len()
+    );
+    assert_eq!(
+        i64::try_from(seen.len()).unwrap(),
+        drained.observed,
+        "the tally is exact"
+    );
     assert_eq!(drained.accepted, drained.observed);
-    assert_eq!((drained.deduplicated, drained.dead_lettered, drained.damaged), (0, 0, 0));
+    assert_eq!(
+        (drained.deduplicated, drained.dead_lettered, drained.damaged),
+        (0, 0, 0)
+    );
 }

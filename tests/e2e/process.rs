@@ -57,7 +57,14 @@ impl Dev {
             .arg("dev")
             .args(["--data-dir".as_ref(), data.as_os_str()])
             .args(["--ready-file".as_ref(), ready_file.as_os_str()])
-            .args(["--gateway-port", "0", "--admin-port", "0", "--api-port", "0"])
+            .args([
+                "--gateway-port",
+                "0",
+                "--admin-port",
+                "0",
+                "--api-port",
+                "0",
+            ])
             .args(flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -72,7 +79,11 @@ impl Dev {
         })
         .await;
         assert_eq!(ready.pid, child.id());
-        Self { child, ready, output }
+        Self {
+            child,
+            ready,
+            output,
+        }
     }
 
     /// What the process has printed so far.
@@ -101,7 +112,9 @@ impl Dev {
     /// A client with the kubeconfig that the process has written.
     pub(crate) async fn client(&self) -> Client {
         let kubeconfig = Kubeconfig::read_from(&self.ready.kubeconfig).unwrap();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default())
+            .await
+            .unwrap();
         Client::try_from(config).unwrap()
     }
 
@@ -110,7 +123,10 @@ impl Dev {
         let secrets: Api<Secret> = Api::namespaced(self.client().await, "demo");
         let secret = secrets.get("github-webhook").await.unwrap();
         let value = secret.data.unwrap().into_values().next().unwrap();
-        (format!("{}/hooks/demo/github", self.ready.gateway), String::from_utf8(value.0).unwrap())
+        (
+            format!("{}/hooks/demo/github", self.ready.gateway),
+            String::from_utf8(value.0).unwrap(),
+        )
     }
 
     pub(crate) async fn observations(&self) -> Api<Observation> {
@@ -118,7 +134,10 @@ impl Dev {
     }
 
     pub(crate) async fn ingestor(&self) -> Ingestor {
-        Api::<Ingestor>::namespaced(self.client().await, "demo").get("github").await.unwrap()
+        Api::<Ingestor>::namespaced(self.client().await, "demo")
+            .get("github")
+            .await
+            .unwrap()
     }
 }
 
@@ -174,7 +193,9 @@ impl Sender {
     }
 
     pub(crate) async fn get(&self, url: &str) -> Answer {
-        self.send(Request::get(url).body(Full::default()).unwrap()).await.unwrap()
+        self.send(Request::get(url).body(Full::default()).unwrap())
+            .await
+            .unwrap()
     }
 
     /// POSTs `body` as GitHub does.
@@ -201,8 +222,16 @@ impl Sender {
         request: Request<Full<Bytes>>,
     ) -> Result<Answer, hyper_util::client::legacy::Error> {
         let (parts, body) = self.0.request(request).await?.into_parts();
-        let body = body.collect().await.map(|all| all.to_bytes()).unwrap_or_default();
-        Ok(Answer { status: parts.status, headers: parts.headers, body })
+        let body = body
+            .collect()
+            .await
+            .map(|all| all.to_bytes())
+            .unwrap_or_default();
+        Ok(Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        })
     }
 }
 
@@ -210,6 +239,11 @@ impl Sender {
 pub(crate) fn signature(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(body);
-    let hex: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
+    let hex: String = mac
+        .finalize()
+        .into_bytes()
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
     format!("sha256={hex}")
 }

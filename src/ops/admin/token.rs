@@ -146,7 +146,10 @@ mod tests {
         let address = SocketAddr::from(([127, 0, 0, 1], 8081));
         let first = Token::write(dir.path(), address).unwrap();
         let second = Token::write(dir.path(), address).unwrap();
-        let mode = fs::metadata(dir.path().join(TOKEN_FILE)).unwrap().permissions().mode();
+        let mode = fs::metadata(dir.path().join(TOKEN_FILE))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         let (read, url) = Token::read(dir.path()).unwrap();
         assert_eq!(url, "http://127.0.0.1:8081");

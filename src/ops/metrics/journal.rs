@@ -24,15 +24,27 @@ pub struct JournalMetrics {
 /// Names and help of the gauges that are one number of the journal's, in the order of [`sizes`].
 const SIZES: [(&str, &str); 12] = [
     ("journal_backlog_records", "Accepted events without an end"),
-    ("journal_backlog_bytes", "Size of the accepted events without an end"),
+    (
+        "journal_backlog_bytes",
+        "Size of the accepted events without an end",
+    ),
     ("journal_disk_bytes", "Bytes on disk"),
     ("journal_live_bytes", "Bytes on disk that are still needed"),
     ("journal_segments", "Segments on disk"),
     ("journal_keys", "Idempotency keys remembered"),
-    ("journal_keys_evicted", "Keys that left before their window was over"),
-    ("journal_key_window_seconds", "Age of the oldest remembered key"),
+    (
+        "journal_keys_evicted",
+        "Keys that left before their window was over",
+    ),
+    (
+        "journal_key_window_seconds",
+        "Age of the oldest remembered key",
+    ),
     ("journal_dead_letters", "Dead letters kept"),
-    ("journal_dead_letters_evicted", "Dead letters that had to leave"),
+    (
+        "journal_dead_letters_evicted",
+        "Dead letters that had to leave",
+    ),
     ("journal_syncs", "Syncs since the start"),
     ("journal_appended", "Records appended since the start"),
 ];
@@ -106,8 +118,11 @@ impl Collector for JournalMetrics {
         for (gauge, value) in self.sizes.iter().zip(sizes) {
             gauge.set(value);
         }
-        self.available
-            .set(if stats.unavailable.is_none() { 1.0 } else { 0.0 });
+        self.available.set(if stats.unavailable.is_none() {
+            1.0
+        } else {
+            0.0
+        });
         self.collectors().flat_map(Collector::collect).collect()
     }
 }
@@ -115,23 +130,25 @@ impl Collector for JournalMetrics {
 /// The sum of tallies.
 #[must_use]
 pub fn total(tallies: impl IntoIterator<Item = Tally>) -> Tally {
-    tallies.into_iter().fold(Tally::default(), |mut sum, tally| {
-        sum.requests += tally.requests;
-        sum.replays += tally.replays;
-        sum.observed += tally.observed;
-        sum.filtered += tally.filtered;
-        sum.deduplicated += tally.deduplicated;
-        sum.dead_lettered += tally.dead_lettered;
-        sum.damaged += tally.damaged;
-        sum.items.observed += tally.items.observed;
-        sum.items.filtered += tally.items.filtered;
-        sum.items.deduplicated += tally.items.deduplicated;
-        sum.items.dead_lettered += tally.items.dead_lettered;
-        sum.backlog += tally.backlog;
-        sum.backlog_bytes += tally.backlog_bytes;
-        sum.last_accepted_at = sum.last_accepted_at.max(tally.last_accepted_at);
-        sum
-    })
+    tallies
+        .into_iter()
+        .fold(Tally::default(), |mut sum, tally| {
+            sum.requests += tally.requests;
+            sum.replays += tally.replays;
+            sum.observed += tally.observed;
+            sum.filtered += tally.filtered;
+            sum.deduplicated += tally.deduplicated;
+            sum.dead_lettered += tally.dead_lettered;
+            sum.damaged += tally.damaged;
+            sum.items.observed += tally.items.observed;
+            sum.items.filtered += tally.items.filtered;
+            sum.items.deduplicated += tally.items.deduplicated;
+            sum.items.dead_lettered += tally.items.dead_lettered;
+            sum.backlog += tally.backlog;
+            sum.backlog_bytes += tally.backlog_bytes;
+            sum.last_accepted_at = sum.last_accepted_at.max(tally.last_accepted_at);
+            sum
+        })
 }
 
 #[expect(

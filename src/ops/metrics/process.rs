@@ -21,7 +21,10 @@ impl Process {
         Ok(Self {
             resident: Gauge::new("process_resident_memory_bytes", "Resident memory")?,
             files: Gauge::new("process_open_fds", "Open file descriptors")?,
-            cpu: Gauge::new("process_cpu_seconds", "User and system CPU time since the start")?,
+            cpu: Gauge::new(
+                "process_cpu_seconds",
+                "User and system CPU time since the start",
+            )?,
         })
     }
 
@@ -32,7 +35,10 @@ impl Process {
 
 impl Collector for Process {
     fn desc(&self) -> Vec<&Desc> {
-        self.gauges().into_iter().flat_map(Collector::desc).collect()
+        self.gauges()
+            .into_iter()
+            .flat_map(Collector::desc)
+            .collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
@@ -44,8 +50,9 @@ impl Collector for Process {
             self.resident.set(f64::from(pages) * f64::from(page));
         }
         if let Ok(entries) = fs::read_dir("/proc/self/fd") {
-            self.files
-                .set(f64::from(u32::try_from(entries.count()).unwrap_or(u32::MAX)));
+            self.files.set(f64::from(
+                u32::try_from(entries.count()).unwrap_or(u32::MAX),
+            ));
         }
         if let Some(seconds) = fs::read_to_string("/proc/self/stat")
             .ok()

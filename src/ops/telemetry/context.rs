@@ -16,13 +16,19 @@ use super::TRACES;
 /// Disabled, at the price of a branch, when traces go nowhere.
 #[must_use]
 pub fn request_span(traceparent: Option<&str>) -> Span {
-    under(info_span!(target: TRACES, "request", otel.kind = "server"), traceparent)
+    under(
+        info_span!(target: TRACES, "request", otel.kind = "server"),
+        traceparent,
+    )
 }
 
 /// The span of an event's processing, under the request that brought it.
 #[must_use]
 pub fn event_span(traceparent: Option<&str>) -> Span {
-    under(info_span!(target: TRACES, "event", otel.kind = "consumer"), traceparent)
+    under(
+        info_span!(target: TRACES, "event", otel.kind = "consumer"),
+        traceparent,
+    )
 }
 
 /// What the record is to carry on: the span's own context when it has one, else the sender's.

@@ -81,7 +81,10 @@ fn without_an_endpoint_a_request_span_is_disabled_and_the_context_is_passed_on()
     tracing::subscriber::with_default(subscriber, || {
         let span = context::request_span(Some(PARENT));
         assert!(span.is_disabled());
-        assert_eq!(context::carry_on(&span, Some(PARENT)).as_deref(), Some(PARENT));
+        assert_eq!(
+            context::carry_on(&span, Some(PARENT)).as_deref(),
+            Some(PARENT)
+        );
         assert_eq!(context::carry_on(&span, Some("nonsense")), None);
         assert_eq!(context::carry_on(&span, None), None);
     });
@@ -104,7 +107,10 @@ fn a_request_span_continues_the_senders_trace() {
     let spans = spans.0.lock().unwrap();
     assert_eq!(spans.len(), 1);
     let own = &spans[0].span_context;
-    assert_eq!(own.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(
+        own.trace_id().to_string(),
+        "0af7651916cd43dd8448eb211c80319c"
+    );
     assert_eq!(spans[0].parent_span_id.to_string(), "b7ad6b7169203331");
     let carried = context::parse_traceparent(&carried).unwrap();
     assert_eq!(carried.trace_id(), own.trace_id());

@@ -40,8 +40,7 @@ pub(super) fn write(dir: &Path, users: &[User]) -> Result<(), Error> {
 /// the server writes when it starts.
 pub(super) fn write_kubeconfig(dir: &Path, url: &str, user: &User) -> Result<(), Error> {
     let path = token_path(dir, user);
-    let token =
-        fs::read_to_string(&path).map_err(Error::io(format!("read {}", path.display())))?;
+    let token = fs::read_to_string(&path).map_err(Error::io(format!("read {}", path.display())))?;
     // JSON is YAML.
     let kubeconfig = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "testbed",

@@ -105,10 +105,7 @@ impl Process {
 
     /// Whether it runs; a paused one does.
     pub fn is_running(&self) -> bool {
-        matches!(
-            self.child().as_mut().map(Child::try_wait),
-            Some(Ok(None))
-        )
+        matches!(self.child().as_mut().map(Child::try_wait), Some(Ok(None)))
     }
 
     /// Its process id while it runs.

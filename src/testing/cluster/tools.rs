@@ -85,12 +85,7 @@ mod tests {
     #[test]
     fn the_environment_goes_before_what_was_built() {
         let (assets, built) = (folder_with("etcd"), folder_with("etcd"));
-        let found = find_in(
-            Tool::Etcd,
-            Some(assets.path().into()),
-            built.path(),
-            None,
-        );
+        let found = find_in(Tool::Etcd, Some(assets.path().into()), built.path(), None);
         assert_eq!(found.unwrap(), assets.path().join("etcd"));
     }
 
