@@ -10,6 +10,7 @@ pub mod duration;
 pub mod ingestor;
 pub mod limits;
 pub mod observation;
+pub mod paths;
 mod schema;
 
 /// The API group of every kind of this project.

@@ -5,14 +5,14 @@
 
 pub mod completions;
 pub mod config;
+pub mod crd;
 pub mod dev;
+pub mod events;
+mod http;
 pub mod output;
+pub mod send;
 
-use std::{
-    ffi::OsString,
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::{ffi::OsString, io, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -32,6 +32,12 @@ pub struct Cli {
 pub enum Command {
     /// Run everything on this machine: the API, a gateway and a core
     Dev(dev::Args),
+    /// Print the `CustomResourceDefinition`s, or write them to files
+    Crd(crd::Args),
+    /// Send an event, signed as its provider would
+    Send(Box<send::Args>),
+    /// List, show and replay dead letters
+    Events(events::Args),
     /// Print the effective configuration and where each value came from
     Config(config::Args),
     /// Print a completion script for a shell
@@ -91,6 +97,9 @@ fn dispatch(
 ) -> Result<Exit, Failure> {
     match command {
         Command::Dev(args) => dev::run(&args, environment, streams),
+        Command::Crd(args) => crd::run(&args, streams),
+        Command::Send(args) => send::run(&args, &environment, streams),
+        Command::Events(args) => events::run(&args, &environment, streams),
         Command::Config(args) => config::run(&args, environment, streams),
         Command::Completions(args) => completions::run(&args, streams),
     }

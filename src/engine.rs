@@ -5,6 +5,7 @@
 //!                             └───────────── pure: spec, pipeline ─────────────┘     └── async ──┘
 //! ```
 
+pub mod aggregate;
 pub mod body;
 pub mod cel;
 mod decide;
@@ -13,9 +14,13 @@ mod details;
 mod explode;
 mod field;
 mod filter;
+pub mod hold;
 pub mod names;
 mod normalize;
+pub mod pace;
 pub mod pipeline;
+pub mod queue;
 pub mod text;
 pub mod times;
+pub mod verdict;
 pub mod vocabulary;

@@ -14,9 +14,11 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod embedded;
 pub mod engine;
 pub mod journal;
+pub mod kube;
 pub mod ops;
 pub mod roles;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -13,7 +13,7 @@ pub use decide::{
 pub use webhook::{Idempotency, Method, RateLimit, ResponseSpec, Webhook};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{CustomResource, core::Rule};
+use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 //! What the derived schemas lack to be good CRDs: rules, and a form that every API server takes.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 /// RFC 1123 label: names of Ingestors, paths, sources.
@@ -79,7 +79,6 @@ pub(super) fn conditions(generate: &mut SchemaGenerator) -> Schema {
                 },
                 "observedGeneration": {
                     "type": "integer",
-                    "format": "int64",
                     "minimum": 0,
                     "description": "The generation of the spec that this is about.",
                 },
@@ -108,20 +107,13 @@ fn with_description(mut schema: Schema, description: &str) -> Schema {
 
 /// The status codes that a provider may insist on.
 pub(super) fn response_status(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "integer", "format": "int32", "enum": [200, 202, 204] })
-}
-
-/// Schema of `T`, with CEL rules.
-pub(super) fn with_rules<T: JsonSchema>(generate: &mut SchemaGenerator, rules: &[Value]) -> Schema {
-    let mut schema = T::json_schema(generate);
-    schema.insert("x-kubernetes-validations".to_owned(), rules.into());
-    schema
+    json_schema!({ "type": "integer", "enum": [200, 202, 204] })
 }
 
 /// Makes a derived schema what an API server likes to see, in place and at every depth:
 /// - no `nullable`: then the server drops a `null` before it defaults, and neither a rule nor a
 ///   reader meets one;
-/// - no format that it warns about (`uint32`, …); bounds stand beside.
+/// - no format that it warns about (`int64`, `uint32`, …); bounds stand beside.
 pub(super) fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
@@ -129,9 +121,8 @@ pub(super) fn tidy(schema: &mut Value) {
             if object.get("nullable").is_some_and(Value::is_boolean) {
                 object.remove("nullable");
             }
-            let known = ["int32", "int64", "date-time"];
             let format = object.get("format").and_then(Value::as_str);
-            if format.is_some_and(|format| !known.contains(&format)) {
+            if format.is_some_and(|format| format != "date-time") {
                 object.remove("format");
             }
             object.values_mut().for_each(tidy);

@@ -294,7 +294,7 @@ impl<T: Value + Blank> Value for Option<T> {
 }
 
 /// Something to set, where there was nothing.
-pub trait Blank {
+pub(crate) trait Blank {
     /// A value that is about to be overwritten.
     fn blank() -> Self;
 }

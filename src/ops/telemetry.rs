@@ -24,12 +24,16 @@ use tracing_subscriber::{
     filter::{LevelFilter, ParseError, Targets},
     fmt::MakeWriter,
     layer::SubscriberExt as _,
+    registry::LookupSpan,
 };
 
 use crate::config;
 
 /// Target of spans that exist for traces alone.
 pub const TRACES: &str = "zen_fabric_traces";
+
+/// What takes the process's spans and events.
+type Sink = Box<dyn Subscriber + Send + Sync>;
 
 /// How long one batch may take to reach the collector.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -78,32 +82,35 @@ impl Telemetry {
         Ok(telemetry)
     }
 
-    fn build<W>(
-        config: &config::Telemetry,
-        writer: W,
-    ) -> Result<(impl Subscriber + Send + Sync + use<W>, Self), Error>
+    fn build<W>(config: &config::Telemetry, writer: W) -> Result<(Sink, Self), Error>
     where
         W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
     {
         let filter = EnvFilter::builder()
             .parse(format!("{},{TRACES}=off", config.log_filter))
             .map_err(Error::Filter)?;
-        let lines = tracing_subscriber::fmt::layer().with_writer(writer);
-        let lines = match config.log_format {
-            config::LogFormat::Json => lines.json().flatten_event(true).boxed(),
-            config::LogFormat::Human => lines.with_ansi(false).boxed(),
-        };
         let provider = provider(config)?;
-        let traces = provider.as_ref().map(|provider| {
-            tracing_opentelemetry::layer()
-                .with_tracer(provider.tracer("zen-fabric"))
-                .with_location(false)
-                .with_threads(false)
-                .with_filter(Targets::new().with_target(TRACES, LevelFilter::INFO))
-        });
-        let subscriber = Registry::default()
-            .with(lines.with_filter(filter))
-            .with(traces);
+        let subscriber: Sink = match &provider {
+            // Without another layer the filter stands before the registry: what it turns off is
+            // never made. (A filter of a layer's own only keeps it from that layer.)
+            None => Box::new(
+                Registry::default()
+                    .with(filter)
+                    .with(lines(config.log_format, writer)),
+            ),
+            Some(provider) => {
+                let traces = tracing_opentelemetry::layer()
+                    .with_tracer(provider.tracer("zen-fabric"))
+                    .with_location(false)
+                    .with_threads(false)
+                    .with_filter(Targets::new().with_target(TRACES, LevelFilter::INFO));
+                Box::new(
+                    Registry::default()
+                        .with(lines(config.log_format, writer).with_filter(filter))
+                        .with(traces),
+                )
+            }
+        };
         Ok((subscriber, Self { provider }))
     }
 
@@ -119,6 +126,18 @@ impl Telemetry {
         if let Ok(Err(error)) = flushed {
             warn!(%error, "the last spans did not reach the collector");
         }
+    }
+}
+
+fn lines<S, W>(format: config::LogFormat, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    match format {
+        config::LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        config::LogFormat::Human => lines.with_ansi(false).boxed(),
     }
 }
 
