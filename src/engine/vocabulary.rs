@@ -250,7 +250,10 @@ pub fn severity(word: &str) -> Option<Severity> {
     }
     let digits = word.trim();
     let number = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    number.then(|| digits.parse().ok()).flatten().and_then(score)
+    number
+        .then(|| digits.parse().ok())
+        .flatten()
+        .and_then(score)
 }
 
 /// CVSS v3.1, section 5: none, low, medium, high, critical.
