@@ -2,14 +2,21 @@
 //!
 //! Nothing here does I/O. Doc comments on fields are what `kubectl explain` shows.
 
+pub mod annotations;
 pub mod condition;
+mod crds;
 pub mod decision;
+pub mod duration;
 pub mod ingestor;
+pub mod limits;
 pub mod observation;
+pub mod paths;
+mod schema;
 
 /// The API group of every kind of this project.
 pub const GROUP: &str = "zen.watcher.io";
 
+pub use crds::{CrdFile, crd_files, crds};
 pub use decision::{DecisionSpec, SpecDigest};
 pub use ingestor::{Ingestor, IngestorSpec, IngestorStatus};
 pub use observation::{Observation, ObservationSpec, ObservationStatus};

@@ -5,4 +5,11 @@
 //!                             └───────────── pure: spec, pipeline ─────────────┘     └── async ──┘
 //! ```
 
+pub mod aggregate;
+pub mod cel;
+pub mod hold;
+pub mod pace;
 pub mod pipeline;
+pub mod queue;
+pub mod times;
+pub mod verdict;

@@ -1,0 +1,420 @@
+//! The records of one Ingestor that are being worked on: pure.
+//!
+//! ```text
+//!  record ──admit──▶ items, in one lane per Observation name ──take──▶ batch ──▶ API
+//!                    lanes overlap, a lane keeps its order       ◀─finished── ends
+//!  all items of a record have their end ──ended──▶ journal ──committed──▶ gone
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    mem,
+    sync::Arc,
+    time::Instant,
+};
+
+use crate::journal::{End, Ended, Items, Letter, Millis, PayloadDigest, Position, Record, RecordId};
+
+use super::{
+    aggregate::ItemId,
+    pipeline::{DedupKind, Item, Verdict},
+};
+
+/// An item on its way to the API.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// Which item.
+    pub id: ItemId,
+    /// When its event was accepted.
+    pub accepted_at: Millis,
+    /// SHA-256 of its event's body.
+    pub payload: PayloadDigest,
+    /// Where it is to be written.
+    pub namespace: Arc<str>,
+    /// What is to be written.
+    pub item: Arc<Item>,
+}
+
+/// Items of one name, in order, for one write.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The Observation's name.
+    pub name: Arc<str>,
+    /// At least one item; all meet the object in the same way.
+    pub items: Vec<Work>,
+}
+
+/// The end of one item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ItemEnd {
+    /// It made the Observation.
+    Observed,
+    /// It is the same as another, or was added to another's Observation.
+    Deduplicated,
+    /// Retrying can't mend it.
+    Dead(Letter),
+}
+
+/// See the module's documentation. What it keeps is bounded by what is admitted.
+#[derive(Debug, Default)]
+pub struct Window {
+    records: BTreeMap<Position, Open>,
+    lanes: HashMap<Arc<str>, Lane>,
+    /// Lanes that may be taken, by the place of their first item.
+    ready: BTreeSet<(Position, u32, Arc<str>)>,
+    /// Lanes that wait for a time.
+    asleep: BTreeSet<(Instant, Arc<str>)>,
+    /// Records whose end is known and not yet handed out.
+    ended: Vec<Ended>,
+    bytes: usize,
+    in_flight: usize,
+}
+
+/// A record without an end in the journal.
+#[derive(Debug)]
+struct Open {
+    waiting: usize,
+    bytes: usize,
+    items: Items,
+    letters: Vec<Letter>,
+    observed: Option<Arc<str>>,
+}
+
+/// The items of one name.
+#[derive(Debug, Default)]
+struct Lane {
+    waiting: VecDeque<Work>,
+    state: LaneState,
+    /// Written one by one, since a batch was refused and nobody knows for which item.
+    singly: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum LaneState {
+    #[default]
+    Ready,
+    InFlight,
+    Asleep(Instant),
+    /// Until the record's end is in the journal: its item of this name was given up, and an
+    /// aggregate that counts later items would cover it.
+    Behind(Position),
+}
+
+impl Window {
+    /// Takes a record in with what was decided about it; a record that is in already is ignored.
+    pub fn admit(&mut self, record: &Record, namespace: &Arc<str>, verdicts: Vec<Verdict>) {
+        let position = record.id.position;
+        if self.records.contains_key(&position) {
+            return;
+        }
+        let bytes = record.event.body.len();
+        let mut open = Open::new(bytes);
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Filtered { .. } => open.items.filtered += 1,
+                Verdict::Dead(letter) => open.dead(letter),
+                Verdict::Write(item) => {
+                    open.waiting += 1;
+                    self.line_up(Work {
+                        id: ItemId {
+                            record: record.id,
+                            index: item.index,
+                        },
+                        accepted_at: record.event.accepted_at,
+                        payload: record.event.payload,
+                        namespace: Arc::clone(namespace),
+                        item: Arc::from(item),
+                    });
+                }
+            }
+        }
+        self.bytes += bytes;
+        let over = open.waiting == 0;
+        self.records.insert(position, open);
+        if over {
+            self.end(position);
+        }
+    }
+
+    fn line_up(&mut self, work: Work) {
+        let name: Arc<str> = Arc::from(work.item.name.as_str());
+        let place = (work.id.record.position, work.id.index);
+        let lane = self.lanes.entry(Arc::clone(&name)).or_default();
+        if lane.waiting.is_empty() && lane.state == LaneState::Ready {
+            self.ready.insert((place.0, place.1, name));
+        }
+        lane.waiting.push_back(work);
+    }
+
+    /// Takes the lane that waits longest and whose items may be written, at most `most` items.
+    /// `rank` orders lanes before their age does; lower comes first.
+    pub fn take(&mut self, now: Instant, most: usize, rank: impl Fn(&str) -> u32) -> Option<Batch> {
+        self.wake(now);
+        // With everything at rank 0, the usual case, the first is the one.
+        let mut best: Option<(u32, &(Position, u32, Arc<str>))> = None;
+        for place in &self.ready {
+            let rank = rank(&place.2);
+            if best.is_none_or(|(least, _)| rank < least) {
+                best = Some((rank, place));
+            }
+            if rank == 0 {
+                break;
+            }
+        }
+        let place = best?.1.clone();
+        self.ready.remove(&place);
+        let name = place.2;
+        let lane = self.lanes.get_mut(&name)?;
+        let most = if lane.singly { 1 } else { most.max(1) };
+        let kind = lane.waiting.front().map(|work| kind(&work.item.dedup))?;
+        let same = |work: &&Work| mem::discriminant(&work.item.dedup) == kind;
+        let items: Vec<Work> = lane
+            .waiting
+            .iter()
+            .take(most)
+            .take_while(same)
+            .cloned()
+            .collect();
+        lane.waiting.drain(..items.len());
+        lane.state = LaneState::InFlight;
+        self.in_flight += 1;
+        Some(Batch { name, items })
+    }
+
+    fn wake(&mut self, now: Instant) {
+        while let Some((until, _)) = self.asleep.first()
+            && *until <= now
+        {
+            if let Some((_, name)) = self.asleep.pop_first() {
+                self.set_ready(&name);
+            }
+        }
+    }
+
+    /// A batch came back: `ends` for its first items, in order; the others wait again, in front.
+    /// The lane sleeps until `until`, if given.
+    pub fn finished(&mut self, batch: Batch, ends: Vec<ItemEnd>, until: Option<Instant>) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let Batch { name, mut items } = batch;
+        let mut behind = None;
+        let back = items.split_off(ends.len().min(items.len()));
+        for (work, end) in items.into_iter().zip(ends) {
+            let position = work.id.record.position;
+            let counts = matches!(work.item.dedup, DedupKind::Aggregate { .. });
+            if counts && matches!(end, ItemEnd::Dead(_)) {
+                behind = Some(position);
+            }
+            self.item_ended(position, &name, end);
+        }
+        if let Some(lane) = self.lanes.get_mut(&name) {
+            for work in back.into_iter().rev() {
+                lane.waiting.push_front(work);
+            }
+            lane.state = LaneState::Ready;
+        }
+        match (behind, until) {
+            // The record may be at its end, or even committed, by other items: not before `ended`
+            // was handed out and came back through `committed`.
+            (Some(position), _) => self.set_state(&name, LaneState::Behind(position)),
+            (None, Some(until)) => self.sleep(&name, until),
+            (None, None) => self.set_ready(&name),
+        }
+    }
+
+    /// From now on the lane's items are written one by one.
+    pub fn singly(&mut self, name: &str) {
+        if let Some(lane) = self.lanes.get_mut(name) {
+            lane.singly = true;
+        }
+    }
+
+    /// Gives a batch back untried, to be taken at `until`.
+    pub fn put_back(&mut self, batch: Batch, until: Instant) {
+        self.finished(batch, Vec::new(), Some(until));
+    }
+
+    /// All lanes that wait for a time may be taken now.
+    pub fn wake_all(&mut self) {
+        for (_, name) in mem::take(&mut self.asleep) {
+            self.set_ready(&name);
+        }
+    }
+
+    fn sleep(&mut self, name: &Arc<str>, until: Instant) {
+        self.set_state(name, LaneState::Asleep(until));
+        if self.lanes.contains_key(name) {
+            self.asleep.insert((until, Arc::clone(name)));
+        }
+    }
+
+    fn set_ready(&mut self, name: &Arc<str>) {
+        self.set_state(name, LaneState::Ready);
+        match self.lanes.get(name).and_then(|lane| lane.waiting.front()) {
+            Some(work) => {
+                let place = (work.id.record.position, work.id.index, Arc::clone(name));
+                self.ready.insert(place);
+            }
+            None => drop(self.lanes.remove(name)),
+        }
+    }
+
+    fn set_state(&mut self, name: &Arc<str>, state: LaneState) {
+        if let Some(lane) = self.lanes.get_mut(name) {
+            lane.state = state;
+        }
+    }
+
+    fn item_ended(&mut self, position: Position, name: &Arc<str>, end: ItemEnd) {
+        let Some(open) = self.records.get_mut(&position) else {
+            return;
+        };
+        open.waiting = open.waiting.saturating_sub(1);
+        match end {
+            ItemEnd::Observed => {
+                open.items.observed += 1;
+                open.observed = Some(Arc::clone(name));
+            }
+            ItemEnd::Deduplicated => open.items.deduplicated += 1,
+            ItemEnd::Dead(letter) => open.dead(letter),
+        }
+        if open.waiting == 0 {
+            self.end(position);
+        }
+    }
+
+    fn end(&mut self, position: Position) {
+        if let Some(open) = self.records.get_mut(&position) {
+            self.ended.push(open.ended(position));
+        }
+    }
+
+    /// Records that are to be committed; each is handed out once.
+    #[must_use]
+    pub fn ended(&mut self) -> Vec<Ended> {
+        mem::take(&mut self.ended)
+    }
+
+    /// The journal has these ends.
+    pub fn committed(&mut self, ends: &[Ended]) {
+        let mut freed = BTreeSet::new();
+        for end in ends {
+            if let Some(open) = self.records.remove(&end.position) {
+                self.bytes = self.bytes.saturating_sub(open.bytes);
+            }
+            // Only a dead-lettered record can have a lane behind it.
+            if !end.letters.is_empty() {
+                freed.insert(end.position);
+            }
+        }
+        if freed.is_empty() {
+            return;
+        }
+        let is_free = |lane: &Lane| matches!(lane.state, LaneState::Behind(at) if freed.contains(&at));
+        let lanes = self.lanes.iter().filter(|(_, lane)| is_free(lane));
+        let names: Vec<_> = lanes.map(|(name, _)| Arc::clone(name)).collect();
+        for name in names {
+            self.set_ready(&name);
+        }
+    }
+
+    /// When the next lane that waits for a time may be taken.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Instant> {
+        self.asleep.first().map(|(until, _)| *until)
+    }
+
+    /// Whether a lane may be taken now; call after the time has moved.
+    pub fn has_ready(&mut self, now: Instant) -> bool {
+        self.wake(now);
+        !self.ready.is_empty()
+    }
+
+    /// Whether a name has items that wait or are under way.
+    #[must_use]
+    pub fn is_waiting(&self, name: &str) -> bool {
+        self.lanes.contains_key(name)
+    }
+
+    /// Batches that are under way.
+    #[must_use]
+    pub const fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Records that are not committed.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Size of the bodies of the records that are not committed.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Lets go of everything: the journal still has it, and gives it again.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+fn kind(dedup: &DedupKind) -> mem::Discriminant<DedupKind> {
+    mem::discriminant(dedup)
+}
+
+impl Open {
+    fn new(bytes: usize) -> Self {
+        Self {
+            waiting: 0,
+            bytes,
+            items: Items::default(),
+            letters: Vec::new(),
+            observed: None,
+        }
+    }
+
+    fn dead(&mut self, letter: Letter) {
+        self.items.dead_lettered += 1;
+        self.letters.push(letter);
+    }
+
+    /// The end of the record: its strongest item's; with no item it is filtered.
+    fn ended(&mut self, position: Position) -> Ended {
+        let items = self.items;
+        let end = if items.dead_lettered > 0 {
+            End::DeadLettered
+        } else if items.observed > 0 {
+            End::Observed
+        } else if items.deduplicated > 0 {
+            End::Deduplicated
+        } else {
+            End::Filtered
+        };
+        let one = end == End::Observed && items.observed == 1;
+        let observed = self.observed.take().filter(|_| one);
+        Ended {
+            position,
+            end,
+            items,
+            letters: mem::take(&mut self.letters),
+            observation: observed.map(|name| Box::from(&*name)),
+        }
+    }
+}
+
+/// The identity of a record and an index, as one thing.
+impl From<(RecordId, u32)> for ItemId {
+    fn from((record, index): (RecordId, u32)) -> Self {
+        Self { record, index }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! Builds the client: TLS by rustls on aws-lc-rs, and no retry of its own.
+
+use std::path::{Path, PathBuf};
+
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
+};
+
+/// Why there is no client. Nothing was sent to any server.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kubeconfig can't be used.
+    #[error("read the kubeconfig {}", path.display())]
+    Kubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<KubeconfigError>,
+    },
+    /// Neither a kubeconfig nor a service account was found.
+    #[error("find a Kubernetes API: name one with --kubeconfig, or run in a pod")]
+    Infer(#[source] Box<kube::config::InferConfigError>),
+    /// The configuration is not one that a client can be built from.
+    #[error("build a client for the Kubernetes API at {server}")]
+    Build {
+        /// The server's address.
+        server: String,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+}
+
+/// A client for the cluster that a kubeconfig's current context names.
+///
+/// # Errors
+/// The file can't be read, or names no usable cluster.
+pub async fn from_kubeconfig(path: &Path) -> Result<Client, Error> {
+    let refused = |source| Error::Kubeconfig {
+        path: path.to_owned(),
+        source: Box::new(source),
+    };
+    let file = Kubeconfig::read_from(path).map_err(refused)?;
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(file, &options)
+        .await
+        .map_err(refused)?;
+    from_config(config)
+}
+
+/// A client for the cluster that the environment names: `KUBECONFIG`, `~/.kube/config`, or the
+/// pod's service account.
+///
+/// # Errors
+/// Nothing of these is there.
+pub async fn from_environment() -> Result<Client, Error> {
+    let config = Config::infer().await;
+    from_config(config.map_err(|error| Error::Infer(Box::new(error)))?)
+}
+
+/// A client for `config`, with the client's own retry switched off.
+///
+/// # Errors
+/// The configuration is not one that a client can be built from.
+pub fn from_config(mut config: Config) -> Result<Client, Error> {
+    // A retry below the engine would hide 429 and 503 from its pacing, and answer late.
+    config.default_retry = false;
+    let server = config.cluster_url.to_string();
+    Client::try_from(config).map_err(|source| Error::Build {
+        server,
+        source: Box::new(source),
+    })
+}
