@@ -151,7 +151,14 @@ impl Start {
             .arg(&self.data_dir)
             .arg("--ready-file")
             .arg(ready_file)
-            .args(["--gateway-port", "0", "--admin-port", "0", "--log-filter", "warn"]);
+            .args([
+                "--gateway-port",
+                "0",
+                "--admin-port",
+                "0",
+                "--log-filter",
+                "warn",
+            ]);
         if !self.flags.contains_key("kubeconfig") {
             command.args(["--api-port", "0"]);
         }

@@ -1,4 +1,4 @@
 //! Scenarios in one process: real components on loopback, no cluster.
 
-mod embedded;
 mod crds;
+mod embedded;

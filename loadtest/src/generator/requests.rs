@@ -88,12 +88,23 @@ struct Prepared {
 
 impl Requests {
     /// As many distinct bodies as the profile says, signed as GitHub signs.
-    pub(crate) fn github(profile: &Profile, path: &str, secret: &str) -> Self {
+    ///
+    /// With several `paths`, deliveries go to them in turn.
+    pub(crate) fn github(profile: &Profile, paths: &[String], secret: &str) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-        let whole = (0..profile.bodies.max(1))
-            .map(|number| prepare(&body(number, profile.body_bytes), path, &key))
+        let rounds = profile.bodies.div_ceil(paths.len().max(1)).max(1);
+        let whole = (0..rounds)
+            .flat_map(|_round| paths)
+            .enumerate()
+            .map(|(number, path)| prepare(&body(number, profile.body_bytes), path, &key))
             .collect();
         Self { whole }
+    }
+
+    /// The repository that delivery `number` is about.
+    pub(crate) fn repository(&self, number: u64) -> String {
+        let count = u64::try_from(self.whole.len()).unwrap_or(1).max(1);
+        format!("load/repository-{:05}", number % count)
     }
 
     /// Puts the request of `id` at the end of `out`.
@@ -110,7 +121,7 @@ impl Requests {
         }
     }
 
-    /// The body that goes with `id`, for comparisons.
+    /// Size of a whole request.
     pub(crate) fn size(&self) -> usize {
         self.whole.first().map_or(0, |first| first.bytes.len())
     }
