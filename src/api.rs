@@ -10,11 +10,8 @@ pub mod duration;
 pub mod ingestor;
 pub mod limits;
 pub mod observation;
-<<<<<<< HEAD
-mod schema;
-=======
 pub mod paths;
->>>>>>> writer
+mod schema;
 
 /// The API group of every kind of this project.
 pub const GROUP: &str = "zen.watcher.io";

@@ -40,10 +40,10 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 pub use self::{
     faults::Faults,
-    kind::{BuiltIn, Column, Kind, Source, Traits},
+    kind::{BuiltIn, Kind, Traits},
     log::Error as LogError,
     patch::Patch,
-    refusal::{FieldError, Refusal},
+    refusal::{Fault as FieldFault, FieldError, Refusal},
     tls::Error as TlsError,
 };
 use self::{

@@ -5,12 +5,11 @@
 //!                             └───────────── pure: spec, pipeline ─────────────┘     └── async ──┘
 //! ```
 
-pub mod cel;
-pub mod pipeline;
-pub mod times;
 pub mod aggregate;
+pub mod cel;
 pub mod hold;
 pub mod pace;
 pub mod pipeline;
 pub mod queue;
+pub mod times;
 pub mod verdict;

@@ -20,6 +20,5 @@ pub mod journal;
 pub mod kube;
 pub mod ops;
 pub mod roles;
-#[cfg(feature = "testing")]
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -29,7 +29,6 @@ const STOP_WITHIN: Duration = Duration::from_secs(45);
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Ready {
     pub(crate) gateway: String,
-    pub(crate) admin: String,
     pub(crate) kubeconfig: PathBuf,
 }
 

@@ -126,8 +126,8 @@ fn command(row: &str) -> &str {
 }
 
 fn line(text: &mut String, what: std::fmt::Arguments<'_>) {
-    // Writing into a String can't fail.
-    drop(writeln!(text, "{what}"));
+    let written = writeln!(text, "{what}");
+    debug_assert!(written.is_ok(), "writing into a String");
 }
 
 /// How the figures are to be read.

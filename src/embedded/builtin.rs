@@ -175,7 +175,7 @@ pub(super) fn kinds() -> Vec<Kind> {
     PLANS.iter().map(Plan::kind).collect()
 }
 
-/// The OpenAPI schema of a built-in kind, with the descriptions that `kubectl explain` shows.
+/// The `OpenAPI` schema of a built-in kind, with the descriptions that `kubectl explain` shows.
 /// Made on demand: it is large, and few ask for it.
 pub(super) fn raw_schema(built_in: BuiltIn) -> Value {
     PLANS
@@ -188,7 +188,7 @@ pub(super) fn raw_schema(built_in: BuiltIn) -> Value {
 
 impl Plan {
     fn kind(&self) -> Kind {
-        let shelf = if self.built_in == BuiltIn::Event || self.group.is_empty() {
+        let resource = if self.built_in == BuiltIn::Event || self.group.is_empty() {
             self.plural.to_owned()
         } else {
             format!("{}.{}", self.plural, self.group)
@@ -209,7 +209,7 @@ impl Plan {
             namespaced: self.namespaced,
             status: self.status,
             storage_version: "v1".to_owned(),
-            shelf: shelf.into(),
+            shelf: resource.into(),
             // Made by a generator from the published types: there is nothing to refuse in it.
             schema: Schema::parse(&(self.raw)(), "").unwrap_or_else(|_| Schema::anything()),
             traits: Traits::BuiltIn(self.built_in),

@@ -1,4 +1,4 @@
-//! CustomResourceDefinitions: what they may say, and the kinds that they define.
+//! `CustomResourceDefinitions`: what they may say, and the kinds that they define.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The part of kubectl's JSONPath that printer columns use.
+//! The part of kubectl's `JSONPath` that printer columns use.
 //!
 //! Fields, quoted fields, indices, `[*]` and filters of the form `[?(@.type=='Ready')]`.
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// A parsed path.
 #[derive(Clone, Debug, PartialEq)]
-pub struct JsonPath(Vec<Step>);
+pub(super) struct JsonPath(Vec<Step>);
 
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
@@ -23,7 +23,7 @@ enum Step {
 /// A path that can't be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("can't read the JSONPath {path:?}: {why}")]
-pub struct BadPath {
+pub(super) struct BadPath {
     path: String,
     why: &'static str,
 }
@@ -35,7 +35,7 @@ impl JsonPath {
     ///
     /// # Errors
     /// What is not part of the supported language.
-    pub fn parse(text: &str) -> Result<Self, BadPath> {
+    pub(super) fn parse(text: &str) -> Result<Self, BadPath> {
         let inner = text.trim().trim_start_matches('{').trim_end_matches('}');
         let inner = inner.strip_prefix('$').unwrap_or(inner);
         steps(inner).map(Self).map_err(|why| BadPath {
@@ -46,7 +46,7 @@ impl JsonPath {
 
     /// A path of plain fields, from `.spec.a` that is known to be well-formed.
     #[must_use]
-    pub fn fields(text: &str) -> Self {
+    pub(super) fn fields(text: &str) -> Self {
         Self(
             text.split('.')
                 .filter(|part| !part.is_empty())
@@ -57,7 +57,7 @@ impl JsonPath {
 
     /// All values at this path.
     #[must_use]
-    pub fn find<'v>(&self, root: &'v Value) -> Vec<&'v Value> {
+    pub(super) fn find<'v>(&self, root: &'v Value) -> Vec<&'v Value> {
         let mut found = vec![root];
         for step in &self.0 {
             found = found
@@ -70,7 +70,7 @@ impl JsonPath {
 
     /// The first value at this path.
     #[must_use]
-    pub fn first<'v>(&self, root: &'v Value) -> Option<&'v Value> {
+    pub(super) fn first<'v>(&self, root: &'v Value) -> Option<&'v Value> {
         self.find(root).into_iter().next()
     }
 }

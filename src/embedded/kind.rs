@@ -6,6 +6,10 @@ use super::{jsonpath::JsonPath, schema::Schema};
 
 /// One version of one resource, as discovery lists it.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names of the fields of a definition's `names`"
+)]
 pub struct Kind {
     /// The API group; empty for the core group.
     pub group: String,
@@ -32,11 +36,11 @@ pub struct Kind {
     /// Where objects lie: the same for all versions of one resource.
     pub shelf: Arc<str>,
     /// The structural schema.
-    pub schema: Schema,
+    pub(super) schema: Schema,
     /// What beside the schema belongs to the kind.
     pub traits: Traits,
     /// The columns of its table.
-    pub columns: Vec<Column>,
+    pub(super) columns: Vec<Column>,
     /// Field paths that a field selector may use, beside metadata.name and metadata.namespace.
     pub selectable: Vec<String>,
     /// Differs whenever the definition changes, so that stored objects are looked at again.
@@ -46,7 +50,7 @@ pub struct Kind {
 /// In what a kind differs from a plain custom resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Traits {
-    /// Defined by a CustomResourceDefinition.
+    /// Defined by a `CustomResourceDefinition`.
     Custom,
     /// Built into the API.
     BuiltIn(BuiltIn),
@@ -57,11 +61,11 @@ pub enum Traits {
 pub enum BuiltIn {
     /// v1 Namespace.
     Namespace,
-    /// v1 ConfigMap.
+    /// v1 `ConfigMap`.
     ConfigMap,
     /// v1 Secret.
     Secret,
-    /// v1 ServiceAccount.
+    /// v1 `ServiceAccount`.
     ServiceAccount,
     /// v1 Event.
     CoreEvent,
@@ -71,24 +75,24 @@ pub enum BuiltIn {
     Lease,
     /// rbac.authorization.k8s.io/v1 Role.
     Role,
-    /// rbac.authorization.k8s.io/v1 RoleBinding.
+    /// rbac.authorization.k8s.io/v1 `RoleBinding`.
     RoleBinding,
-    /// rbac.authorization.k8s.io/v1 ClusterRole.
+    /// rbac.authorization.k8s.io/v1 `ClusterRole`.
     ClusterRole,
-    /// rbac.authorization.k8s.io/v1 ClusterRoleBinding.
+    /// rbac.authorization.k8s.io/v1 `ClusterRoleBinding`.
     ClusterRoleBinding,
-    /// apiextensions.k8s.io/v1 CustomResourceDefinition.
+    /// apiextensions.k8s.io/v1 `CustomResourceDefinition`.
     Definition,
 }
 
 /// A column of a table.
 #[derive(Clone, Debug)]
-pub struct Column {
+pub(super) struct Column {
     /// The heading.
     pub name: String,
-    /// The OpenAPI type: `string`, `integer`, `number`, `boolean` or `date`.
+    /// The `OpenAPI` type: `string`, `integer`, `number`, `boolean` or `date`.
     pub type_: String,
-    /// The OpenAPI format, for example `name`.
+    /// The `OpenAPI` format, for example `name`.
     pub format: String,
     /// What it shows.
     pub description: String,
@@ -100,7 +104,7 @@ pub struct Column {
 
 /// Where the value of a column comes from.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub(super) enum Source {
     /// The object's name.
     Name,
     /// How old the object is.
@@ -144,7 +148,7 @@ impl Kind {
         }
     }
 
-    /// Whether a CustomResourceDefinition made it.
+    /// Whether a `CustomResourceDefinition` made it.
     #[must_use]
     pub fn is_custom(&self) -> bool {
         self.traits == Traits::Custom

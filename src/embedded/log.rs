@@ -127,7 +127,7 @@ impl Opened {
         let (revision, whole) = if bytes.is_empty() {
             (0, 0)
         } else {
-            replay(bytes.into(), store).ok_or_else(|| Error::Foreign(path.clone()))?
+            replay(&bytes.into(), store).ok_or_else(|| Error::Foreign(path.clone()))?
         };
         let mut size = u64::try_from(whole).unwrap_or(u64::MAX);
         if size == 0 {
@@ -380,7 +380,7 @@ fn encode(buffer: &mut Vec<u8>, change: &Change) {
 }
 
 /// Puts the whole records into the store; gives the last version and where the whole part ends.
-fn replay(bytes: Bytes, store: &mut Store) -> Option<(u64, usize)> {
+fn replay(bytes: &Bytes, store: &mut Store) -> Option<(u64, usize)> {
     let total = bytes.len();
     let mut rest = bytes
         .strip_prefix(MAGIC.as_slice())

@@ -41,7 +41,7 @@ const MAX_ANNOTATIONS: usize = 256 * 1024;
 
 /// A text field of an object's metadata; empty when absent.
 #[must_use]
-pub fn text<'v>(object: &'v Value, field: &str) -> &'v str {
+pub(super) fn text<'v>(object: &'v Value, field: &str) -> &'v str {
     object
         .get("metadata")
         .and_then(|metadata| metadata.get(field))

@@ -7,20 +7,20 @@ const VALUE: &str = "a valid label must be an empty string or consist of alphanu
 
 /// What is wrong with a DNS label.
 #[must_use]
-pub fn dns_label(name: &str) -> Option<String> {
+pub(super) fn dns_label(name: &str) -> Option<String> {
     too_long(name, 63).or_else(|| (!is_dns_label(name)).then(|| LABEL.to_owned()))
 }
 
 /// What is wrong with a DNS subdomain.
 #[must_use]
-pub fn dns_subdomain(name: &str) -> Option<String> {
+pub(super) fn dns_subdomain(name: &str) -> Option<String> {
     too_long(name, 253)
         .or_else(|| (!name.split('.').all(is_dns_label)).then(|| SUBDOMAIN.to_owned()))
 }
 
 /// What is wrong with a name that is only kept from breaking a path.
 #[must_use]
-pub fn path_segment(name: &str) -> Option<String> {
+pub(super) fn path_segment(name: &str) -> Option<String> {
     match name {
         "." | ".." => Some(format!("may not be '{name}'")),
         _ => ['/', '%']
@@ -32,7 +32,7 @@ pub fn path_segment(name: &str) -> Option<String> {
 
 /// What is wrong with a label's key: an optional DNS subdomain, a slash, a name.
 #[must_use]
-pub fn qualified_name(key: &str) -> Vec<String> {
+pub(super) fn qualified_name(key: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let name = match key.split_once('/') {
         Some((prefix, name)) => {
@@ -58,14 +58,14 @@ pub fn qualified_name(key: &str) -> Vec<String> {
 
 /// What is wrong with a label's value.
 #[must_use]
-pub fn label_value(value: &str) -> Option<String> {
+pub(super) fn label_value(value: &str) -> Option<String> {
     too_long(value, 63)
         .or_else(|| (!value.is_empty() && !is_qualified(value)).then(|| VALUE.to_owned()))
 }
 
-/// What is wrong with a key of a ConfigMap or a Secret.
+/// What is wrong with a key of a `ConfigMap` or a Secret.
 #[must_use]
-pub fn data_key(key: &str) -> Option<String> {
+pub(super) fn data_key(key: &str) -> Option<String> {
     let fine = !key.is_empty()
         && key != "."
         && !key.starts_with("..")

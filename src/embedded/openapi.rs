@@ -1,4 +1,4 @@
-//! OpenAPI documents: what `kubectl explain`, `apply` and client-side validation read.
+//! `OpenAPI` documents: what `kubectl explain`, `apply` and client-side validation read.
 //!
 //! Made on demand from the schemas, never kept: they are large, and few ask for them.
 

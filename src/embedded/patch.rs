@@ -11,7 +11,7 @@ use super::{
 const MAX_DEPTH: usize = 128;
 
 /// A change to an object.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Patch {
     /// RFC 6902.
     Json(json_patch::Patch),
@@ -113,7 +113,7 @@ fn strategy(built_in: BuiltIn, path: &str) -> Lists {
 
 fn merge(
     built_in: BuiltIn,
-    path: &str,
+    at: &str,
     target: &mut Value,
     patch: &Value,
     depth: usize,
@@ -149,14 +149,14 @@ fn merge(
         map.retain(|name, _| keep.iter().any(|kept| kept == name));
     }
     for (name, change) in patch {
-        merge_field(built_in, path, map, name, change, depth)?;
+        merge_field(built_in, at, map, name, change, depth)?;
     }
     Ok(())
 }
 
 fn merge_field(
     built_in: BuiltIn,
-    path: &str,
+    at: &str,
     map: &mut Map<String, Value>,
     name: &str,
     change: &Value,
@@ -174,10 +174,10 @@ fn merge_field(
     if name.starts_with('$') {
         return Ok(());
     }
-    let below = if path.is_empty() {
+    let below = if at.is_empty() {
         name.to_owned()
     } else {
-        format!("{path}.{name}")
+        format!("{at}.{name}")
     };
     match change {
         Value::Null => {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::kind::Kind;
 
 /// A request that was not done. Nothing in the store has changed.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
     /// The HTTP status.
@@ -191,7 +191,7 @@ impl FieldError {
 
 /// A value as Go's `%v`/`%q` in field errors shows it.
 #[must_use]
-pub fn go_value(value: &Value) -> String {
+pub(super) fn go_value(value: &Value) -> String {
     match value {
         Value::String(text) => format!("{text:?}"),
         Value::Null => "null".to_owned(),
@@ -283,7 +283,7 @@ impl Refusal {
 
     /// 403 for one object.
     #[must_use]
-    pub fn forbidden(kind: &Kind, name: &str, why: &str, causes: Value) -> Self {
+    pub fn forbidden(kind: &Kind, name: &str, why: &str, causes: &Value) -> Self {
         let message = format!("{} {name:?} is forbidden: {why}", kind.qualified());
         let more = if causes.is_null() {
             Value::Null

@@ -1,4 +1,4 @@
-//! The kinds that are served: built-in ones, and those that CustomResourceDefinitions add.
+//! The kinds that are served: built-in ones, and those that `CustomResourceDefinitions` add.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,7 +6,7 @@ use super::{builtin, kind::Kind};
 
 /// All served kinds by group, version and plural name.
 #[derive(Debug)]
-pub struct Registry {
+pub(super) struct Registry {
     kinds: BTreeMap<(String, String, String), Arc<Kind>>,
     epoch: u64,
 }
@@ -16,7 +16,7 @@ pub struct Registry {
 impl Registry {
     /// The built-in kinds.
     #[must_use]
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut registry = Self {
             kinds: BTreeMap::new(),
             epoch: 0,
@@ -37,15 +37,15 @@ impl Registry {
     }
 
     /// A number for the next definition.
-    pub fn next_epoch(&mut self) -> u64 {
+    pub(super) fn next_epoch(&mut self) -> u64 {
         self.epoch = self.epoch.saturating_add(1);
         self.epoch
     }
 
     /// Replaces all kinds of one resource.
-    pub fn replace(&mut self, shelf: &str, kinds: Vec<Kind>) {
+    pub(super) fn replace(&mut self, resource: &str, kinds: Vec<Kind>) {
         self.kinds
-            .retain(|_, kind| &*kind.shelf != shelf || !kind.is_custom());
+            .retain(|_, kind| &*kind.shelf != resource || !kind.is_custom());
         for kind in kinds {
             self.insert(kind);
         }
@@ -53,19 +53,19 @@ impl Registry {
 
     /// One version of one resource.
     #[must_use]
-    pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
+    pub(super) fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
         let key = (group.to_owned(), version.to_owned(), plural.to_owned());
         self.kinds.get(&key)
     }
 
     /// All kinds, in order of group, version and name.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Kind>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Kind>> {
         self.kinds.values()
     }
 
     /// One kind of each shelf.
     #[must_use]
-    pub fn shelves(&self) -> Vec<Arc<Kind>> {
+    pub(super) fn shelves(&self) -> Vec<Arc<Kind>> {
         let mut seen = BTreeMap::new();
         for kind in self.iter() {
             // Events have two faces; either will do.

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-pub use self::rules::Rule;
+use self::rules::Rule;
 use super::refusal::FieldError;
 
 /// How deep a schema may nest; deeper ones are refused, so that every walk over one is bounded.
@@ -22,16 +22,20 @@ const MAX_DEPTH: usize = 64;
 
 /// One node of a structural schema.
 #[derive(Debug, Default)]
-pub struct Schema {
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "OpenAPI's own flags, each independent of the others"
+)]
+pub(super) struct Schema {
     /// The JSON type; absent where anything goes.
     kind: Option<Json>,
     nullable: bool,
     int_or_string: bool,
     preserve: bool,
     embedded: bool,
-    properties: BTreeMap<String, Schema>,
+    properties: BTreeMap<String, Self>,
     additional: Additional,
-    items: Option<Box<Schema>>,
+    items: Option<Box<Self>>,
     default: Option<Box<Value>>,
     /// Absent for most nodes: kept apart so that a node without them is small.
     bounds: Option<Box<Bounds>>,
@@ -57,7 +61,7 @@ enum List {
     Map(Vec<String>),
 }
 
-/// The JSON types of OpenAPI.
+/// The JSON types of `OpenAPI`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Json {
     Object,
@@ -135,18 +139,18 @@ impl Json {
 impl Schema {
     /// A schema that lets anything pass.
     #[must_use]
-    pub fn anything() -> Self {
+    pub(super) fn anything() -> Self {
         Self {
             preserve: true,
             ..Self::default()
         }
     }
 
-    /// Reads the OpenAPI schema found at `path`.
+    /// Reads the `OpenAPI` schema found at `path`.
     ///
     /// # Errors
     /// Every fault that makes it unusable, with the path of the field.
-    pub fn parse(raw: &Value, path: &str) -> Result<Self, Vec<FieldError>> {
+    pub(super) fn parse(raw: &Value, path: &str) -> Result<Self, Vec<FieldError>> {
         let mut errors = Vec::new();
         let schema = parse_node(raw, path, 0, &mut errors);
         if errors.is_empty() {
@@ -158,13 +162,13 @@ impl Schema {
 
     /// The schema of a field, where it is declared.
     #[must_use]
-    pub fn property(&self, name: &str) -> Option<&Self> {
+    pub(super) fn property(&self, name: &str) -> Option<&Self> {
         self.properties.get(name)
     }
 
     /// Whether any rule of this schema looks at the old value.
     #[must_use]
-    pub fn has_rules(&self) -> bool {
+    pub(super) fn has_rules(&self) -> bool {
         !self.rules.is_empty()
             || self.properties.values().any(Self::has_rules)
             || self.items.as_ref().is_some_and(|items| items.has_rules())

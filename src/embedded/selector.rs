@@ -10,7 +10,7 @@ use super::{
 
 /// Which objects a list, a watch or a collection's deletion concerns.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Selector {
+pub(super) struct Selector {
     labels: Vec<LabelRule>,
     fields: Vec<FieldRule>,
 }
@@ -37,7 +37,7 @@ impl Selector {
     ///
     /// # Errors
     /// 400 with the part that can't be understood, or the field that the kind can't be selected by.
-    pub fn parse(kind: &Kind, labels: &str, fields: &str) -> Result<Self, Refusal> {
+    pub(super) fn parse(kind: &Kind, labels: &str, fields: &str) -> Result<Self, Refusal> {
         let labels = label_rules(labels)
             .map_err(|why| Refusal::bad_request(format!("unable to parse requirement: {why}")))?;
         let fields = split_escaped(fields)
@@ -49,13 +49,13 @@ impl Selector {
 
     /// Whether it selects everything.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
     /// Whether an object is selected.
     #[must_use]
-    pub fn matches(&self, object: &Value) -> bool {
+    pub(super) fn matches(&self, object: &Value) -> bool {
         let label = |key: &str| {
             object
                 .get("metadata")
@@ -78,7 +78,7 @@ impl Selector {
 
     /// The same, of objects of one name alone.
     #[must_use]
-    pub fn and_name(mut self, name: &str) -> Self {
+    pub(super) fn and_name(mut self, name: &str) -> Self {
         self.fields.push(FieldRule {
             path: JsonPath::fields("metadata.name"),
             equal: true,

@@ -17,7 +17,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -34,7 +34,7 @@ const MAX_CONNECTIONS: usize = 1024;
 /// How long a client may take for its handshake or its headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take for its body: 3 MiB over a slow link.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long to wait after an accept that failed: long enough for a descriptor to come free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -139,10 +139,15 @@ impl Listening {
             tracing::debug!(%error, "set TCP_NODELAY");
         }
         let accept = tokio::time::timeout(HEADER_TIMEOUT, self.acceptor.accept(stream));
-        let Ok(Ok(stream)) = accept.await else {
-            tracing::debug!("a client of the embedded API did not finish its handshake");
-            return;
-        };
+        match accept.await {
+            Ok(Ok(stream)) => self.serve(stream).await,
+            Ok(Err(_)) | Err(_) => {
+                tracing::debug!("a client of the embedded API did not finish its handshake");
+            }
+        }
+    }
+
+    async fn serve(self: Arc<Self>, stream: TlsStream<TcpStream>) {
         let service = {
             let server = Arc::clone(&self);
             service_fn(move |request| {

@@ -180,7 +180,7 @@ impl Api {
     async fn answer(self: &Arc<Self>, ask: Ask) -> Result<Response<Content>, Refusal> {
         match ask {
             Ask::Store(request, shown) => self.act(*request, shown).await,
-            Ask::Watch(ask, shown) => self.watch(*ask, shown),
+            Ask::Watch(ask, shown) => self.watch(&ask, shown),
             Ask::Discovery(which) => {
                 let value = discovery::document(self.store().registry(), &which)?;
                 Ok(render::discovery(&which, &value))
@@ -224,15 +224,13 @@ impl Api {
 
     /// Hands changes to the log, in the order in which the store made them: the caller holds it.
     fn commit(&self, changes: Vec<Change>, revision: u64) -> Result<(), Refusal> {
-        match &self.log {
-            Some(log) => log.append(&changes).map_err(|why| not_durable(&why)),
-            None => {
-                let mut shelves: Vec<_> = changes.into_iter().map(|change| change.shelf).collect();
-                shelves.dedup();
-                self.publish(revision, &shelves);
-                Ok(())
-            }
+        if let Some(log) = &self.log {
+            return log.append(&changes).map_err(|why| not_durable(&why));
         }
+        let mut shelves: Vec<_> = changes.into_iter().map(|change| change.shelf).collect();
+        shelves.dedup();
+        self.publish(revision, &shelves);
+        Ok(())
     }
 
     /// Shows everything up to a version.
@@ -284,15 +282,15 @@ impl Api {
         self.written.send_modify(|_| {});
     }
 
-    fn bell(&self, shelf: &Arc<str>) -> watch::Receiver<u64> {
+    fn bell(&self, resource: &Arc<str>) -> watch::Receiver<u64> {
         let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
         bells
-            .entry(Arc::clone(shelf))
+            .entry(Arc::clone(resource))
             .or_insert_with(|| watch::Sender::new(0))
             .subscribe()
     }
 
-    fn watch(self: &Arc<Self>, ask: WatchAsk, shown: As) -> Result<Response<Content>, Refusal> {
+    fn watch(self: &Arc<Self>, ask: &WatchAsk, shown: As) -> Result<Response<Content>, Refusal> {
         let permit = Arc::clone(&self.watches)
             .try_acquire_owned()
             .map_err(|_full| faults::too_many_requests(1))?;

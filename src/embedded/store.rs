@@ -143,7 +143,7 @@ impl Store {
 
     /// The served kinds.
     #[must_use]
-    pub fn registry(&self) -> &Registry {
+    pub(super) fn registry(&self) -> &Registry {
         &self.registry
     }
 
@@ -295,23 +295,23 @@ impl Store {
         bytes
     }
 
-    fn record(&mut self, shelf: &Arc<str>, key: &str, stored: Stored, gone: bool) {
+    fn record(&mut self, resource: &Arc<str>, key: &str, stored: Stored, gone: bool) {
         let (revision, opened, limits) = (self.revision, self.opened, self.limits);
         self.changes.push(Change {
             revision,
-            shelf: Arc::clone(shelf),
+            shelf: Arc::clone(resource),
             key: key.into(),
             object: (!gone).then(|| stored.bytes.clone()),
         });
         self.shelves
-            .entry(Arc::clone(shelf))
+            .entry(Arc::clone(resource))
             .or_insert_with(|| Shelf::new(opened))
             .record(revision, key.into(), stored, gone, limits);
     }
 
     /// Serves the kinds of a definition.
     fn define(&mut self, object: &Value) {
-        let Some(shelf) = definition::shelf(object) else {
+        let Some(resource) = definition::shelf(object) else {
             return;
         };
         let established = object
@@ -329,17 +329,17 @@ impl Store {
         } else {
             Vec::new()
         };
-        self.registry.replace(&shelf, kinds);
+        self.registry.replace(&resource, kinds);
     }
 
     fn undefine(&mut self, object: &Value) {
-        let Some(shelf) = definition::shelf(object) else {
+        let Some(resource) = definition::shelf(object) else {
             return;
         };
-        self.registry.replace(&shelf, Vec::new());
+        self.registry.replace(&resource, Vec::new());
         let revision = self.revision;
-        if let Some(shelf) = self.shelves.get_mut(&shelf) {
-            shelf.cut(revision);
+        if let Some(resource) = self.shelves.get_mut(&resource) {
+            resource.cut(revision);
         }
     }
 
@@ -405,12 +405,12 @@ impl Store {
             .find(|kind| kind.shelf == change.shelf)
             .map_or(0, |kind| kind.epoch);
         let opened = self.opened;
-        let shelf = self
+        let objects = self
             .shelves
             .entry(change.shelf)
             .or_insert_with(|| Shelf::new(opened));
         let stored = change.object.map(|bytes| Stored { bytes, epoch });
-        shelf.restore(change.key, stored);
+        objects.restore(change.key, stored);
     }
 
     fn forget_definition(&mut self, key: &str) {

@@ -14,15 +14,15 @@ use crate::journal::Millis;
 /// A page as a table.
 pub(super) fn of_objects(kind: &Kind, page: &Page, now: Millis) -> Bytes {
     let rows: Vec<Value> = page.items.iter().map(|item| row(kind, item, now)).collect();
-    table(kind, list_metadata(page), rows, true)
+    table(kind, &list_metadata(page), &rows, true)
 }
 
 /// One change as a table of one row; only the first of a watch names the columns.
 pub(super) fn of_change(kind: &Kind, object: &Bytes, first: bool, now: Millis) -> Bytes {
-    table(kind, json!({}), vec![row(kind, object, now)], first)
+    table(kind, &json!({}), &[row(kind, object, now)], first)
 }
 
-fn table(kind: &Kind, metadata: Value, rows: Vec<Value>, columns: bool) -> Bytes {
+fn table(kind: &Kind, metadata: &Value, rows: &[Value], columns: bool) -> Bytes {
     let columns: Option<Vec<Value>> =
         columns.then(|| kind.columns.iter().map(definition).collect());
     let table = json!({
@@ -111,10 +111,9 @@ fn typed(type_: &str, value: &Value, now: Millis) -> Value {
         "number" => value.as_f64().map_or(Value::Null, Value::from),
         "boolean" => value.as_bool().map_or(Value::Null, Value::from),
         "date" => since(value, now),
-        _ => match value {
-            Value::String(text) => json!(text),
-            other => json!(other.to_string()),
-        },
+        _ => value
+            .as_str()
+            .map_or_else(|| json!(value.to_string()), |text| json!(text)),
     }
 }
 

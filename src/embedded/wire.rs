@@ -13,7 +13,7 @@ use super::{
 };
 
 /// What is asked for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
     /// Something of the store.
     Store(Box<Request>, As),
@@ -21,7 +21,7 @@ pub(super) enum Ask {
     Watch(Box<WatchAsk>, As),
     /// What there is: `/api`, `/apis` and below.
     Discovery(Discovery),
-    /// An OpenAPI document.
+    /// An `OpenAPI` document.
     OpenApi(OpenApi),
     /// `/version`.
     Version,
@@ -44,7 +44,7 @@ pub(super) enum Discovery {
     Version(String, String),
 }
 
-/// Which OpenAPI document.
+/// Which `OpenAPI` document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum OpenApi {
     /// `/openapi/v2`.
@@ -446,7 +446,7 @@ impl Query {
     fn number(&self, name: &str) -> Result<Option<u64>, Refusal> {
         match self.get(name) {
             None | Some("") => Ok(None),
-            Some(text) => text.parse().map(Some).map_err(|_| {
+            Some(text) => text.parse().map(Some).map_err(|_not_a_number| {
                 Refusal::bad_request(format!("{name}: Invalid value: {text:?}: must be a number"))
             }),
         }

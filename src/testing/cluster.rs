@@ -358,15 +358,15 @@ fn etcd_args(dir: &Path, url: &str, sync: EtcdSync) -> Vec<OsString> {
 }
 
 fn apiserver_args(dir: &Path, etcd_url: &str, port: u16, more: &[String]) -> Vec<OsString> {
-    let key = dir.join(credentials::SERVICE_ACCOUNT_KEY);
+    let private = dir.join(credentials::SERVICE_ACCOUNT_KEY);
+    let public = dir.join(credentials::SERVICE_ACCOUNT_PUBLIC_KEY);
     let mut args: Vec<OsString> = vec![
         format!("--etcd-servers={etcd_url}").into(),
         format!("--secure-port={port}").into(),
         "--bind-address=127.0.0.1".into(),
         flag("--cert-dir=", &dir.join("certs")),
-        // The file holds the private key; the public one is derived from it.
-        flag("--service-account-key-file=", &key),
-        flag("--service-account-signing-key-file=", &key),
+        flag("--service-account-key-file=", &public),
+        flag("--service-account-signing-key-file=", &private),
         "--service-account-issuer=https://kubernetes.default.svc".into(),
         flag("--token-auth-file=", &dir.join(credentials::TOKENS)),
         "--authorization-mode=RBAC".into(),

@@ -1,5 +1,7 @@
 //! The embedded API through an ordinary `kube::Client`.
 
+mod durable;
+
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -88,10 +90,10 @@ fn widgets(client: Client, namespace: &str) -> Api<DynamicObject> {
     Api::namespaced_with(client, namespace, &resource)
 }
 
-fn widget(name: &str, spec: Value) -> DynamicObject {
+fn widget(name: &str, spec: impl Into<Value>) -> DynamicObject {
     serde_json::from_value(json!({
         "apiVersion": "test.zen.io/v1", "kind": "Widget",
-        "metadata": {"name": name}, "spec": spec,
+        "metadata": {"name": name}, "spec": spec.into(),
     }))
     .unwrap()
 }

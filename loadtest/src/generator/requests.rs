@@ -1,7 +1,5 @@
 //! Requests that are signed before the run; only the delivery's id is patched in.
 
-use std::fmt::Write as _;
-
 use aws_lc_rs::hmac;
 
 use crate::profile::Profile;
@@ -122,6 +120,7 @@ impl Requests {
     }
 
     /// Size of a whole request.
+    #[cfg(test)]
     pub(crate) fn size(&self) -> usize {
         self.whole.first().map_or(0, |first| first.bytes.len())
     }
@@ -139,11 +138,13 @@ fn body(number: usize, size: usize) -> Vec<u8> {
 }
 
 fn prepare(body: &[u8], path: &str, key: &hmac::Key) -> Prepared {
-    let mut signature = String::with_capacity(64);
+    let mut signature = Vec::with_capacity(64);
     for byte in hmac::sign(key, body).as_ref() {
-        // Writing into a String can't fail.
-        drop(write!(signature, "{byte:02x}"));
+        let mut pair = [0; 2];
+        digits(&mut pair, u64::from(*byte));
+        signature.extend_from_slice(&pair);
     }
+    let signature = String::from_utf8_lossy(&signature);
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
          X-GitHub-Event: push\r\nX-Hub-Signature-256: sha256={signature}\r\n\

@@ -82,8 +82,8 @@ impl Scale {
 }
 
 fn put(text: &mut String, what: std::fmt::Arguments<'_>) {
-    // Writing into a String can't fail.
-    drop(writeln!(text, "{what}"));
+    let written = writeln!(text, "{what}");
+    debug_assert!(written.is_ok(), "writing into a String");
 }
 
 fn grid(text: &mut String, scale: &Scale) {

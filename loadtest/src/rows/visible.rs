@@ -103,7 +103,10 @@ pub(crate) async fn measure(bench: &Bench) -> Result<Measured, Error> {
     while now().saturating_duration_since(begun) < LAST && lock(&seen).len() < acknowledged.len() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    drop(tasks.stop(Duration::from_secs(1)).await);
+    tasks
+        .stop(Duration::from_secs(1))
+        .await
+        .map_err(Error::other("end the watch"))?;
     let seen = lock(&seen).clone();
     let lost = acknowledged
         .iter()

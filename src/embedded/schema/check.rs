@@ -1,4 +1,4 @@
-//! Finds the faults of structure, in the words of the API server's OpenAPI validation.
+//! Finds the faults of structure, in the words of the API server's `OpenAPI` validation.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ const MAX_ERRORS: usize = 100;
 impl Schema {
     /// The faults of `value`. What is the same in `old` was accepted before and is let pass
     /// (ratcheting, as since Kubernetes 1.33).
-    pub fn check(&self, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    pub(in crate::embedded) fn check(&self, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         self.check_node(value, old, "", &mut errors);
         errors.truncate(MAX_ERRORS);

@@ -6,7 +6,7 @@ use super::{Additional, Schema};
 
 impl Schema {
     /// Adds defaults below objects that are there, and drops nulls that stand for one.
-    pub fn fill_defaults(&self, value: &mut Value) {
+    pub(in crate::embedded) fn fill_defaults(&self, value: &mut Value) {
         match value {
             Value::Object(map) => {
                 for (name, schema) in &self.properties {

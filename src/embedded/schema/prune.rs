@@ -7,7 +7,7 @@ use super::{Additional, Schema, join};
 impl Schema {
     /// Drops unknown fields below the root's own `apiVersion`, `kind` and `metadata`, and gives
     /// their paths.
-    pub fn prune(&self, object: &mut Value) -> Vec<String> {
+    pub(in crate::embedded) fn prune(&self, object: &mut Value) -> Vec<String> {
         let mut dropped = Vec::new();
         self.prune_node(object, "", true, &mut dropped);
         dropped

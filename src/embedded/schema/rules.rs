@@ -15,7 +15,7 @@ use crate::embedded::refusal::{Fault, FieldError};
 
 /// One rule of a schema node.
 #[derive(Debug)]
-pub struct Rule {
+pub(super) struct Rule {
     text: String,
     program: Expression,
     message: Option<String>,
@@ -97,7 +97,11 @@ fn compile(source: &str, path: &str) -> Result<Expression, FieldError> {
 
 impl Schema {
     /// What the rules find wrong; `old` is the object that an update replaces.
-    pub fn check_rules(&self, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    pub(in crate::embedded) fn check_rules(
+        &self,
+        value: &Value,
+        old: Option<&Value>,
+    ) -> Vec<FieldError> {
         if !self.has_rules() {
             return Vec::new();
         }

@@ -26,7 +26,7 @@ use crate::embedded::{
 const BATCH: usize = 128;
 
 /// How often a watch without changes is told the version: as the API server does.
-const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+const BOOKMARK_EVERY: Duration = Duration::from_mins(1);
 
 /// How long a watch lasts that doesn't say: `--min-request-timeout` of the API server.
 const DEFAULT_TIMEOUT: u64 = 1800;
@@ -45,27 +45,23 @@ pub(super) enum Begin {
     Present(Vec<Bytes>, u64),
 }
 
-enum Woken {
-    Changed,
-    Tick,
-    Over,
-}
-
 /// The lines of a watch.
 pub(super) fn events(
     api: Arc<Api>,
     watch: Watch,
     begin: Begin,
-    ask: WatchAsk,
+    ask: &WatchAsk,
     (shown, permit): (As, OwnedSemaphorePermit),
-) -> impl Stream<Item = Bytes> + Send {
+) -> impl Stream<Item = Bytes> + Send + use<> {
+    let (timeout, initial, bookmarks) = (ask.timeout, ask.initial, ask.bookmarks);
     async_stream::stream! {
         let _permit = permit;
         let mut lines = Lines { watch, shown, first: true, now: api.clock.now() };
         let mut bell = api.bell(&lines.watch.kind().shelf);
-        let lasts = Duration::from_secs(ask.timeout.unwrap_or(DEFAULT_TIMEOUT).clamp(1, MAX_TIMEOUT));
+        let lasts = Duration::from_secs(timeout.unwrap_or(DEFAULT_TIMEOUT).clamp(1, MAX_TIMEOUT));
         let mut end = std::pin::pin!(tokio::time::sleep(lasts));
         let mut last = std::pin::pin!(tokio::time::sleep(lasts.saturating_sub(LAST_BOOKMARK)));
+        let mut tick = std::pin::pin!(tokio::time::sleep(BOOKMARK_EVERY));
         let mut last_told = lasts <= LAST_BOOKMARK;
         let mut cursor = match begin {
             Begin::After(version) => version,
@@ -77,55 +73,48 @@ pub(super) fn events(
                 if api.wait_durable(version).await.is_err() {
                     return;
                 }
-                if ask.initial {
+                if initial {
                     yield lines.bookmark(version, true);
                 }
                 version
             }
         };
+        // Whether the version is to be told once all changes are.
+        let mut tell = false;
         loop {
             bell.mark_unchanged();
             lines.now = api.clock.now();
             match next(&api, &lines.watch, cursor) {
                 Ok(None) => return,
                 Ok(Some((seen, upto))) => {
-                    let more = seen.len() >= BATCH;
                     cursor = upto;
                     if !seen.is_empty() {
                         yield lines.changes(&seen);
                     }
-                    if more {
+                    if seen.len() >= BATCH {
                         continue;
                     }
                 }
                 Err(refusal) => {
-                    yield lines.error(&refusal);
+                    yield error(&refusal);
                     return;
                 }
             }
-            let woken = tokio::select! {
+            if std::mem::take(&mut tell) && bookmarks {
+                yield lines.bookmark(cursor, false);
+            }
+            tokio::select! {
                 biased;
-                () = api.stop.cancelled() => Woken::Over,
-                () = &mut end => Woken::Over,
-                rung = bell.changed() => if rung.is_ok() { Woken::Changed } else { Woken::Over },
-                () = &mut last, if !last_told => { last_told = true; Woken::Tick },
-                () = tokio::time::sleep(BOOKMARK_EVERY) => Woken::Tick,
-            };
-            match woken {
-                Woken::Changed => {}
-                Woken::Over => return,
-                Woken::Tick if ask.bookmarks => {
-                    // All changes up to here are told: nothing of this resource lies between.
-                    let version = api.durable.load(Ordering::Acquire);
-                    if let Ok(Some((seen, upto))) = next(&api, &lines.watch, cursor) {
-                        cursor = upto;
-                        if !seen.is_empty() {
-                            yield lines.changes(&seen);
-                        }
-                        yield lines.bookmark(cursor.min(version.max(cursor)), false);
-                    }
+                () = api.stop.cancelled() => return,
+                () = &mut end => return,
+                rung = bell.changed() => if rung.is_err() { return },
+                () = &mut last, if !last_told => {
+                    (last_told, tell) = (true, true);
                 }
-                Woken::Tick => {}
+                () = &mut tick => {
+                    tick.set(tokio::time::sleep(BOOKMARK_EVERY));
+                    tell = true;
+                }
             }
         }
     }
@@ -140,6 +129,10 @@ fn next(api: &Api, watch: &Watch, cursor: u64) -> Result<Option<(Vec<Seen>, u64)
     } else {
         Ok(None)
     }
+}
+
+fn error(refusal: &Refusal) -> Bytes {
+    format!("{}\n", json!({"type": "ERROR", "object": refusal.status()})).into()
 }
 
 struct Lines {
@@ -204,9 +197,5 @@ impl Lines {
                     "apiVersion": "meta.k8s.io/v1", "metadata": metadata}}]}),
         };
         format!("{}\n", json!({"type": "BOOKMARK", "object": object})).into()
-    }
-
-    fn error(&self, refusal: &Refusal) -> Bytes {
-        format!("{}\n", json!({"type": "ERROR", "object": refusal.status()})).into()
     }
 }

@@ -29,7 +29,7 @@ impl Store {
         let name = target.name.as_deref().unwrap_or_default();
         if kind.is(BuiltIn::Namespace) && LASTING.contains(&name) {
             let why = "this namespace may not be deleted";
-            return Err(Refusal::forbidden(kind, name, why, Value::Null));
+            return Err(Refusal::forbidden(kind, name, why, &Value::Null));
         }
         let key = Kind::key(target.namespace.as_deref(), name);
         let stored = self

@@ -77,20 +77,20 @@ impl Store {
             .namespace
             .as_ref()
             .map_or_else(String::new, |namespace| format!("{namespace}/"));
-        let Some(shelf) = self.shelves.get(&kind.shelf) else {
+        let Some(objects) = self.shelves.get(&kind.shelf) else {
             return Ok(Found {
                 version,
                 ..Found::default()
             });
         };
-        if version < self.revision && version < shelf.floor() {
+        if version < self.revision && version < objects.floor() {
             return Err(if list.token.is_some() {
                 Refusal::continue_expired()
             } else {
-                Refusal::too_old(version, shelf.floor())
+                Refusal::too_old(version, objects.floor())
             });
         }
-        let as_was = objects_at(shelf, &prefix, &start, version, self.revision);
+        let as_was = objects_at(objects, &prefix, &start, version, self.revision);
         Ok(cut(kind, &selector, list.limit, version, as_was))
     }
 
@@ -105,11 +105,10 @@ impl Store {
             return Ok((token.rv.min(self.revision), token.start));
         }
         match list.as_of {
-            AsOf::Newest => Ok((self.revision, String::new())),
             AsOf::NotOlderThan(version) | AsOf::Exactly(version) if version > self.revision => {
                 Err(Refusal::too_large(version, self.revision))
             }
-            AsOf::NotOlderThan(_) => Ok((self.revision, String::new())),
+            AsOf::Newest | AsOf::NotOlderThan(_) => Ok((self.revision, String::new())),
             AsOf::Exactly(version) => Ok((version, String::new())),
         }
     }

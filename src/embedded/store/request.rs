@@ -15,7 +15,7 @@ pub struct At {
 }
 
 /// One request.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Which resource, and which object of it.
     pub target: Target,
@@ -53,7 +53,7 @@ pub enum Part {
 }
 
 /// What is to be done.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Read an object that is at least as new as the version.
     Get(Option<u64>),
@@ -131,7 +131,7 @@ pub enum AsOf {
 }
 
 /// What was done.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
     pub code: u16,
@@ -142,7 +142,7 @@ pub struct Answer {
 }
 
 /// The content of an answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// One object as JSON.
     Object(Bytes),

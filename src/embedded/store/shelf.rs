@@ -95,7 +95,7 @@ impl Shelf {
         after: Stored,
         gone: bool,
         limits: Limits,
-    ) -> &Event {
+    ) {
         let before = if gone {
             self.objects.remove(&key)
         } else {
@@ -115,9 +115,6 @@ impl Shelf {
             self.forget();
         }
         self.history.push_back(event);
-        // Just pushed: the fallback is the entry that can't be missing.
-        let last = self.history.len().saturating_sub(1);
-        &self.history[last]
     }
 
     fn forget(&mut self) {

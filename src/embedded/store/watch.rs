@@ -120,18 +120,18 @@ impl Store {
         max: usize,
     ) -> Result<(Vec<Seen>, u64), Refusal> {
         let until = until.min(self.revision);
-        let Some(shelf) = self.shelves.get(&watch.kind.shelf) else {
+        let Some(objects) = self.shelves.get(&watch.kind.shelf) else {
             return if after < self.opened {
                 Err(Refusal::too_old(after, self.opened))
             } else {
                 Ok((Vec::new(), until.max(after)))
             };
         };
-        if after < shelf.floor() {
-            return Err(Refusal::too_old(after, shelf.floor()));
+        if after < objects.floor() {
+            return Err(Refusal::too_old(after, objects.floor()));
         }
         let mut seen = Vec::new();
-        for event in shelf.since(after) {
+        for event in objects.since(after) {
             if event.revision > until {
                 break;
             }

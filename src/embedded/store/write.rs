@@ -27,7 +27,7 @@ impl Store {
         mut object: Value,
         write: Write,
     ) -> Result<Answer, Refusal> {
-        let warnings = self.admit(kind, &mut object, namespace, write.fields, None)?;
+        let warnings = Self::admit(kind, &mut object, namespace, write.fields, None)?;
         if !meta::text(&object, "resourceVersion").is_empty() {
             return Err(Refusal::plain(
                 500,
@@ -58,7 +58,7 @@ impl Store {
         } else {
             self.put(kind, &key, object)
         };
-        Ok(self.written(kind, 201, stored, warnings))
+        Ok(Self::written(kind, 201, stored, warnings))
     }
 
     pub(super) fn update(
@@ -71,7 +71,7 @@ impl Store {
     ) -> Result<Answer, Refusal> {
         let namespace = target.namespace.as_deref();
         let name = target.name.as_deref().unwrap_or_default();
-        let mut warnings = self.admit(kind, &mut object, namespace, write.fields, None)?;
+        let mut warnings = Self::admit(kind, &mut object, namespace, write.fields, None)?;
         check_named(&object, name)?;
         let key = Kind::key(namespace, name);
         let Some(stored) = self.stored(kind, &key).cloned() else {
@@ -116,7 +116,7 @@ impl Store {
         let mut object = viewed(kind, &stored);
         patch.apply(kind, &mut object)?;
         let text = object.to_string();
-        let warnings = self.admit(kind, &mut object, namespace, write.fields, Some(&text))?;
+        let warnings = Self::admit(kind, &mut object, namespace, write.fields, Some(&text))?;
         check_named(&object, name)?;
         self.replace(at, kind, target, object, (&stored, write, warnings))
     }
@@ -160,7 +160,7 @@ impl Store {
             json!(meta::text(&old, "resourceVersion")),
         );
         if write.dry_run || object == storage_form(kind, stored) {
-            return Ok(self.written(kind, 200, encode(&object), warnings));
+            return Ok(Self::written(kind, 200, encode(&object), warnings));
         }
         let bytes = if strategy::is_finished(kind, &object) {
             let bytes = self.remove(kind, &key, object);
@@ -169,17 +169,11 @@ impl Store {
         } else {
             self.put(kind, &key, object)
         };
-        Ok(self.written(kind, 200, bytes, warnings))
+        Ok(Self::written(kind, 200, bytes, warnings))
     }
 
     /// What is answered for an object in storage form.
-    fn written(
-        &self,
-        kind: &Kind,
-        code: u16,
-        bytes: bytes::Bytes,
-        warnings: Vec<String>,
-    ) -> Answer {
+    fn written(kind: &Kind, code: u16, bytes: bytes::Bytes, warnings: Vec<String>) -> Answer {
         let stored = Stored {
             bytes,
             epoch: kind.epoch,
@@ -193,7 +187,6 @@ impl Store {
     /// Checks that what came in is an object of the kind, brings it into canonical form and gives
     /// the warnings.
     fn admit(
-        &self,
         kind: &Kind,
         object: &mut Value,
         namespace: Option<&str>,
@@ -260,7 +253,7 @@ impl Store {
                 "message": format!("namespace {namespace} is being terminated"),
                 "field": "metadata.namespace",
             }]);
-            return Err(Refusal::forbidden(kind, name, &why, causes));
+            return Err(Refusal::forbidden(kind, name, &why, &causes));
         }
         Ok(())
     }

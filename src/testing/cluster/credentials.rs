@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use aws_lc_rs::{
+    encoding::{AsDer as _, PublicKeyX509Der},
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kube::{
     Config,
@@ -20,12 +23,17 @@ use super::{Error, User};
 /// The file with the key that signs service account tokens.
 pub(super) const SERVICE_ACCOUNT_KEY: &str = "service-account.pem";
 
+/// The file with the key that verifies them.
+pub(super) const SERVICE_ACCOUNT_PUBLIC_KEY: &str = "service-account.pub.pem";
+
 /// The file that says who has which token.
 pub(super) const TOKENS: &str = "tokens.csv";
 
 /// Writes the service account key and a random token for each of `users`.
 pub(super) fn write(dir: &Path, users: &[User]) -> Result<(), Error> {
-    write_private(&dir.join(SERVICE_ACCOUNT_KEY), &private_key()?)?;
+    let (private, public) = service_account_keys()?;
+    write_private(&dir.join(SERVICE_ACCOUNT_KEY), &private)?;
+    write_private(&dir.join(SERVICE_ACCOUNT_PUBLIC_KEY), &public)?;
     let mut tokens = String::new();
     for user in users {
         let token = uuid::Uuid::new_v4();
@@ -79,21 +87,33 @@ fn token_path(dir: &Path, user: &User) -> PathBuf {
     dir.join(format!("{}.token", user.file_name()))
 }
 
-fn private_key() -> Result<String, Error> {
-    let der = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
-        .and_then(|pair| pair.to_pkcs8v1())
+/// The private and the public half, as PEM.
+fn service_account_keys() -> Result<(String, String), Error> {
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
         .map_err(|_unspecified| Error::Key)?;
-    let encoded = STANDARD.encode(der.as_ref());
-    let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
+    let private = pair.to_pkcs8v1().map_err(|_unspecified| Error::Key)?;
+    let public: PublicKeyX509Der<'_> = pair
+        .public_key()
+        .as_der()
+        .map_err(|_unspecified| Error::Key)?;
+    Ok((
+        pem("PRIVATE KEY", private.as_ref()),
+        pem("PUBLIC KEY", public.as_ref()),
+    ))
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let encoded = STANDARD.encode(der);
+    let mut pem = format!("-----BEGIN {label}-----\n");
     let mut rest = encoded.as_str();
+    // RFC 7468: lines of 64 characters.
     while let Some((line, more)) = rest.split_at_checked(64) {
         pem.push_str(line);
         pem.push('\n');
         rest = more;
     }
     pem.push_str(rest);
-    pem.push_str("\n-----END PRIVATE KEY-----\n");
-    Ok(pem)
+    pem + &format!("\n-----END {label}-----\n")
 }
 
 fn write_private(path: &Path, text: &str) -> Result<(), Error> {
