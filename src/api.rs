@@ -4,14 +4,19 @@
 
 pub mod annotations;
 pub mod condition;
+mod crds;
 pub mod decision;
+pub mod duration;
 pub mod ingestor;
+pub mod limits;
 pub mod observation;
 pub mod paths;
+mod schema;
 
 /// The API group of every kind of this project.
 pub const GROUP: &str = "zen.watcher.io";
 
+pub use crds::{CrdFile, crd_files, crds};
 pub use decision::{DecisionSpec, SpecDigest};
 pub use ingestor::{Ingestor, IngestorSpec, IngestorStatus};
 pub use observation::{Observation, ObservationSpec, ObservationStatus};

@@ -12,9 +12,14 @@
 //! different files; `tests/architecture.rs` holds the table of pure files.
 
 pub mod api;
+pub mod cli;
+pub mod config;
+pub mod embedded;
 pub mod engine;
+pub mod gateway;
 pub mod journal;
 pub mod kube;
 pub mod ops;
+pub mod roles;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -1,5 +1,9 @@
 //! What every process needs to be operated: clock, tasks, metrics, telemetry, the admin server.
 
+pub mod admin;
+pub mod metrics;
 pub mod ready;
+pub mod shutdown;
 pub mod tasks;
+pub mod telemetry;
 pub mod time;

@@ -1,3 +1,6 @@
-//! What tests share: clocks that tests move, builders, fakes. Never in a release binary (feature `testing`).
+//! What tests share across test binaries: clocks that they move, a real API server, builders, fakes.
+//!
+//! Compiled with the feature `testing` only, never into a release binary.
 
 pub mod clock;
+pub mod cluster;

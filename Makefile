@@ -1,0 +1,57 @@
+# Targets are explained by `make help`; each line `target: ## text` is its documentation.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+DATA_DIR ?= .zen-fabric/dev
+# One feature set for every test target, so that the crate is compiled once.
+TEST_FLAGS := --workspace --features zen-fabric/testing
+
+.PHONY: help run build check fmt lint deny test test-fast tools crds bench load load-crash load-journal clean-data
+
+help: ## Show what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build and start `zen-fabric dev` (data in DATA_DIR, default .zen-fabric/dev)
+	$(CARGO) run --release --bin zen-fabric -- dev --data-dir $(DATA_DIR)
+
+build: ## Build the release binary
+	$(CARGO) build --release --bin zen-fabric
+
+check: fmt lint deny ## Formatting, lints, docs, dependency policy
+
+fmt:
+	$(CARGO) fmt --all -- --check
+
+lint:
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features --quiet
+
+deny:
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
+	else echo "cargo-deny is not installed: the dependency policy in deny.toml was not checked"; fi
+
+test: tools ## Everything, the real kube-apiserver included
+	$(CARGO) test $(TEST_FLAGS) --features zen-fabric/real-cluster
+
+test-fast: ## Everything that needs no real kube-apiserver
+	$(CARGO) test $(TEST_FLAGS)
+
+tools: ## Provide kube-apiserver, etcd and kubectl (from KUBEBUILDER_ASSETS, target/tools, or built with Go)
+	./tools/provide.sh
+
+crds: ## Generate crds/*.yaml
+	$(CARGO) run --quiet --bin zen-fabric -- crd --out crds
+
+bench: ## Microbenchmarks (criterion)
+	$(CARGO) bench --features testing
+
+load: tools ## Measure every performance bar and write docs/performance.md
+	$(CARGO) run --release -p loadtest -- report
+
+load-crash: tools ## kill -9 under load, at least 50 times, then compare every object
+	$(CARGO) run --release -p loadtest -- crash --kills 50
+
+clean-data: ## Remove what `make run` has stored
+	rm -rf $(DATA_DIR)

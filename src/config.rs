@@ -1,0 +1,477 @@
+//! Configuration: defaults, then `ZEN_FABRIC_*` from the environment, then flags.
+//!
+//! ```text
+//!  Config::default() ◀── environment ◀── flags      one table (settings.rs) names every value:
+//!         └── relations checked ──▶ Config           its flag, its variable, its help, its place
+//! ```
+//!
+//! Plain data: the composition in `roles` maps it to the rooms' own options. Every wrong value and
+//! every wrong relation is reported, by name, in one go; nothing starts before all are right.
+
+pub mod flags;
+mod relations;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+
+pub use self::{
+    settings::{SETTINGS, Setting},
+    value::{Bytes, SyncMode, Value},
+};
+
+/// Everything that a process is told at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the journal, the embedded API's store, the kubeconfig and the admin token lie.
+    pub data_dir: PathBuf,
+    /// Written, as JSON with the addresses, when events are accepted.
+    pub ready_file: Option<PathBuf>,
+    /// The sockets to the outside.
+    pub gateway: Gateway,
+    /// Probes, metrics and the dead letters.
+    pub admin: Admin,
+    /// Which Kubernetes API.
+    pub api: ApiServer,
+    /// What makes events durable.
+    pub journal: Journal,
+    /// From the journal to Observations.
+    pub engine: Engine,
+    /// Logs and traces.
+    pub telemetry: Telemetry,
+}
+
+/// The gateway's sockets, limits and timeouts.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    /// The address to listen on.
+    pub bind: IpAddr,
+    /// The port to listen on; 0 picks a free one.
+    pub port: u16,
+    /// PEM file with the certificate chain; read again when it changes.
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with the private key; read again when it changes.
+    pub tls_key: Option<PathBuf>,
+    /// Whether plain HTTP may be served on an address that others can reach.
+    pub allow_plain_http: bool,
+    /// What senders see: scheme, host and port before `/hooks`.
+    pub public_url: Option<String>,
+    /// Proxies whose `X-Forwarded-For` names the client.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections at once; more wait in the kernel's accept queue.
+    pub max_connections: usize,
+    /// HTTP/2 streams at once on one connection.
+    pub max_streams: u32,
+    /// Header fields of a request.
+    pub max_headers: usize,
+    /// Size of a request's header.
+    pub max_header_bytes: Bytes,
+    /// The largest body that an Ingestor may ask for.
+    pub max_body_bytes: Bytes,
+    /// Depth of a JSON body.
+    pub max_json_depth: usize,
+    /// From the first byte of a header to its last.
+    pub header_timeout: Duration,
+    /// From the header to the last byte of the body.
+    pub body_timeout: Duration,
+    /// A connection without a request.
+    pub idle_timeout: Duration,
+    /// From the header to the answer, `Prefer: wait` included.
+    pub request_timeout: Duration,
+    /// The longest that `Prefer: wait` is honoured.
+    pub max_wait: Duration,
+    /// Requests that wait at once.
+    pub max_waiters: usize,
+    /// Failing requests per second that one client address may make.
+    pub address_failures_per_second: u32,
+    /// Failing requests that one client address may make at once.
+    pub address_failures_burst: u32,
+    /// How long open requests may go on after the first signal.
+    pub drain_timeout: Duration,
+    /// When the supervisor kills the process after its signal; everything ends before.
+    pub grace_period: Duration,
+}
+
+/// The admin server.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// The address to listen on.
+    pub bind: IpAddr,
+    /// The port to listen on; 0 picks a free one.
+    pub port: u16,
+}
+
+/// The Kubernetes API: the embedded one, or a cluster's.
+#[derive(Clone, Debug)]
+pub struct ApiServer {
+    /// The embedded API's port; 0 picks a free one.
+    pub port: u16,
+    /// A cluster's kubeconfig; absent: the embedded API.
+    pub kubeconfig: Option<PathBuf>,
+    /// Whether to install the CRDs into that cluster.
+    pub install_crds: bool,
+}
+
+/// The journal.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    /// Its directory; absent: `journal` in the data directory.
+    pub dir: Option<PathBuf>,
+    /// All of it; full: 503.
+    pub total_bytes: Bytes,
+    /// One Ingestor's uncommitted records; absent: a quarter of the total. Full: 429.
+    pub share_bytes: Option<Bytes>,
+    /// One file.
+    pub segment_bytes: Bytes,
+    /// Idempotency keys remembered; one Ingestor may hold a quarter when others want room.
+    pub keys: u64,
+    /// Dead letters.
+    pub letter_bytes: Bytes,
+    /// How long a dead letter is kept.
+    pub letter_age: Duration,
+    /// Whether an answer waits for the disk: anything but [`SyncMode::Durable`] loses events.
+    pub sync: SyncMode,
+}
+
+/// The engine and the writer.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// Status writes per second, over all Ingestors.
+    pub status_writes_per_second: u32,
+    /// Writes in flight that the writer starts with and never goes below.
+    pub min_concurrency: usize,
+    /// Writes in flight that the writer never goes above.
+    pub max_concurrency: usize,
+    /// How often expired Observations are looked for.
+    pub sweep_interval: Duration,
+    /// Deletions of expired Observations per second.
+    pub sweep_deletes_per_second: u32,
+}
+
+/// Logs and traces.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    /// One JSON object per line, or lines for people.
+    pub log_format: LogFormat,
+    /// Which spans and events, as `tracing_subscriber`'s `EnvFilter` reads it.
+    pub log_filter: String,
+    /// Where traces go, by OTLP over gRPC; absent: nowhere, and nothing is spent on them.
+    pub otlp_endpoint: Option<String>,
+    /// Share of traces that begin here and are kept; a sender's own choice is followed.
+    pub otlp_sample_ratio: f64,
+    /// Headers that the collector wants, such as a token: `name=value,name=value`.
+    pub otlp_headers: Option<SecretString>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// Lines for people.
+    Human,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from(".zen-fabric/dev"),
+            ready_file: None,
+            gateway: Gateway::default(),
+            admin: Admin::default(),
+            api: ApiServer::default(),
+            journal: Journal::default(),
+            engine: Engine::default(),
+            telemetry: Telemetry::default(),
+        }
+    }
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 8080,
+            tls_cert: None,
+            tls_key: None,
+            allow_plain_http: false,
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            // About 50 KiB each with TLS and its buffers: 200 MiB when every one is open.
+            max_connections: 4096,
+            max_streams: 100,
+            max_headers: 64,
+            max_header_bytes: Bytes::kib(32),
+            max_body_bytes: Bytes::mib(1),
+            max_json_depth: 64,
+            header_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_mins(1),
+            // The slowest body (10 s) and the longest wait (10 s); below the drain's 25 s.
+            request_timeout: Duration::from_secs(22),
+            max_wait: Duration::from_secs(10),
+            max_waiters: 1000,
+            address_failures_per_second: 200,
+            address_failures_burst: 400,
+            drain_timeout: Duration::from_secs(25),
+            grace_period: Duration::from_secs(40),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 8081,
+        }
+    }
+}
+
+impl Default for ApiServer {
+    fn default() -> Self {
+        Self {
+            port: 8082,
+            kubeconfig: None,
+            install_crds: false,
+        }
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            total_bytes: Bytes::gib(8),
+            share_bytes: None,
+            // Large enough that a new file (two directory syncs) is rare, small enough that
+            // trimming, which works on whole files, stays within its bound of two of them.
+            segment_bytes: Bytes::mib(64),
+            keys: 1_000_000,
+            letter_bytes: Bytes::mib(256),
+            letter_age: Duration::from_hours(7 * 24),
+            sync: SyncMode::Durable,
+        }
+    }
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self {
+            // A thousand busy Ingestors are each written once in 100 s; an API server that takes a
+            // thousand small writes a second spends one percent on them.
+            status_writes_per_second: 10,
+            min_concurrency: 2,
+            // Past this a bare client gets no more writes a second from an API server on two cores.
+            max_concurrency: 64,
+            sweep_interval: Duration::from_mins(1),
+            sweep_deletes_per_second: 50,
+        }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            log_format: LogFormat::Human,
+            log_filter: "info".to_owned(),
+            otlp_endpoint: None,
+            otlp_sample_ratio: 1.0,
+            otlp_headers: None,
+        }
+    }
+}
+
+impl Config {
+    /// The journal's directory.
+    #[must_use]
+    pub fn journal_dir(&self) -> PathBuf {
+        self.journal
+            .dir
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("journal"))
+    }
+
+    /// What one Ingestor's uncommitted records may take.
+    #[must_use]
+    pub fn journal_share(&self) -> Bytes {
+        self.journal
+            .share_bytes
+            .unwrap_or(Bytes(self.journal.total_bytes.0 / 4))
+    }
+
+    /// The kubeconfig of the API that this process uses.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.api
+            .kubeconfig
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("kubeconfig"))
+    }
+}
+
+// === layers ===
+
+/// Where a value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// A variable of the environment.
+    Environment,
+    /// A flag.
+    Flag,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "default",
+            Self::Environment => "environment",
+            Self::Flag => "flag",
+        })
+    }
+}
+
+/// A configuration together with where each value came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    origins: BTreeMap<&'static str, Origin>,
+}
+
+/// One effective value, for people; a secret's is hidden.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// The setting's name, which is also its flag without the dashes.
+    pub name: &'static str,
+    /// Its value; empty when unset.
+    pub value: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What is to be changed: a flag, a variable, or several names of one relation.
+    pub place: String,
+    /// Why.
+    pub message: String,
+}
+
+/// Everything that is wrong with a configuration; nothing was started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Invalid(pub Vec<Problem>);
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        let plural = if count == 1 { "problem" } else { "problems" };
+        write!(f, "the configuration has {count} {plural}:")?;
+        self.0
+            .iter()
+            .try_for_each(|problem| write!(f, "\n  {}: {}", problem.place, problem.message))
+    }
+}
+
+/// The environment of this process; what is not UTF-8 is left out, for no setting is.
+#[must_use]
+pub fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Prefix of every variable that is read.
+pub const ENV_PREFIX: &str = "ZEN_FABRIC_";
+
+impl Loaded {
+    /// Puts the layers on top of each other.
+    ///
+    /// `environment` is the whole environment: a variable that begins with [`ENV_PREFIX`] and names
+    /// no setting is an error, so that a misspelt one is not silently without effect.
+    ///
+    /// # Errors
+    /// Everything that is wrong, not only the first.
+    pub fn of(
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &flags::Flags,
+    ) -> Result<Self, Invalid> {
+        let mut config = Config::default();
+        let mut origins = BTreeMap::new();
+        let mut problems = Vec::new();
+        let mut variables: BTreeMap<String, String> = environment
+            .into_iter()
+            .filter(|(name, _)| name.starts_with(ENV_PREFIX))
+            .collect();
+        for setting in SETTINGS {
+            let variable = setting.variable();
+            let layers = [
+                (Origin::Environment, variables.remove(&variable)),
+                (Origin::Flag, flags.get(setting.name).map(str::to_owned)),
+            ];
+            for (origin, text) in layers {
+                let Some(text) = text else { continue };
+                match (setting.place)(&mut config).set(&text) {
+                    Ok(()) => {
+                        origins.insert(setting.name, origin);
+                    }
+                    Err(message) => problems.push(Problem {
+                        place: match origin {
+                            Origin::Flag => format!("--{}", setting.name),
+                            Origin::Environment | Origin::Default => variable.clone(),
+                        },
+                        message,
+                    }),
+                }
+            }
+        }
+        problems.extend(variables.into_keys().map(unknown));
+        problems.extend(relations::broken(&config, &|name| {
+            origins.contains_key(name)
+        }));
+        if problems.is_empty() {
+            Ok(Self { config, origins })
+        } else {
+            Err(Invalid(problems))
+        }
+    }
+
+    /// Every value, in the table's order.
+    #[must_use]
+    pub fn effective(&self) -> Vec<Effective> {
+        let mut config = self.config.clone();
+        SETTINGS
+            .iter()
+            .map(|setting| Effective {
+                name: setting.name,
+                value: (setting.place)(&mut config).show(),
+                origin: self
+                    .origins
+                    .get(setting.name)
+                    .copied()
+                    .unwrap_or(Origin::Default),
+            })
+            .collect()
+    }
+}
+
+fn unknown(variable: String) -> Problem {
+    Problem {
+        place: variable,
+        message: "names no setting; `zen-fabric config` lists them all".to_owned(),
+    }
+}

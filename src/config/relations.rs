@@ -1,0 +1,267 @@
+//! Relations between values: each alone may be right, and both together wrong.
+
+use std::{net::IpAddr, time::Duration};
+
+use super::{Bytes, Config, Problem};
+
+/// Every relation that does not hold. `given` says whether somebody set a value.
+pub(super) fn broken(config: &Config, given: &dyn Fn(&str) -> bool) -> Vec<Problem> {
+    let mut found = Found(Vec::new());
+    timeouts(config, &mut found);
+    positive(config, &mut found);
+    exposure(config, &mut found);
+    api(config, given, &mut found);
+    journal(config, &mut found);
+    urls(config, &mut found);
+    found.0
+}
+
+struct Found(Vec<Problem>);
+
+impl Found {
+    fn unless(&mut self, holds: bool, place: &str, message: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push(Problem {
+                place: place.to_owned(),
+                message: message(),
+            });
+        }
+    }
+
+    fn below(&mut self, lower: (&str, Duration), upper: (&str, Duration), why: &str) {
+        self.unless(
+            lower.1 < upper.1,
+            &format!("{}, {}", lower.0, upper.0),
+            || {
+                format!(
+                    "{} ({:?}) must be below {} ({:?}): {why}",
+                    lower.0, lower.1, upper.0, upper.1
+                )
+            },
+        );
+    }
+}
+
+fn timeouts(config: &Config, found: &mut Found) {
+    let gateway = &config.gateway;
+    found.below(
+        ("body-timeout", gateway.body_timeout),
+        ("request-timeout", gateway.request_timeout),
+        "a body that comes in time must still be answered",
+    );
+    found.below(
+        ("max-wait", gateway.max_wait),
+        ("request-timeout", gateway.request_timeout),
+        "a request that waits must still be answered",
+    );
+    found.below(
+        ("request-timeout", gateway.request_timeout),
+        ("drain-timeout", gateway.drain_timeout),
+        "a drain must outlast the requests that are open when it begins",
+    );
+    found.below(
+        ("drain-timeout", gateway.drain_timeout),
+        ("grace-period", gateway.grace_period),
+        "the drain must end before the supervisor kills the process",
+    );
+}
+
+fn positive(config: &Config, found: &mut Found) {
+    let gateway = &config.gateway;
+    let engine = &config.engine;
+    let times = [
+        ("header-timeout", gateway.header_timeout),
+        ("body-timeout", gateway.body_timeout),
+        ("idle-timeout", gateway.idle_timeout),
+        ("sweep-interval", engine.sweep_interval),
+        ("journal-letter-age", config.journal.letter_age),
+    ];
+    for (name, time) in times {
+        found.unless(!time.is_zero(), name, || "must be above zero".to_owned());
+    }
+    let counts = [
+        ("max-connections", gateway.max_connections == 0),
+        ("max-streams", gateway.max_streams == 0),
+        ("max-headers", gateway.max_headers == 0),
+        ("max-header-bytes", gateway.max_header_bytes.0 == 0),
+        ("max-body-bytes", gateway.max_body_bytes.0 == 0),
+        ("max-json-depth", gateway.max_json_depth == 0),
+        (
+            "address-failures-per-second",
+            gateway.address_failures_per_second == 0,
+        ),
+        (
+            "address-failures-burst",
+            gateway.address_failures_burst == 0,
+        ),
+        (
+            "status-writes-per-second",
+            engine.status_writes_per_second == 0,
+        ),
+        ("min-concurrency", engine.min_concurrency == 0),
+        (
+            "sweep-deletes-per-second",
+            engine.sweep_deletes_per_second == 0,
+        ),
+        ("journal-keys", config.journal.keys == 0),
+    ];
+    for (name, zero) in counts {
+        found.unless(!zero, name, || "must be above zero".to_owned());
+    }
+    found.unless(
+        engine.min_concurrency <= engine.max_concurrency,
+        "min-concurrency, max-concurrency",
+        || {
+            format!(
+                "min-concurrency ({}) must not be above max-concurrency ({})",
+                engine.min_concurrency, engine.max_concurrency
+            )
+        },
+    );
+}
+
+fn exposure(config: &Config, found: &mut Found) {
+    let gateway = &config.gateway;
+    found.unless(
+        gateway.tls_cert.is_some() == gateway.tls_key.is_some(),
+        "tls-cert, tls-key",
+        || "TLS needs both files; only one is given".to_owned(),
+    );
+    let plain = gateway.tls_cert.is_none() && gateway.tls_key.is_none();
+    found.unless(
+        !plain || gateway.allow_plain_http || is_loopback(gateway.bind),
+        "gateway-bind",
+        || {
+            format!(
+                "{} can be reached by others and there is no TLS: give tls-cert and tls-key, or \
+                 allow-plain-http where a proxy in front ends TLS",
+                gateway.bind
+            )
+        },
+    );
+    found.unless(
+        config.gateway.port == 0
+            || config.gateway.port != config.admin.port
+            || config.gateway.bind != config.admin.bind,
+        "gateway-port, admin-port",
+        || format!("both are {}", config.admin.port),
+    );
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+fn api(config: &Config, given: &dyn Fn(&str) -> bool, found: &mut Found) {
+    let cluster = config.api.kubeconfig.is_some();
+    found.unless(cluster || !config.api.install_crds, "install-crds", || {
+        "only with kubeconfig: the embedded API always has the CRDs".to_owned()
+    });
+    found.unless(
+        !(cluster && given("api-port")),
+        "api-port, kubeconfig",
+        || "give one: with a kubeconfig there is no embedded API".to_owned(),
+    );
+}
+
+/// Below this a segment holds too few records of the largest size for trimming to keep its bound.
+const SEGMENTS_IN_TOTAL: u64 = 4;
+
+fn journal(config: &Config, found: &mut Found) {
+    let journal = &config.journal;
+    let share = config.journal_share();
+    found.unless(
+        share <= journal.total_bytes,
+        "journal-share-bytes, journal-total-bytes",
+        || {
+            format!(
+                "a share ({share}) must not be above the total ({})",
+                journal.total_bytes
+            )
+        },
+    );
+    found.unless(
+        journal.segment_bytes.0.saturating_mul(SEGMENTS_IN_TOTAL) <= journal.total_bytes.0,
+        "journal-segment-bytes, journal-total-bytes",
+        || {
+            format!(
+                "the total ({}) must hold at least {SEGMENTS_IN_TOTAL} segments ({})",
+                journal.total_bytes, journal.segment_bytes
+            )
+        },
+    );
+    let record = Bytes(
+        config
+            .gateway
+            .max_body_bytes
+            .0
+            .saturating_add(config.gateway.max_header_bytes.0),
+    );
+    found.unless(
+        record < journal.segment_bytes,
+        "max-body-bytes, journal-segment-bytes",
+        || {
+            format!(
+                "the largest request ({record}) must fit a segment ({})",
+                journal.segment_bytes
+            )
+        },
+    );
+}
+
+fn urls(config: &Config, found: &mut Found) {
+    if let Some(url) = &config.gateway.public_url {
+        let problem = url_problem(url, &["http", "https"]);
+        found.unless(problem.is_none(), "public-url", || {
+            problem.unwrap_or_default().to_owned()
+        });
+    }
+    if let Some(url) = &config.telemetry.otlp_endpoint {
+        // The collector stands in the cluster; a core opens no connection out of it.
+        let problem = url_problem(url, &["http"]);
+        found.unless(problem.is_none(), "otlp-endpoint", || {
+            problem.unwrap_or_default().to_owned()
+        });
+    }
+    found.unless(
+        config.telemetry.otlp_headers.is_none() || config.telemetry.otlp_endpoint.is_some(),
+        "otlp-headers",
+        || "only with otlp-endpoint".to_owned(),
+    );
+    found.unless(
+        (0.0..=1.0).contains(&config.telemetry.otlp_sample_ratio),
+        "otlp-sample-ratio",
+        || "must be from 0 to 1".to_owned(),
+    );
+    let filter = tracing_subscriber::EnvFilter::builder().parse(&config.telemetry.log_filter);
+    found.unless(filter.is_ok(), "log-filter", || {
+        format!("`{}` is no filter", config.telemetry.log_filter)
+    });
+}
+
+/// What is wrong with a base URL; never repeats it, for it may hold a password.
+fn url_problem(url: &str, schemes: &[&str]) -> Option<&'static str> {
+    let Ok(uri) = url.parse::<http::Uri>() else {
+        return Some("is no URL");
+    };
+    let Some(authority) = uri.authority() else {
+        return Some("must have a scheme and a host, such as http://host:port");
+    };
+    if authority.as_str().contains('@') {
+        return Some("may not hold a user or a password");
+    }
+    if !uri
+        .scheme_str()
+        .is_some_and(|scheme| schemes.contains(&scheme))
+    {
+        return Some(if schemes.len() == 1 {
+            "must begin with http://"
+        } else {
+            "must begin with http:// or https://"
+        });
+    }
+    if uri.query().is_some() {
+        return Some("may not have a query");
+    }
+    None
+}

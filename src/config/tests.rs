@@ -1,0 +1,218 @@
+use std::time::Duration;
+
+use super::{flags::Flags, *};
+
+fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn problems(pairs: &[(&str, &str)], flags: &Flags) -> Vec<String> {
+    Loaded::of(env(pairs), flags)
+        .err()
+        .map(|invalid| invalid.0)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|problem| problem.place)
+        .collect()
+}
+
+#[test]
+fn a_flag_beats_the_environment_which_beats_the_default() {
+    let flags = Flags::default().with("gateway-port", "3");
+    let loaded = Loaded::of(
+        env(&[
+            ("ZEN_FABRIC_GATEWAY_PORT", "2"),
+            ("ZEN_FABRIC_ADMIN_PORT", "4"),
+            ("PATH", "/bin"),
+        ]),
+        &flags,
+    )
+    .unwrap();
+    assert_eq!(loaded.config.gateway.port, 3);
+    assert_eq!(loaded.config.admin.port, 4);
+    let origin = |name: &str| {
+        let all = loaded.effective();
+        all.iter().find(|e| e.name == name).unwrap().origin
+    };
+    assert_eq!(origin("gateway-port"), Origin::Flag);
+    assert_eq!(origin("admin-port"), Origin::Environment);
+    assert_eq!(origin("api-port"), Origin::Default);
+}
+
+#[test]
+fn every_problem_is_reported_at_once_and_by_name() {
+    let flags = Flags::default()
+        .with("header-timeout", "soon")
+        .with("journal-total-bytes", "8GB");
+    let found = problems(
+        &[
+            ("ZEN_FABRIC_ADMIN_PORT", "70000"),
+            ("ZEN_FABRIC_GATWAY_PORT", "80"),
+            ("ZEN_FABRIC_DRAIN_TIMEOUT", "50s"),
+        ],
+        &flags,
+    );
+    assert_eq!(
+        found,
+        [
+            "--header-timeout",
+            "ZEN_FABRIC_ADMIN_PORT",
+            "--journal-total-bytes",
+            "ZEN_FABRIC_GATWAY_PORT",
+            "drain-timeout, grace-period",
+        ]
+    );
+}
+
+#[test]
+fn relations_that_do_not_hold_are_refused() {
+    let cases: &[(&[(&'static str, &str)], &str)] = &[
+        (
+            &[("request-timeout", "25s")],
+            "request-timeout, drain-timeout",
+        ),
+        (&[("drain-timeout", "40s")], "drain-timeout, grace-period"),
+        (&[("body-timeout", "22s")], "body-timeout, request-timeout"),
+        (&[("max-wait", "22s")], "max-wait, request-timeout"),
+        (&[("tls-cert", "a.pem")], "tls-cert, tls-key"),
+        (&[("gateway-bind", "0.0.0.0")], "gateway-bind"),
+        (&[("install-crds", "true")], "install-crds"),
+        (
+            &[("kubeconfig", "k"), ("api-port", "0")],
+            "api-port, kubeconfig",
+        ),
+        (
+            &[("journal-share-bytes", "9GiB")],
+            "journal-share-bytes, journal-total-bytes",
+        ),
+        (
+            &[("journal-segment-bytes", "3GiB")],
+            "journal-segment-bytes, journal-total-bytes",
+        ),
+        (
+            &[("max-body-bytes", "64MiB")],
+            "max-body-bytes, journal-segment-bytes",
+        ),
+        (
+            &[("min-concurrency", "65")],
+            "min-concurrency, max-concurrency",
+        ),
+        (&[("public-url", "https://user:pass@host")], "public-url"),
+        (&[("public-url", "host")], "public-url"),
+        (&[("otlp-endpoint", "https://host:4317")], "otlp-endpoint"),
+        (&[("otlp-sample-ratio", "NaN")], "otlp-sample-ratio"),
+        (&[("log-filter", "a=b=c=d")], "log-filter"),
+        (&[("admin-port", "8080")], "gateway-port, admin-port"),
+        (&[("header-timeout", "0s")], "header-timeout"),
+        (&[("max-streams", "0")], "max-streams"),
+    ];
+    for (flags, place) in cases {
+        let flags = flags.iter().fold(Flags::default(), |all, (name, value)| {
+            all.with(name, *value)
+        });
+        assert_eq!(problems(&[], &flags), [*place], "{flags:?}");
+    }
+}
+
+#[test]
+fn plain_http_for_others_needs_to_be_asked_for() {
+    let open = Flags::default().with("gateway-bind", "::");
+    assert_eq!(problems(&[], &open), ["gateway-bind"]);
+    let asked = open.with("allow-plain-http", "true");
+    assert!(problems(&[], &asked).is_empty());
+}
+
+#[test]
+fn running_without_fdatasync_takes_a_variable_that_says_what_it_does() {
+    for short in ["off", "none", "unsafe", "false"] {
+        assert_eq!(
+            problems(&[("ZEN_FABRIC_JOURNAL_SYNC", short)], &Flags::default()),
+            ["ZEN_FABRIC_JOURNAL_SYNC"]
+        );
+    }
+    let whole = env(&[(
+        "ZEN_FABRIC_JOURNAL_SYNC",
+        "unsafe-no-fdatasync-loses-acknowledged-events",
+    )]);
+    let loaded = Loaded::of(whole, &Flags::default()).unwrap();
+    assert_eq!(loaded.config.journal.sync, SyncMode::UnsafeNoSync);
+}
+
+#[test]
+fn what_is_shown_can_be_given_again() {
+    let mut shown = Config::default();
+    for setting in SETTINGS {
+        let text = (setting.place)(&mut shown).show();
+        if text.is_empty() {
+            continue;
+        }
+        let mut again = Config::default();
+        (setting.place)(&mut again).set(&text).unwrap();
+        assert_eq!((setting.place)(&mut again).show(), text, "{}", setting.name);
+    }
+}
+
+#[test]
+fn names_are_unique() {
+    let mut names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+    names.sort_unstable();
+    let all = names.len();
+    names.dedup();
+    assert_eq!(names.len(), all);
+}
+
+#[test]
+fn secrets_are_shown_nowhere() {
+    let flags = Flags::default().with("otlp-endpoint", "http://collector:4317");
+    let secret = env(&[("ZEN_FABRIC_OTLP_HEADERS", "authorization=hunter2")]);
+    assert_eq!(
+        problems(
+            &[("ZEN_FABRIC_OTLP_HEADERS", "authorization=hunter2")],
+            &Flags::default()
+        ),
+        ["otlp-headers"]
+    );
+    let loaded = Loaded::of(secret, &flags).unwrap();
+    let shown = format!("{loaded:?} {:?}", loaded.effective());
+    assert!(!shown.contains("hunter2"));
+    assert!(shown.contains("(hidden)"));
+}
+
+#[test]
+fn durations_and_sizes_are_read_with_their_unit() {
+    let mut time = Duration::ZERO;
+    for (text, want) in [
+        ("250ms", 250),
+        ("5s", 5000),
+        ("2m", 120_000),
+        ("7d", 604_800_000),
+    ] {
+        time.set(text).unwrap();
+        assert_eq!(time, Duration::from_millis(want));
+        assert_eq!(time.show(), text);
+    }
+    for wrong in [
+        "",
+        "5",
+        "s",
+        "-5s",
+        "5 s",
+        "1.5s",
+        "99999999999999999999s",
+        "18446744073709551615d",
+    ] {
+        assert!(time.set(wrong).is_err(), "{wrong}");
+    }
+    let mut size = Bytes(0);
+    for (text, want) in [("10", 10), ("32KiB", 32 << 10), ("8GiB", 8 << 30)] {
+        size.set(text).unwrap();
+        assert_eq!(size, Bytes(want));
+        assert_eq!(size.show(), text);
+    }
+    for wrong in ["", "8GB", "8 GiB", "-1", "99999999TiB", "KiB"] {
+        assert!(size.set(wrong).is_err(), "{wrong}");
+    }
+}

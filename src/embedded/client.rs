@@ -1,0 +1,29 @@
+//! A `kube::Client` that reaches the API without a socket.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Limited};
+use kube::client::Body;
+
+use super::service::{Api, Content, MAX_BODY};
+
+/// A client of `api`.
+pub(super) fn connect(api: &Arc<Api>) -> kube::Client {
+    let api = Arc::clone(api);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let api = Arc::clone(&api);
+        async move { call(&api, request).await }
+    });
+    kube::Client::new(service, "default")
+}
+
+async fn call(
+    api: &Arc<Api>,
+    request: Request<Body>,
+) -> Result<Response<Content>, tower::BoxError> {
+    let (parts, body) = request.into_parts();
+    let body: Bytes = Limited::new(body, MAX_BODY).collect().await?.to_bytes();
+    Ok(api.handle(Request::from_parts(parts, body)).await?)
+}

@@ -1,0 +1,416 @@
+//! `CustomResourceDefinitions`: what they may say, and the kinds that they define.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    builtin,
+    jsonpath::JsonPath,
+    kind::{Column, Kind, Source, Traits},
+    names,
+    refusal::FieldError,
+    registry::Registry,
+    schema::Schema,
+};
+
+/// The finalizer under which a definition waits until its objects are gone.
+pub(super) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+/// Fills in the names that may be left out.
+pub(super) fn fill_defaults(definition: &mut Value) {
+    let Some(spec) = definition.get_mut("spec").and_then(Value::as_object_mut) else {
+        return;
+    };
+    spec.entry("conversion")
+        .or_insert_with(|| json!({"strategy": "None"}));
+    let Some(names) = spec.get_mut("names").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let kind = names
+        .get("kind")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    for (field, default) in [
+        ("singular", kind.to_lowercase()),
+        ("listKind", format!("{kind}List")),
+    ] {
+        let absent = names
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .is_empty();
+        if absent && !kind.is_empty() {
+            names.insert(field.to_owned(), json!(default));
+        }
+    }
+}
+
+/// The shelf of the objects that a definition defines.
+pub(super) fn shelf(definition: &Value) -> Option<Arc<str>> {
+    let spec = definition.get("spec")?;
+    let plural = spec.get("names")?.get("plural")?.as_str()?;
+    let group = spec.get("group")?.as_str()?;
+    Some(format!("{plural}.{group}").into())
+}
+
+/// Reads a definition.
+///
+/// # Errors
+/// Every fault, with the path of the field.
+pub(super) fn kinds(definition: &Value, epoch: u64) -> Result<Vec<Kind>, Vec<FieldError>> {
+    let mut errors = check_names(definition);
+    let empty = json!({});
+    let spec = definition.get("spec").unwrap_or(&empty);
+    let versions = spec
+        .get("versions")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    let stored: Vec<&str> = versions
+        .iter()
+        .filter(|version| version.get("storage") == Some(&json!(true)))
+        .filter_map(|version| version.get("name")?.as_str())
+        .collect();
+    let [storage] = stored.as_slice() else {
+        errors.push(FieldError::invalid(
+            "spec.versions",
+            &json!(versions.len()),
+            "must have exactly one version marked as storage version",
+        ));
+        return Err(errors);
+    };
+    if spec
+        .pointer("/conversion/strategy")
+        .is_some_and(|found| found != "None")
+    {
+        errors.push(FieldError::not_supported(
+            "spec.conversion.strategy",
+            spec.pointer("/conversion/strategy").unwrap_or(&Value::Null),
+            &["None".to_owned()],
+        ));
+    }
+    let mut kinds = Vec::new();
+    for (at, version) in versions.iter().enumerate() {
+        let path = format!("spec.versions[{at}]");
+        match version_kind(spec, version, storage, &path, epoch) {
+            Ok(kind) if version.get("served") == Some(&json!(true)) => kinds.push(kind),
+            Ok(_) => {}
+            Err(found) => errors.extend(found),
+        }
+    }
+    if errors.is_empty() {
+        Ok(kinds)
+    } else {
+        Err(errors)
+    }
+}
+
+fn check_names(definition: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let text = |pointer: &str| {
+        definition
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let (name, plural, group) = (
+        text("/metadata/name"),
+        text("/spec/names/plural"),
+        text("/spec/group"),
+    );
+    for (path, value) in [
+        ("spec.group", group),
+        ("spec.names.plural", plural),
+        ("spec.names.kind", text("/spec/names/kind")),
+        ("spec.scope", text("/spec/scope")),
+    ] {
+        if value.is_empty() {
+            errors.push(FieldError::required(path, ""));
+        }
+    }
+    if name != format!("{plural}.{group}") {
+        errors.push(FieldError::invalid(
+            "metadata.name",
+            &json!(name),
+            "must be spec.names.plural+\".\"+spec.group",
+        ));
+    }
+    if let Some(why) = names::dns_label(plural) {
+        errors.push(FieldError::invalid(
+            "spec.names.plural",
+            &json!(plural),
+            why,
+        ));
+    }
+    if !group.contains('.') || names::dns_subdomain(group).is_some() {
+        errors.push(FieldError::invalid(
+            "spec.group",
+            &json!(group),
+            "should be a domain with at least one dot",
+        ));
+    }
+    let scope = text("/spec/scope");
+    if !scope.is_empty() && !matches!(scope, "Namespaced" | "Cluster") {
+        let allowed = ["Cluster".to_owned(), "Namespaced".to_owned()];
+        errors.push(FieldError::not_supported(
+            "spec.scope",
+            &json!(scope),
+            &allowed,
+        ));
+    }
+    errors
+}
+
+fn version_kind(
+    spec: &Value,
+    version: &Value,
+    storage: &str,
+    path: &str,
+    epoch: u64,
+) -> Result<Kind, Vec<FieldError>> {
+    let names = spec.get("names").cloned().unwrap_or_default();
+    let text = |name: &str| {
+        names
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let list = |name: &str| -> Vec<String> {
+        let found = names.get(name).and_then(Value::as_array);
+        found
+            .into_iter()
+            .flatten()
+            .filter_map(|one| one.as_str().map(str::to_owned))
+            .collect()
+    };
+    let group = spec
+        .get("group")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let schema = version_schema(version, path)?;
+    let (columns, selectable) = (columns(version, path)?, selectable(version, &schema, path)?);
+    Ok(Kind {
+        shelf: format!("{}.{group}", text("plural")).into(),
+        group,
+        version: version
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned(),
+        plural: text("plural"),
+        singular: text("singular"),
+        kind: text("kind"),
+        list_kind: text("listKind"),
+        short_names: list("shortNames"),
+        categories: list("categories"),
+        namespaced: spec.get("scope") == Some(&json!("Namespaced")),
+        status: version.pointer("/subresources/status").is_some(),
+        storage_version: storage.to_owned(),
+        schema,
+        traits: Traits::Custom,
+        columns,
+        selectable,
+        epoch,
+    })
+}
+
+fn version_schema(version: &Value, path: &str) -> Result<Schema, Vec<FieldError>> {
+    let path = format!("{path}.schema.openAPIV3Schema");
+    let raw = version
+        .pointer("/schema/openAPIV3Schema")
+        .ok_or_else(|| vec![FieldError::required(path.as_str(), "schemas are required")])?;
+    if raw.get("type") != Some(&json!("object")) {
+        let found = raw.get("type").cloned().unwrap_or_else(|| json!(""));
+        return Err(vec![FieldError::invalid(
+            format!("{path}.type"),
+            &found,
+            "must be object at the root",
+        )]);
+    }
+    Schema::parse(raw, &path)
+}
+
+fn columns(version: &Value, path: &str) -> Result<Vec<Column>, Vec<FieldError>> {
+    let mut columns = vec![builtin::name()];
+    let declared = version
+        .get("additionalPrinterColumns")
+        .and_then(Value::as_array);
+    let Some(declared) = declared.filter(|declared| !declared.is_empty()) else {
+        columns.push(builtin::age());
+        return Ok(columns);
+    };
+    for (at, raw) in declared.iter().enumerate() {
+        let text = |name: &str| {
+            raw.get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let source = JsonPath::parse(&text("jsonPath")).map_err(|error| {
+            vec![FieldError::invalid(
+                format!("{path}.additionalPrinterColumns[{at}].jsonPath"),
+                &json!(text("jsonPath")),
+                error.to_string(),
+            )]
+        })?;
+        columns.push(Column {
+            name: text("name"),
+            type_: text("type"),
+            format: text("format"),
+            description: text("description"),
+            priority: raw.get("priority").and_then(Value::as_i64).unwrap_or(0),
+            source: Source::Path(source),
+        });
+    }
+    Ok(columns)
+}
+
+fn selectable(
+    version: &Value,
+    schema: &Schema,
+    path: &str,
+) -> Result<Vec<String>, Vec<FieldError>> {
+    let mut paths = Vec::new();
+    let declared = version.get("selectableFields").and_then(Value::as_array);
+    for (at, raw) in declared.into_iter().flatten().enumerate() {
+        let json_path = raw
+            .get("jsonPath")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let mut node = Some(schema);
+        for name in json_path.split('.').filter(|name| !name.is_empty()) {
+            node = node.and_then(|node| node.property(name));
+        }
+        if node.is_none() || !json_path.starts_with('.') {
+            return Err(vec![FieldError::invalid(
+                format!("{path}.selectableFields[{at}].jsonPath"),
+                &json!(json_path),
+                "must point to a field in the schema",
+            )]);
+        }
+        paths.push(json_path.to_owned());
+    }
+    Ok(paths)
+}
+
+/// Writes the status that a real server's controllers would: names accepted, established.
+pub(super) fn settle(definition: &mut Value, taken: Option<&str>, now: &str) {
+    let names = definition
+        .pointer("/spec/names")
+        .cloned()
+        .unwrap_or_default();
+    let storage: Vec<Value> = definition
+        .pointer("/spec/versions")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter(|version| version.get("storage") == Some(&json!(true)))
+        .filter_map(|version| version.get("name").cloned())
+        .collect();
+    let Some(object) = definition.as_object_mut() else {
+        return;
+    };
+    let status = object.entry("status").or_insert_with(|| json!({}));
+    let Some(status) = status.as_object_mut() else {
+        return;
+    };
+    let accepted = taken.is_none();
+    let mut stored = status
+        .get("storedVersions")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    for version in storage {
+        if !stored.contains(&version) {
+            stored.push(version);
+        }
+    }
+    status.insert("storedVersions".to_owned(), Value::Array(stored));
+    status.insert(
+        "acceptedNames".to_owned(),
+        if accepted {
+            names
+        } else {
+            json!({"plural": "", "kind": ""})
+        },
+    );
+    let (why, message) = match taken {
+        None => ("NoConflicts", "no conflicts found".to_owned()),
+        Some(name) => ("NameConflict", format!("{name:?} is already in use")),
+    };
+    set_condition(status, "NamesAccepted", accepted, (why, &message), now);
+    let (why, message) = if accepted {
+        (
+            "InitialNamesAccepted",
+            "the initial names have been accepted",
+        )
+    } else {
+        ("NotAccepted", "not all names are accepted")
+    };
+    set_condition(status, "Established", accepted, (why, message), now);
+}
+
+/// Says in the status that the definition waits for its objects to go.
+pub(super) fn terminating(definition: &mut Value, now: &str) {
+    if let Some(status) = definition.get_mut("status").and_then(Value::as_object_mut) {
+        let why = (
+            "InstanceDeletionInProgress",
+            "CustomResource deletion is in progress",
+        );
+        set_condition(status, "Terminating", true, why, now);
+    }
+}
+
+fn set_condition(
+    status: &mut Map<String, Value>,
+    name: &str,
+    on: bool,
+    (reason, message): (&str, &str),
+    now: &str,
+) {
+    let state = if on { "True" } else { "False" };
+    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
+    let Some(conditions) = conditions.as_array_mut() else {
+        return;
+    };
+    let since = conditions
+        .iter()
+        .find(|one| {
+            one.get("type") == Some(&json!(name)) && one.get("status") == Some(&json!(state))
+        })
+        .and_then(|one| one.get("lastTransitionTime").cloned())
+        .unwrap_or_else(|| json!(now));
+    let condition = json!({"type": name, "status": state, "reason": reason, "message": message,
+                           "lastTransitionTime": since});
+    match conditions
+        .iter_mut()
+        .find(|one| one.get("type") == Some(&json!(name)))
+    {
+        Some(found) => *found = condition,
+        None => conditions.push(condition),
+    }
+}
+
+/// The name of this definition that another resource of the group has already.
+pub(super) fn taken(definition: &Value, registry: &Registry) -> Option<String> {
+    let group = definition.pointer("/spec/group")?.as_str()?;
+    let own = shelf(definition)?;
+    let names = definition.pointer("/spec/names")?;
+    let text = |name: &str| names.get(name).and_then(Value::as_str).unwrap_or_default();
+    registry
+        .iter()
+        .filter(|kind| kind.group == group && kind.shelf != own)
+        .find_map(|kind| {
+            [
+                (text("kind"), &kind.kind),
+                (text("listKind"), &kind.list_kind),
+                (text("plural"), &kind.plural),
+                (text("singular"), &kind.singular),
+            ]
+            .into_iter()
+            .find_map(|(wanted, used)| (wanted == used).then(|| wanted.to_owned()))
+        })
+}

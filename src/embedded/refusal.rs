@@ -1,0 +1,409 @@
+//! What the API answers when it says no: Kubernetes' `Status`, with its messages word for word.
+//!
+//! Clients decide by `reason`, people read `message`, and controllers look into `details.causes`;
+//! all three follow `k8s.io/apimachinery/pkg/api/errors` and `…/util/validation/field`.
+
+use serde_json::{Map, Value, json};
+
+use super::kind::Kind;
+
+/// A request that was not done. Nothing in the store has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The HTTP status.
+    pub code: u16,
+    /// The machine-readable reason, as in `metav1.StatusReason`.
+    pub reason: &'static str,
+    /// What a person reads.
+    pub message: String,
+    /// Object, causes and when to try again.
+    pub details: Option<Box<Value>>,
+}
+
+/// One fault of one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// The field's path, for example `spec.source`.
+    pub path: String,
+    /// What kind of fault.
+    pub fault: Fault,
+    /// The message without the path.
+    pub body: String,
+}
+
+/// The kinds of fault that Kubernetes tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A required field is absent.
+    Required,
+    /// A value that is not allowed.
+    Invalid,
+    /// A value of the wrong type.
+    TypeInvalid,
+    /// A value outside of an enumeration.
+    NotSupported,
+    /// Something that must not be done.
+    Forbidden,
+    /// A value that occurs twice.
+    Duplicate,
+    /// A string that is too long.
+    TooLong,
+    /// Too many items.
+    TooMany,
+}
+
+// === impl Fault ===
+
+impl Fault {
+    /// `metav1.CauseType`.
+    #[must_use]
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::Required => "FieldValueRequired",
+            Self::Invalid => "FieldValueInvalid",
+            Self::TypeInvalid => "FieldValueTypeInvalid",
+            Self::NotSupported => "FieldValueNotSupported",
+            Self::Forbidden => "FieldValueForbidden",
+            Self::Duplicate => "FieldValueDuplicate",
+            Self::TooLong => "FieldValueTooLong",
+            Self::TooMany => "FieldValueTooMany",
+        }
+    }
+
+    /// Whether rules are left unchecked beside such a fault (`hasBlockingErr` in the CRD strategy).
+    #[must_use]
+    pub const fn blocks_rules(self) -> bool {
+        matches!(
+            self,
+            Self::NotSupported | Self::Required | Self::TooLong | Self::TooMany | Self::TypeInvalid
+        )
+    }
+}
+
+// === impl FieldError ===
+
+impl FieldError {
+    /// `path: Required value`, with a detail where there is one.
+    #[must_use]
+    pub fn required(path: impl Into<String>, detail: &str) -> Self {
+        let body = if detail.is_empty() {
+            "Required value".to_owned()
+        } else {
+            format!("Required value: {detail}")
+        };
+        Self::of(path, Fault::Required, body)
+    }
+
+    /// `path: Invalid value: <value>: detail`.
+    #[must_use]
+    pub fn invalid(path: impl Into<String>, value: &Value, detail: impl AsRef<str>) -> Self {
+        let body = format!("Invalid value: {}: {}", go_value(value), detail.as_ref());
+        Self::of(path, Fault::Invalid, body)
+    }
+
+    /// A value whose text is already in Go's form.
+    #[must_use]
+    pub fn invalid_shown(path: impl Into<String>, shown: &str, detail: impl AsRef<str>) -> Self {
+        Self::of(
+            path,
+            Fault::Invalid,
+            format!("Invalid value: {shown}: {}", detail.as_ref()),
+        )
+    }
+
+    /// A value of the wrong type.
+    #[must_use]
+    pub fn type_invalid(path: impl Into<String>, shown: &str, detail: impl AsRef<str>) -> Self {
+        Self::of(
+            path,
+            Fault::TypeInvalid,
+            format!("Invalid value: {shown:?}: {}", detail.as_ref()),
+        )
+    }
+
+    /// A value outside of an enumeration.
+    #[must_use]
+    pub fn not_supported(path: impl Into<String>, value: &Value, allowed: &[String]) -> Self {
+        let allowed = allowed
+            .iter()
+            .map(|one| format!("{one:?}"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        Self::of(
+            path,
+            Fault::NotSupported,
+            format!(
+                "Unsupported value: {}: supported values: {allowed}",
+                go_value(value)
+            ),
+        )
+    }
+
+    /// Something that must not be done.
+    #[must_use]
+    pub fn forbidden(path: impl Into<String>, detail: impl AsRef<str>) -> Self {
+        Self::of(
+            path,
+            Fault::Forbidden,
+            format!("Forbidden: {}", detail.as_ref()),
+        )
+    }
+
+    /// A value that occurs twice.
+    #[must_use]
+    pub fn duplicate(path: impl Into<String>, shown: &str) -> Self {
+        Self::of(path, Fault::Duplicate, format!("Duplicate value: {shown}"))
+    }
+
+    /// A string longer than `max` bytes.
+    #[must_use]
+    pub fn too_long(path: impl Into<String>, max: u64) -> Self {
+        Self::of(
+            path,
+            Fault::TooLong,
+            format!("Too long: may not be more than {max} bytes"),
+        )
+    }
+
+    /// More than `max` items.
+    #[must_use]
+    pub fn too_many(path: impl Into<String>, actual: usize, max: u64) -> Self {
+        Self::of(
+            path,
+            Fault::TooMany,
+            format!("Too many: {actual}: must have at most {max} items"),
+        )
+    }
+
+    fn of(path: impl Into<String>, fault: Fault, body: String) -> Self {
+        Self {
+            path: path.into(),
+            fault,
+            body,
+        }
+    }
+
+    fn cause(&self) -> Value {
+        json!({"reason": self.fault.cause(), "message": self.body, "field": self.path})
+    }
+}
+
+/// A value as Go's `%v`/`%q` in field errors shows it.
+#[must_use]
+pub(super) fn go_value(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("{text:?}"),
+        Value::Null => "null".to_owned(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// A refusal without details.
+    #[must_use]
+    pub fn plain(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+        }
+    }
+
+    fn about(mut self, kind: &Kind, name: &str, more: Value) -> Self {
+        let mut details = Map::new();
+        if !name.is_empty() {
+            details.insert("name".to_owned(), json!(name));
+        }
+        if !kind.group.is_empty() {
+            details.insert("group".to_owned(), json!(kind.group));
+        }
+        details.insert("kind".to_owned(), json!(kind.plural));
+        if let Value::Object(more) = more {
+            details.extend(more);
+        }
+        self.details = Some(Box::new(Value::Object(details)));
+        self
+    }
+
+    /// 400, the request can't be understood.
+    #[must_use]
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::plain(400, "BadRequest", message)
+    }
+
+    /// 404 for one object.
+    #[must_use]
+    pub fn not_found(kind: &Kind, name: &str) -> Self {
+        let message = format!("{} {name:?} not found", kind.qualified());
+        Self::plain(404, "NotFound", message).about(kind, name, Value::Null)
+    }
+
+    /// 404 for a namespace that an object should go into.
+    #[must_use]
+    pub fn no_namespace(namespace: &str) -> Self {
+        let mut refusal = Self::plain(
+            404,
+            "NotFound",
+            format!("namespaces {namespace:?} not found"),
+        );
+        refusal.details = Some(Box::new(json!({"name": namespace, "kind": "namespaces"})));
+        refusal
+    }
+
+    /// 409 for a name that is taken.
+    #[must_use]
+    pub fn already_exists(kind: &Kind, name: &str) -> Self {
+        let message = format!("{} {name:?} already exists", kind.qualified());
+        Self::plain(409, "AlreadyExists", message).about(kind, name, Value::Null)
+    }
+
+    /// 409 for a precondition that does not hold.
+    #[must_use]
+    pub fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
+        let message = format!(
+            "Operation cannot be fulfilled on {} {name:?}: {why}",
+            kind.qualified()
+        );
+        Self::plain(409, "Conflict", message).about(kind, name, Value::Null)
+    }
+
+    /// 409 for a resourceVersion that is not the latest.
+    #[must_use]
+    pub fn modified(kind: &Kind, name: &str) -> Self {
+        Self::conflict(
+            kind,
+            name,
+            "the object has been modified; please apply your changes to the latest version and try again",
+        )
+    }
+
+    /// 403 for one object.
+    #[must_use]
+    pub fn forbidden(kind: &Kind, name: &str, why: &str, causes: &Value) -> Self {
+        let message = format!("{} {name:?} is forbidden: {why}", kind.qualified());
+        let more = if causes.is_null() {
+            Value::Null
+        } else {
+            json!({"causes": causes})
+        };
+        Self::plain(403, "Forbidden", message).about(kind, name, more)
+    }
+
+    /// 422 with the faults of the object's fields.
+    #[must_use]
+    pub fn invalid(kind: &Kind, name: &str, errors: &[FieldError]) -> Self {
+        let kind_name = if kind.group.is_empty() {
+            kind.kind.clone()
+        } else {
+            format!("{}.{}", kind.kind, kind.group)
+        };
+        Self::invalid_as(&kind_name, &kind.group, &kind.kind, name, errors)
+    }
+
+    /// 422 for an object described by the given words.
+    #[must_use]
+    pub fn invalid_as(
+        qualified: &str,
+        group: &str,
+        kind: &str,
+        name: &str,
+        errors: &[FieldError],
+    ) -> Self {
+        let shown: Vec<String> = errors
+            .iter()
+            .map(|error| format!("{}: {}", error.path, error.body))
+            .collect();
+        let all = match shown.as_slice() {
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
+        };
+        let mut details = Map::new();
+        for (key, value) in [("name", name), ("group", group), ("kind", kind)] {
+            if !value.is_empty() {
+                details.insert(key.to_owned(), json!(value));
+            }
+        }
+        let causes: Vec<Value> = errors.iter().map(FieldError::cause).collect();
+        details.insert("causes".to_owned(), Value::Array(causes));
+        Self {
+            code: 422,
+            reason: "Invalid",
+            message: format!("{qualified} {name:?} is invalid: {all}"),
+            details: Some(Box::new(Value::Object(details))),
+        }
+    }
+
+    /// 405 for a verb that the resource does not have.
+    #[must_use]
+    pub fn method_not_allowed() -> Self {
+        Self::plain(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        )
+    }
+
+    /// 410 for a version whose history is gone.
+    #[must_use]
+    pub fn too_old(asked: u64, oldest: u64) -> Self {
+        Self::plain(
+            410,
+            "Expired",
+            format!("too old resource version: {asked} ({oldest})"),
+        )
+    }
+
+    /// 410 for a continue token whose snapshot is gone; `again` goes on without consistency.
+    #[must_use]
+    pub fn continue_expired() -> Self {
+        Self::plain(
+            410,
+            "Expired",
+            "The provided continue parameter is too old to display a consistent list result. You \
+             can start a new list without the continue parameter.",
+        )
+    }
+
+    /// 504 for a version that lies in the future.
+    #[must_use]
+    pub fn too_large(asked: u64, current: u64) -> Self {
+        let mut refusal = Self::plain(
+            504,
+            "Timeout",
+            format!("Too large resource version: {asked}, current: {current}"),
+        );
+        refusal.details = Some(Box::new(json!({
+            "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+            "retryAfterSeconds": 1,
+        })));
+        refusal
+    }
+
+    /// After how many seconds to try again, where the refusal says so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        self.details.as_ref()?.get("retryAfterSeconds")?.as_u64()
+    }
+
+    /// The `Status` object.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        let mut status = json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "reason": self.reason,
+            "code": self.code,
+        });
+        if let (Some(details), Some(status)) = (&self.details, status.as_object_mut()) {
+            status.insert("details".to_owned(), (**details).clone());
+        }
+        status
+    }
+}

@@ -1,0 +1,484 @@
+//! The API's model: objects, versions and the rules by which they change.
+//!
+//! Sans-IO: no clock, no randomness, no threads. [`Store::apply`] answers one request at one
+//! moment, [`Store::take_changes`] gives what is to be made durable, [`Store::changes`] what a
+//! watch shows. The server in this room and the simulated cluster use this very store.
+//!
+//! Versions are one counter for all resources, as in etcd. Each resource remembers its changes of
+//! late within [`Limits`]; a watch or a list from before them is answered 410.
+
+mod delete;
+mod list;
+mod request;
+mod shelf;
+mod strategy;
+mod watch;
+mod write;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use self::shelf::{Shelf, Stored};
+pub use self::{
+    request::{
+        Action, Answer, AsOf, At, Body, Delete, Fields, List, Page, Part, Request, Seen, Target,
+        What, Write,
+    },
+    watch::Watch,
+};
+use super::{
+    definition,
+    kind::{BuiltIn, Kind},
+    meta,
+    refusal::Refusal,
+    registry::Registry,
+};
+
+/// How much of the past each resource remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Changes; at the several thousand writes a second that the server sustains, about a second's
+    /// worth: a watch that is served at all is behind by less.
+    pub events: usize,
+    /// Bytes of the objects before and after.
+    pub bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            events: 4096,
+            bytes: 8 * 1024 * 1024,
+        }
+    }
+}
+
+/// A change that is to be made durable.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The version that it made.
+    pub revision: u64,
+    /// The resource.
+    pub shelf: Arc<str>,
+    /// `namespace/name`.
+    pub key: Box<str>,
+    /// The new state; absent for an object that is gone.
+    pub object: Option<Bytes>,
+}
+
+/// The store.
+#[derive(Debug)]
+pub struct Store {
+    limits: Limits,
+    revision: u64,
+    /// The version at which this store was opened: of what was before, no history is left.
+    opened: u64,
+    registry: Registry,
+    shelves: BTreeMap<Arc<str>, Shelf>,
+    /// Namespaces and definitions that wait for their objects to go.
+    leaving: BTreeSet<Box<str>>,
+    changes: Vec<Change>,
+}
+
+pub(super) const NAMESPACES: &str = "namespaces";
+pub(super) const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
+
+// === impl Store ===
+
+impl Store {
+    /// An empty store.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            // etcd begins at 1, and a version of 0 means "any".
+            revision: 1,
+            opened: 0,
+            registry: Registry::new(),
+            shelves: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// Makes the namespaces that every cluster has, where they are missing.
+    pub fn prepare(&mut self, at: &At) {
+        for (number, name) in ["default", "kube-system"].into_iter().enumerate() {
+            let target = Target {
+                version: "v1".to_owned(),
+                plural: NAMESPACES.to_owned(),
+                name: Some(name.to_owned()),
+                ..Target::default()
+            };
+            let at = At {
+                entropy: at.entropy.wrapping_add(u128::try_from(number).unwrap_or(0)),
+                ..*at
+            };
+            let object =
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            // The only refusal is that it is there already.
+            drop(self.apply(
+                &at,
+                Request {
+                    target: Target {
+                        name: None,
+                        ..target
+                    },
+                    action: Action::Create(object, Write::default()),
+                },
+            ));
+        }
+    }
+
+    /// The newest version.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The served kinds.
+    #[must_use]
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The schema of a custom kind as its definition has it, descriptions and all.
+    #[must_use]
+    pub fn raw_schema(&self, kind: &Kind) -> Option<Value> {
+        let stored = self.shelves.get(DEFINITIONS)?.get(&kind.shelf)?;
+        let object = decode(&stored.bytes);
+        let version = object
+            .pointer("/spec/versions")?
+            .as_array()?
+            .iter()
+            .find(|version| version.get("name") == Some(&json!(kind.version)))?;
+        version.pointer("/schema/openAPIV3Schema").cloned()
+    }
+
+    /// How many objects there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.shelves.values().map(Shelf::len).sum()
+    }
+
+    /// The kind of a target.
+    ///
+    /// # Errors
+    /// 404 where it is not served, or has no such part.
+    pub fn kind(&self, target: &Target) -> Result<Arc<Kind>, Refusal> {
+        let kind = self
+            .registry
+            .get(&target.group, &target.version, &target.plural)
+            .ok_or_else(page_not_found)?;
+        let part = match target.part {
+            Part::Whole => true,
+            Part::Status => kind.status,
+            Part::Finalize => kind.is(BuiltIn::Namespace),
+        };
+        let placed = target.namespace.is_none() || kind.namespaced;
+        if part && placed {
+            Ok(Arc::clone(kind))
+        } else {
+            Err(page_not_found())
+        }
+    }
+
+    /// Does one request.
+    ///
+    /// # Errors
+    /// Why it was not done; then nothing has changed.
+    pub fn apply(&mut self, at: &At, request: Request) -> Result<Answer, Refusal> {
+        let Request { target, action } = request;
+        let kind = self.kind(&target)?;
+        if let Action::List(list) = &action {
+            return self.list(&kind, &target, list);
+        }
+        if let Action::DeleteCollection(list, delete) = &action {
+            if kind.namespaced && target.namespace.is_none() {
+                return Err(Refusal::method_not_allowed());
+            }
+            return self.delete_collection(at, &kind, &target, list, delete);
+        }
+        if kind.namespaced && target.namespace.is_none() {
+            return Err(Refusal::method_not_allowed());
+        }
+        if let Action::Create(object, write) = action {
+            if target.name.is_some() || target.part != Part::Whole {
+                return Err(Refusal::method_not_allowed());
+            }
+            return self.create(at, &kind, target.namespace.as_deref(), object, write);
+        }
+        let Some(name) = &target.name else {
+            return Err(Refusal::method_not_allowed());
+        };
+        match action {
+            Action::Get(version) => self.get(&kind, target.namespace.as_deref(), name, version),
+            Action::Update(object, write) => self.update(at, &kind, &target, object, write),
+            Action::Patch(patch, write) => self.patch(at, &kind, &target, &patch, write),
+            Action::Delete(delete) => self.delete(at, &kind, &target, &delete),
+            Action::List(_) | Action::Create(..) | Action::DeleteCollection(..) => {
+                Err(Refusal::method_not_allowed())
+            }
+        }
+    }
+
+    fn get(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+        version: Option<u64>,
+    ) -> Result<Answer, Refusal> {
+        if let Some(version) = version
+            && version > self.revision
+        {
+            return Err(Refusal::too_large(version, self.revision));
+        }
+        let stored = self
+            .stored(kind, &Kind::key(namespace, name))
+            .ok_or_else(|| Refusal::not_found(kind, name))?;
+        Ok(Answer::object(200, shown(kind, stored)))
+    }
+
+    fn stored(&self, kind: &Kind, key: &str) -> Option<&Stored> {
+        self.shelves.get(&kind.shelf)?.get(key)
+    }
+
+    /// Writes an object in storage form and gives it as stored.
+    fn put(&mut self, kind: &Kind, key: &str, mut object: Value) -> Bytes {
+        self.revision = self.revision.saturating_add(1);
+        meta::set(
+            &mut object,
+            "resourceVersion",
+            json!(self.revision.to_string()),
+        );
+        let bytes = encode(&object);
+        // Written by way of another version, it is looked at again when it is read.
+        let epoch = if kind.version == kind.storage_version {
+            kind.epoch
+        } else {
+            0
+        };
+        let stored = Stored {
+            bytes: bytes.clone(),
+            epoch,
+        };
+        self.record(&kind.shelf, key, stored, false);
+        if &*kind.shelf == DEFINITIONS {
+            self.define(&object);
+        }
+        bytes
+    }
+
+    /// Removes an object and gives its last state.
+    fn remove(&mut self, kind: &Kind, key: &str, mut object: Value) -> Bytes {
+        self.revision = self.revision.saturating_add(1);
+        meta::set(
+            &mut object,
+            "resourceVersion",
+            json!(self.revision.to_string()),
+        );
+        let bytes = encode(&object);
+        let stored = Stored {
+            bytes: bytes.clone(),
+            epoch: kind.epoch,
+        };
+        self.record(&kind.shelf, key, stored, true);
+        if &*kind.shelf == DEFINITIONS {
+            self.undefine(&object);
+        }
+        bytes
+    }
+
+    fn record(&mut self, resource: &Arc<str>, key: &str, stored: Stored, gone: bool) {
+        let (revision, opened, limits) = (self.revision, self.opened, self.limits);
+        self.changes.push(Change {
+            revision,
+            shelf: Arc::clone(resource),
+            key: key.into(),
+            object: (!gone).then(|| stored.bytes.clone()),
+        });
+        self.shelves
+            .entry(Arc::clone(resource))
+            .or_insert_with(|| Shelf::new(opened))
+            .record(revision, key.into(), stored, gone, limits);
+    }
+
+    /// Serves the kinds of a definition.
+    fn define(&mut self, object: &Value) {
+        let Some(resource) = definition::shelf(object) else {
+            return;
+        };
+        let established = object
+            .pointer("/status/conditions")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .any(|one| {
+                one.get("type") == Some(&json!("Established"))
+                    && one.get("status") == Some(&json!("True"))
+            });
+        let epoch = self.registry.next_epoch();
+        let kinds = if established {
+            definition::kinds(object, epoch).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        self.registry.replace(&resource, kinds);
+    }
+
+    fn undefine(&mut self, object: &Value) {
+        let Some(resource) = definition::shelf(object) else {
+            return;
+        };
+        self.registry.replace(&resource, Vec::new());
+        let revision = self.revision;
+        if let Some(resource) = self.shelves.get_mut(&resource) {
+            resource.cut(revision);
+        }
+    }
+
+    /// What changed since the last call, in order: to be made durable before anyone is told.
+    #[must_use]
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// All objects as changes, definitions first: what a snapshot holds.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<Change> {
+        let mut changes = Vec::with_capacity(self.count());
+        let first: Arc<str> = DEFINITIONS.into();
+        let others = self.shelves.keys().filter(|shelf| **shelf != first);
+        for shelf in std::iter::once(&first).chain(others) {
+            let kind = self
+                .registry
+                .iter()
+                .find(|kind| kind.shelf == *shelf && kind.version == kind.storage_version);
+            let Some(found) = self.shelves.get(shelf) else {
+                continue;
+            };
+            for (key, stored) in found.range("", "") {
+                let object = kind.map_or_else(
+                    || stored.bytes.clone(),
+                    |kind| {
+                        if kind.epoch == stored.epoch {
+                            stored.bytes.clone()
+                        } else {
+                            encode(&storage_form(kind, stored))
+                        }
+                    },
+                );
+                changes.push(Change {
+                    revision: self.revision,
+                    shelf: Arc::clone(shelf),
+                    key: key.into(),
+                    object: Some(object),
+                });
+            }
+        }
+        changes
+    }
+
+    /// Takes in a change that was made durable before this store was opened.
+    pub fn restore(&mut self, change: Change) {
+        self.revision = self.revision.max(change.revision);
+        self.opened = self.revision;
+        if &*change.shelf == DEFINITIONS {
+            let object = change
+                .object
+                .as_ref()
+                .and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
+            match object {
+                Some(object) => self.define(&object),
+                None => self.forget_definition(&change.key),
+            }
+        }
+        let epoch = self
+            .registry
+            .iter()
+            .find(|kind| kind.shelf == change.shelf)
+            .map_or(0, |kind| kind.epoch);
+        let opened = self.opened;
+        let objects = self
+            .shelves
+            .entry(change.shelf)
+            .or_insert_with(|| Shelf::new(opened));
+        let stored = change.object.map(|bytes| Stored { bytes, epoch });
+        objects.restore(change.key, stored);
+    }
+
+    fn forget_definition(&mut self, key: &str) {
+        self.registry.replace(key, Vec::new());
+    }
+
+    /// Ends the restoring: from here on changes are remembered, and objects that were on their way
+    /// out go on.
+    pub fn opened(&mut self, at: &At, revision: u64) {
+        self.revision = self.revision.max(revision);
+        self.opened = self.revision;
+        for shelf in self.shelves.values_mut() {
+            shelf.cut(self.opened);
+        }
+        self.resume_leaving(at);
+    }
+}
+
+/// 404 as the API server's router answers it: no Status, plain text.
+fn page_not_found() -> Refusal {
+    Refusal::plain(404, "NotFound", "404 page not found")
+}
+
+fn encode(object: &Value) -> Bytes {
+    // A tree of JSON values always has a text.
+    let text = serde_json::to_vec(object).unwrap_or_default();
+    Bytes::from(text.into_boxed_slice())
+}
+
+fn decode(bytes: &Bytes) -> Value {
+    // Only what `encode` wrote is ever stored.
+    serde_json::from_slice(bytes).unwrap_or_default()
+}
+
+/// A stored object as its storage version has it under today's definition.
+fn storage_form(kind: &Kind, stored: &Stored) -> Value {
+    let mut object = decode(&stored.bytes);
+    if kind.is_custom() && kind.epoch != stored.epoch {
+        kind.schema.prune(&mut object);
+        kind.schema.fill_defaults(&mut object);
+    }
+    object
+}
+
+/// A stored object as one version of its kind shows it.
+fn viewed(kind: &Kind, stored: &Stored) -> Value {
+    let mut object = storage_form(kind, stored);
+    if kind.is(BuiltIn::Event) {
+        strategy::event_to_new(&mut object);
+    } else if kind.version != kind.storage_version
+        && let Some(map) = object.as_object_mut()
+    {
+        map.insert("apiVersion".to_owned(), json!(kind.api_version()));
+        kind.schema.prune(&mut object);
+        kind.schema.fill_defaults(&mut object);
+    }
+    object
+}
+
+/// The bytes of [`viewed`]: those of the store itself wherever that is the same.
+fn shown(kind: &Kind, stored: &Stored) -> Bytes {
+    let same = kind.epoch == stored.epoch && kind.version == kind.storage_version;
+    if same && !kind.is(BuiltIn::Event) {
+        stored.bytes.clone()
+    } else {
+        encode(&viewed(kind, stored))
+    }
+}
+
+#[cfg(test)]
+mod tests;

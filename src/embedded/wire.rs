@@ -1,0 +1,479 @@
+//! What a request over HTTP asks for: paths, queries, media types. Pure.
+
+use http::{HeaderMap, Method, Uri, header};
+use serde_json::Value;
+
+use super::{
+    faults::Verb,
+    meta,
+    patch::Patch,
+    protobuf,
+    refusal::Refusal,
+    store::{Action, AsOf, Delete, Fields, List, Part, Request, Target, Write},
+};
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// Something of the store.
+    Store(Box<Request>, As),
+    /// To follow changes.
+    Watch(Box<WatchAsk>, As),
+    /// What there is: `/api`, `/apis` and below.
+    Discovery(Discovery),
+    /// An `OpenAPI` document.
+    OpenApi(OpenApi),
+    /// `/version`.
+    Version,
+    /// `/livez`, `/readyz`, `/healthz`.
+    Health,
+}
+
+/// Which part of discovery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Discovery {
+    /// `/api`.
+    Core,
+    /// `/apis`.
+    Groups,
+    /// `/api` or `/apis` in the aggregated form.
+    Aggregated { core: bool },
+    /// `/apis/GROUP`.
+    Group(String),
+    /// `/apis/GROUP/VERSION` or `/api/v1`.
+    Version(String, String),
+}
+
+/// Which `OpenAPI` document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum OpenApi {
+    /// `/openapi/v2`.
+    Two,
+    /// `/openapi/v3`: the index.
+    Index,
+    /// `/openapi/v3/…`: group and version.
+    Three(String, String),
+}
+
+/// How objects are to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum As {
+    /// As they are.
+    Object,
+    /// As rows of a table.
+    Table,
+    /// Their metadata alone.
+    Metadata,
+}
+
+/// A watch that is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct WatchAsk {
+    pub(super) target: Target,
+    pub(super) labels: String,
+    pub(super) fields: String,
+    /// From which version on; absent or 0: from what is there now.
+    pub(super) version: Option<u64>,
+    pub(super) bookmarks: bool,
+    /// Whether what is there now comes first, and a bookmark behind it.
+    pub(super) initial: bool,
+    pub(super) timeout: Option<u64>,
+}
+
+/// The query of a URL, decoded.
+struct Query(Vec<(String, String)>);
+
+// === impl Ask ===
+
+impl Ask {
+    /// Understands a request.
+    ///
+    /// # Errors
+    /// 400, 404, 405, 406 or 415, by what is wrong with it.
+    pub(super) fn read(
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Self, Refusal> {
+        let parts: Vec<&str> = uri
+            .path()
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .collect();
+        match parts.as_slice() {
+            ["version"] => return Ok(Self::Version),
+            ["livez" | "readyz" | "healthz", ..] => return Ok(Self::Health),
+            ["openapi", rest @ ..] => return open_api(rest).map(Self::OpenApi),
+            _ => {}
+        }
+        if let Some(discovery) = discovery(&parts, headers) {
+            return if *method == Method::GET {
+                Ok(Self::Discovery(discovery))
+            } else {
+                Err(Refusal::method_not_allowed())
+            };
+        }
+        let target = target(&parts)?;
+        let query = Query::parse(uri.query().unwrap_or_default());
+        let shown = accepted(headers)?;
+        if *method == Method::GET && query.flag("watch") {
+            return watch(target, &query).map(|ask| Self::Watch(Box::new(ask), shown));
+        }
+        let action = action(method, &target, &query, headers, body)?;
+        Ok(Self::Store(Box::new(Request { target, action }), shown))
+    }
+
+    /// What it is to a planned fault: verb, resource, name.
+    pub(super) fn aim(&self) -> Option<(Verb, &str, &str)> {
+        match self {
+            Self::Store(request, _) => {
+                let named = request.target.name.as_deref().unwrap_or_default();
+                let (verb, name) = match &request.action {
+                    Action::Get(_) => (Verb::Get, named),
+                    Action::List(_) => (Verb::List, named),
+                    Action::Create(object, _) => (Verb::Create, meta::text(object, "name")),
+                    Action::Update(..) => (Verb::Update, named),
+                    Action::Patch(..) => (Verb::Patch, named),
+                    Action::Delete(_) => (Verb::Delete, named),
+                    Action::DeleteCollection(..) => (Verb::DeleteCollection, named),
+                };
+                Some((verb, &request.target.plural, name))
+            }
+            Self::Watch(ask, _) => {
+                let name = ask.target.name.as_deref().unwrap_or_default();
+                Some((Verb::Watch, &ask.target.plural, name))
+            }
+            Self::Discovery(_) | Self::OpenApi(_) | Self::Version | Self::Health => None,
+        }
+    }
+}
+
+/// 404 as the API server's router answers it.
+fn page_not_found() -> Refusal {
+    Refusal::plain(404, "NotFound", "404 page not found")
+}
+
+fn open_api(parts: &[&str]) -> Result<OpenApi, Refusal> {
+    match parts {
+        ["v2"] => Ok(OpenApi::Two),
+        ["v3"] => Ok(OpenApi::Index),
+        ["v3", "api", version] => Ok(OpenApi::Three(String::new(), (*version).to_owned())),
+        ["v3", "apis", group, version] => {
+            Ok(OpenApi::Three((*group).to_owned(), (*version).to_owned()))
+        }
+        _ => Err(page_not_found()),
+    }
+}
+
+fn discovery(parts: &[&str], headers: &HeaderMap) -> Option<Discovery> {
+    let aggregated = accept(headers).any(|one| {
+        one.contains("as=APIGroupDiscoveryList") && one.contains("v=v2") && !one.contains("v2beta1")
+    });
+    match parts {
+        ["api"] if aggregated => Some(Discovery::Aggregated { core: true }),
+        ["apis"] if aggregated => Some(Discovery::Aggregated { core: false }),
+        ["api"] => Some(Discovery::Core),
+        ["apis"] => Some(Discovery::Groups),
+        ["api", version] => Some(Discovery::Version(String::new(), (*version).to_owned())),
+        ["apis", group] => Some(Discovery::Group((*group).to_owned())),
+        ["apis", group, version] => Some(Discovery::Version(
+            (*group).to_owned(),
+            (*version).to_owned(),
+        )),
+        _ => None,
+    }
+}
+
+fn target(parts: &[&str]) -> Result<Target, Refusal> {
+    let (group, version, rest) = match parts {
+        ["api", version, rest @ ..] => ("", *version, rest),
+        ["apis", group, version, rest @ ..] => (*group, *version, rest),
+        _ => return Err(page_not_found()),
+    };
+    let (namespace, rest) = match rest {
+        // A namespace itself, or one of its subresources.
+        ["namespaces", _] | ["namespaces", _, "status" | "finalize"] => (None, rest),
+        ["namespaces", namespace, rest @ ..] => (Some(*namespace), rest),
+        rest => (None, rest),
+    };
+    let (plural, name, part) = match rest {
+        [plural] => (*plural, None, Part::Whole),
+        [plural, name] => (*plural, Some(*name), Part::Whole),
+        [plural, name, "status"] => (*plural, Some(*name), Part::Status),
+        [plural, name, "finalize"] => (*plural, Some(*name), Part::Finalize),
+        _ => return Err(page_not_found()),
+    };
+    let decoded = |text: &str| percent_decode(text, false);
+    Ok(Target {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        plural: plural.to_owned(),
+        namespace: namespace.map(decoded),
+        name: name.map(decoded),
+        part,
+    })
+}
+
+fn watch(target: Target, query: &Query) -> Result<WatchAsk, Refusal> {
+    let version = query.number("resourceVersion")?;
+    let initial = query.flag("sendInitialEvents");
+    let matched = query.get("resourceVersionMatch");
+    if initial && matched != Some("NotOlderThan") {
+        return Err(Refusal::invalid_as(
+            "ListOptions.meta.k8s.io",
+            "meta.k8s.io",
+            "ListOptions",
+            "",
+            &[super::refusal::FieldError::forbidden(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            )],
+        ));
+    }
+    Ok(WatchAsk {
+        target,
+        labels: query.text("labelSelector"),
+        fields: query.text("fieldSelector"),
+        version,
+        bookmarks: query.flag("allowWatchBookmarks"),
+        initial,
+        timeout: query.number("timeoutSeconds")?,
+    })
+}
+
+fn action(
+    method: &Method,
+    target: &Target,
+    query: &Query,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Action, Refusal> {
+    match (method.as_str(), &target.name) {
+        ("GET", Some(_)) => Ok(Action::Get(query.number("resourceVersion")?)),
+        ("GET", None) => list(query).map(Action::List),
+        ("POST", _) => Ok(Action::Create(content(headers, body)?, write(query)?)),
+        ("PUT", Some(_)) => Ok(Action::Update(content(headers, body)?, write(query)?)),
+        ("PATCH", Some(_)) => {
+            let media_type = content_type(headers);
+            Ok(Action::Patch(Patch::read(media_type, body)?, write(query)?))
+        }
+        ("DELETE", Some(_)) => delete(query, headers, body).map(Action::Delete),
+        ("DELETE", None) => Ok(Action::DeleteCollection(
+            list(query)?,
+            delete(query, headers, body)?,
+        )),
+        _ => Err(Refusal::method_not_allowed()),
+    }
+}
+
+fn list(query: &Query) -> Result<List, Refusal> {
+    let version = query.number("resourceVersion")?;
+    let limit = query.number("limit")?.unwrap_or(0);
+    let as_of = match (version, query.get("resourceVersionMatch")) {
+        (Some(version), Some("Exact")) if version > 0 => AsOf::Exactly(version),
+        (_, Some("Exact")) => {
+            return Err(Refusal::bad_request(
+                "resourceVersionMatch is forbidden unless resourceVersion is set to a version",
+            ));
+        }
+        (None, _) => AsOf::Newest,
+        // Older clients page through an exact version by its number and a limit alone.
+        (Some(version), None) if version > 0 && limit > 0 => AsOf::Exactly(version),
+        (Some(version), _) => AsOf::NotOlderThan(version),
+    };
+    Ok(List {
+        labels: query.text("labelSelector"),
+        fields: query.text("fieldSelector"),
+        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        token: query.get("continue").map(str::to_owned),
+        as_of,
+    })
+}
+
+fn write(query: &Query) -> Result<Write, Refusal> {
+    let fields = match query.get("fieldValidation") {
+        None | Some("" | "Warn") => Fields::Warn,
+        Some("Strict") => Fields::Strict,
+        Some("Ignore") => Fields::Ignore,
+        Some(other) => {
+            return Err(Refusal::bad_request(format!(
+                "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
+            )));
+        }
+    };
+    Ok(Write {
+        dry_run: dry_run(query)?,
+        fields,
+    })
+}
+
+fn dry_run(query: &Query) -> Result<bool, Refusal> {
+    match query.get("dryRun") {
+        None | Some("") => Ok(false),
+        Some("All") => Ok(true),
+        Some(other) => Err(Refusal::bad_request(format!(
+            "dryRun: Unsupported value: {other:?}: supported values: \"All\""
+        ))),
+    }
+}
+
+fn delete(query: &Query, headers: &HeaderMap, body: &[u8]) -> Result<Delete, Refusal> {
+    let options: Value = if body.is_empty() {
+        Value::Null
+    } else {
+        content(headers, body)?
+    };
+    let text = |pointer: &str| options.pointer(pointer)?.as_str().map(str::to_owned);
+    let dry = options
+        .get("dryRun")
+        .and_then(Value::as_array)
+        .is_some_and(|all| all.iter().any(|one| one == "All"));
+    Ok(Delete {
+        dry_run: dry || dry_run(query)?,
+        uid: text("/preconditions/uid"),
+        version: text("/preconditions/resourceVersion"),
+    })
+}
+
+/// A body as JSON.
+fn content(headers: &HeaderMap, body: &[u8]) -> Result<Value, Refusal> {
+    let media_type = content_type(headers);
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    match media_type {
+        "" | "application/json" | "*/*" => serde_json::from_slice(body).map_err(|error| {
+            Refusal::bad_request(format!("the body can't be read as JSON: {error}"))
+        }),
+        "application/vnd.kubernetes.protobuf" => protobuf::decode(body).ok_or_else(|| {
+            unsupported_media(
+                "protobuf is read for the common built-in kinds alone; send application/json",
+            )
+        }),
+        other => Err(unsupported_media(&format!(
+            "the body of the request was in an unknown format ({other}) - accepted media types include: application/json"
+        ))),
+    }
+}
+
+fn unsupported_media(message: &str) -> Refusal {
+    Refusal::plain(415, "UnsupportedMediaType", message)
+}
+
+fn content_type(headers: &HeaderMap) -> &str {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+}
+
+fn accept(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+}
+
+/// The first of the accepted forms that is served.
+fn accepted(headers: &HeaderMap) -> Result<As, Refusal> {
+    let mut asked = false;
+    for one in accept(headers).filter(|one| !one.is_empty()) {
+        asked = true;
+        let mut parts = one.split(';').map(str::trim);
+        if !matches!(
+            parts.next(),
+            Some("application/json" | "*/*" | "application/*")
+        ) {
+            continue;
+        }
+        let param = |name: &str| {
+            one.split(';')
+                .find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))
+        };
+        match param("as") {
+            None => return Ok(As::Object),
+            Some("Table") if param("v") == Some("v1") => return Ok(As::Table),
+            Some("PartialObjectMetadata" | "PartialObjectMetadataList")
+                if param("v") == Some("v1") =>
+            {
+                return Ok(As::Metadata);
+            }
+            Some(_) => {}
+        }
+    }
+    if asked {
+        Err(Refusal::plain(
+            406,
+            "NotAcceptable",
+            "only the following media types are accepted: application/json",
+        ))
+    } else {
+        Ok(As::Object)
+    }
+}
+
+// === impl Query ===
+
+impl Query {
+    fn parse(text: &str) -> Self {
+        Self(
+            text.split('&')
+                .filter(|pair| !pair.is_empty())
+                .map(|pair| {
+                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    (percent_decode(name, true), percent_decode(value, true))
+                })
+                .collect(),
+        )
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find_map(|(found, value)| (found == name).then_some(value.as_str()))
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.get(name).unwrap_or_default().to_owned()
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.get(name)
+            .is_some_and(|value| matches!(value, "true" | "1" | ""))
+    }
+
+    fn number(&self, name: &str) -> Result<Option<u64>, Refusal> {
+        match self.get(name) {
+            None | Some("") => Ok(None),
+            Some(text) => text.parse().map(Some).map_err(|_not_a_number| {
+                Refusal::bad_request(format!("{name}: Invalid value: {text:?}: must be a number"))
+            }),
+        }
+    }
+}
+
+fn percent_decode(text: &str, plus_is_space: bool) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, behind)) = rest.split_first() {
+        rest = behind;
+        let hex = |byte: &u8| {
+            char::from(*byte)
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        };
+        match (byte, behind) {
+            (b'%', [high, low, behind @ ..]) => match (hex(high), hex(low)) {
+                (Some(high), Some(low)) => {
+                    bytes.push(high.wrapping_shl(4) | low);
+                    rest = behind;
+                }
+                _ => bytes.push(b'%'),
+            },
+            (b'+', _) if plus_is_space => bytes.push(b' '),
+            (byte, _) => bytes.push(*byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

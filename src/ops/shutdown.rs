@@ -1,0 +1,178 @@
+//! Signals: the first drains, the second aborts, and the outcome is a value.
+//!
+//! ```text
+//!  Signals ──first()──▶ Draining ──drain(future, grace)──▶ Ok(what the future gave) | Aborted
+//! ```
+
+use std::{future::Future, io, time::Duration};
+
+use futures::{StreamExt as _, stream::BoxStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+/// A request to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT: Ctrl-C.
+    Interrupt,
+    /// SIGTERM: a supervisor.
+    Terminate,
+}
+
+/// The signals of this process, or a test's.
+#[must_use = "nobody waits for signals until `first` is called"]
+pub struct Signals(BoxStream<'static, Signal>);
+
+/// The first signal has come.
+#[must_use = "`drain` ends what is running"]
+pub struct Draining {
+    signals: Signals,
+    /// Which signal it was.
+    pub signal: Signal,
+}
+
+/// The process did not drain; what was running is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Aborted {
+    /// A second signal came.
+    #[error("aborted by a second signal")]
+    Signal,
+    /// The grace period was over.
+    #[error("the drain did not end within {0:?}")]
+    GraceOver(Duration),
+}
+
+// === impl Signals ===
+
+impl Signals {
+    /// Takes over SIGINT and SIGTERM of this process.
+    ///
+    /// # Errors
+    /// When the handlers can't be installed.
+    pub fn of_process() -> io::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt())?;
+        let terminate = signal(SignalKind::terminate())?;
+        let of = |signal, kind| {
+            futures::stream::unfold(
+                signal,
+                move |mut signal: tokio::signal::unix::Signal| async move {
+                    signal.recv().await.map(|()| (kind, signal))
+                },
+            )
+        };
+        let both = futures::stream::select(
+            of(interrupt, Signal::Interrupt),
+            of(terminate, Signal::Terminate),
+        );
+        Ok(Self(both.boxed()))
+    }
+
+    /// Signals from elsewhere: a test, or a process that holds several replicas.
+    pub fn from_stream(signals: BoxStream<'static, Signal>) -> Self {
+        Self(signals)
+    }
+
+    /// Waits for the first signal; for ever when there are none.
+    pub async fn first(mut self) -> Draining {
+        let signal = self.next().await;
+        info!(?signal, "draining; a second signal aborts");
+        Draining {
+            signals: self,
+            signal,
+        }
+    }
+
+    async fn next(&mut self) -> Signal {
+        match self.0.next().await {
+            Some(signal) => signal,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl std::fmt::Debug for Signals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signals")
+    }
+}
+
+// === impl Draining ===
+
+impl Draining {
+    /// Runs `drain` to its end, unless a second signal comes or `grace` is over.
+    ///
+    /// # Errors
+    /// [`Aborted`]: `drain` was dropped before its end.
+    pub async fn drain<T>(
+        mut self,
+        grace: Duration,
+        drain: impl Future<Output = T>,
+    ) -> Result<T, Aborted> {
+        let outcome = tokio::select! {
+            // A drain that has ended has ended, whatever comes at the same moment.
+            biased;
+            done = drain => Ok(done),
+            _ = self.signals.next() => Err(Aborted::Signal),
+            () = tokio::time::sleep(grace) => Err(Aborted::GraceOver(grace)),
+        };
+        if let Err(aborted) = &outcome {
+            warn!(%aborted, "stopping at once");
+        }
+        outcome
+    }
+}
+
+impl std::fmt::Debug for Draining {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Draining")
+            .field("signal", &self.signal)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use futures::stream;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_hours(1);
+
+    fn signals(of: Vec<Signal>) -> Signals {
+        Signals::from_stream(stream::iter(of).chain(stream::pending()).boxed())
+    }
+
+    #[tokio::test]
+    async fn the_first_signal_drains_and_gives_the_result() {
+        let draining = signals(vec![Signal::Terminate]).first().await;
+        assert_eq!(draining.signal, Signal::Terminate);
+        assert_eq!(draining.drain(LONG, ready(7)).await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn the_second_signal_aborts() {
+        let draining = signals(vec![Signal::Interrupt, Signal::Interrupt])
+            .first()
+            .await;
+        assert_eq!(
+            draining.drain(LONG, pending::<()>()).await,
+            Err(Aborted::Signal)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_finished_drain_wins_over_a_second_signal() {
+        let draining = signals(vec![Signal::Terminate; 2]).first().await;
+        assert_eq!(draining.drain(LONG, ready(())).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_drain_that_never_ends_is_cut_off() {
+        let grace = Duration::from_millis(1);
+        let draining = signals(vec![Signal::Terminate]).first().await;
+        let outcome = draining.drain(grace, pending::<()>()).await;
+        assert_eq!(outcome, Err(Aborted::GraceOver(grace)));
+    }
+}

@@ -1,0 +1,53 @@
+//! What `dev` prints when it accepts events: lines that are ready to paste.
+
+use std::{io, path::Path};
+
+/// The addresses and the sample that the hints are about.
+#[derive(Debug)]
+pub(super) struct Hints<'a> {
+    pub(super) gateway: &'a str,
+    pub(super) admin: &'a str,
+    pub(super) api: &'a str,
+    pub(super) kubeconfig: &'a Path,
+    pub(super) data_dir: &'a Path,
+    pub(super) program: &'a str,
+    /// The sample endpoint's URL and secret; absent where the sample was deleted.
+    pub(super) sample: Option<Sample<'a>>,
+}
+
+/// The sample endpoint.
+#[derive(Debug)]
+pub(super) struct Sample<'a> {
+    pub(super) url: &'a str,
+    pub(super) secret: &'a str,
+    /// The signature of [`BODY`] under that secret, as GitHub writes it.
+    pub(super) signature: &'a str,
+}
+
+/// The body of the printed `curl` line.
+pub(super) const BODY: &str = r#"{"ref":"refs/heads/main","repository":{"full_name":"octo/hello"},"sender":{"login":"mona"}}"#;
+
+impl Hints<'_> {
+    /// Writes the hints.
+    pub(super) fn print(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        let Self { gateway, admin, api, kubeconfig, data_dir, program, .. } = self;
+        writeln!(out, "zen-fabric accepts events.\n")?;
+        writeln!(out, "  gateway     {gateway}")?;
+        writeln!(out, "  admin       {admin}   (/livez /readyz /metrics)")?;
+        writeln!(out, "  API         {api}")?;
+        writeln!(out, "  data        {}\n", data_dir.display())?;
+        if let Some(Sample { url, secret, signature }) = &self.sample {
+            writeln!(out, "Send a signed event:\n")?;
+            writeln!(out, "  {program} send --url {url} --scheme github --secret {secret} --event push\n")?;
+            writeln!(out, "or with curl:\n")?;
+            writeln!(
+                out,
+                "  curl -sS -i {url} -H 'content-type: application/json' -H 'x-github-event: push' -H \"x-github-delivery: $(date +%s%N)\" -H 'x-hub-signature-256: {signature}' -d '{BODY}'\n"
+            )?;
+        }
+        writeln!(out, "See what became of it:\n")?;
+        writeln!(out, "  kubectl --kubeconfig {} get observations -A\n", kubeconfig.display())?;
+        writeln!(out, "Ctrl-C stops; started again, everything is still there.")?;
+        out.flush()
+    }
+}

@@ -1,0 +1,282 @@
+//! The rules of the house, as a test: which files are pure, and what pure files may not name.
+//!
+//! Pure code has no async, no clock, no randomness, no sockets, no kube client, no file system, so
+//! that tests and the cluster simulation can drive it with time and identity of their own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Files that are pure, relative to `src/`; a trailing `/` stands for every file below.
+const PURE: &[&str] = &[
+    "api.rs",
+    "api/",
+    "embedded/builtin.rs",
+    "embedded/definition.rs",
+    "embedded/discovery.rs",
+    "embedded/jsonpath.rs",
+    "embedded/kind.rs",
+    "embedded/meta.rs",
+    "embedded/names.rs",
+    "embedded/openapi.rs",
+    "embedded/patch.rs",
+    "embedded/protobuf.rs",
+    "embedded/refusal.rs",
+    "embedded/registry.rs",
+    "embedded/schema.rs",
+    "embedded/schema/",
+    "embedded/selector.rs",
+    "embedded/store.rs",
+    "embedded/store/",
+    "embedded/table.rs",
+    "embedded/wire.rs",
+];
+
+/// What a pure file may not contain outside its tests and comments, with the reason.
+const FORBIDDEN: &[(&str, &str)] = &[
+    ("async ", "pure code is synchronous"),
+    (".await", "pure code is synchronous"),
+    ("tokio::", "pure code has no runtime"),
+    ("std::net", "pure code has no sockets"),
+    ("std::fs", "pure code has no files"),
+    ("File::", "pure code has no files"),
+    ("Instant::now", "time is a parameter"),
+    ("SystemTime", "time is a parameter"),
+    ("Timestamp::now", "time is a parameter"),
+    ("rand::", "randomness is a parameter"),
+    ("Uuid::new_v4", "identity is a parameter"),
+    ("kube::Client", "pure code knows no API server"),
+    ("kube::Api", "pure code knows no API server"),
+    ("kube::runtime", "pure code knows no API server"),
+    ("std::env", "configuration enters through config.rs"),
+    ("std::thread", "pure code starts nothing"),
+];
+
+/// Which room may not name which other room: the direction in which data passes.
+const DIRECTIONS: &[(&str, &[&str])] = &[
+    (
+        "api/",
+        &[
+            "crate::gateway",
+            "crate::roles",
+            "crate::cli",
+            "crate::ops",
+            "crate::embedded",
+        ],
+    ),
+    (
+        "journal/",
+        &[
+            "crate::gateway",
+            "crate::engine",
+            "crate::roles",
+            "crate::cli",
+            "crate::embedded",
+        ],
+    ),
+    (
+        "engine/",
+        &[
+            "crate::gateway",
+            "crate::roles",
+            "crate::cli",
+            "crate::embedded",
+            "crate::journal::wal",
+        ],
+    ),
+    (
+        "gateway/",
+        &[
+            "crate::roles",
+            "crate::cli",
+            "crate::embedded",
+            "crate::journal::wal",
+        ],
+    ),
+    (
+        "embedded/",
+        &[
+            "crate::gateway",
+            "crate::engine",
+            "crate::roles",
+            "crate::cli",
+            "crate::journal::wal",
+        ],
+    ),
+    (
+        "ops/",
+        &[
+            "crate::roles",
+            "crate::cli",
+            "crate::embedded",
+            "crate::journal::wal",
+        ],
+    ),
+];
+
+/// A line that breaks a rule.
+#[derive(Debug, PartialEq, Eq)]
+struct Breach {
+    line: usize,
+    word: &'static str,
+}
+
+/// The code of a file: what stands before its unit tests, without comments.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .enumerate()
+        .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
+        .map(|(n, line)| (n + 1, line.split("//").next().unwrap_or_default()))
+}
+
+fn breaches(text: &str, words: impl Iterator<Item = &'static str> + Clone) -> Vec<Breach> {
+    code(text)
+        .flat_map(|(line, code)| {
+            words
+                .clone()
+                .filter(move |word| code.contains(word))
+                .map(move |word| Breach { line, word })
+        })
+        .collect()
+}
+
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|ext| ext == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn relative(path: &Path) -> String {
+    path.strip_prefix(source())
+        .unwrap()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn covers(rule: &str, file: &str) -> bool {
+    if rule.ends_with('/') {
+        file.starts_with(rule)
+    } else {
+        file == rule
+    }
+}
+
+/// Unit tests that live beside their file.
+fn is_test_file(file: &str) -> bool {
+    file.ends_with("/tests.rs") || file.contains("/tests/")
+}
+
+#[test]
+fn pure_files_name_nothing_impure() {
+    let mut found = Vec::new();
+    for path in rust_files(&source()) {
+        let file = relative(&path);
+        if is_test_file(&file) || !PURE.iter().any(|rule| covers(rule, &file)) {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for breach in breaches(&text, FORBIDDEN.iter().map(|(word, _)| *word)) {
+            let why = FORBIDDEN
+                .iter()
+                .find(|(word, _)| *word == breach.word)
+                .unwrap()
+                .1;
+            found.push(format!(
+                "src/{file}:{}: `{}`: {why}",
+                breach.line, breach.word
+            ));
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn every_entry_of_the_table_exists() {
+    let files: Vec<String> = rust_files(&source())
+        .iter()
+        .map(|path| relative(path))
+        .collect();
+    for rule in PURE.iter().chain(DIRECTIONS.iter().map(|(room, _)| room)) {
+        assert!(
+            files.iter().any(|file| covers(rule, file)),
+            "no file of src/ is covered by `{rule}`"
+        );
+    }
+}
+
+#[test]
+fn rooms_depend_in_the_direction_of_the_data() {
+    let mut found = Vec::new();
+    for path in rust_files(&source()) {
+        let file = relative(&path);
+        if is_test_file(&file) {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for (_, words) in DIRECTIONS.iter().filter(|(room, _)| covers(room, &file)) {
+            for breach in breaches(&text, words.iter().copied()) {
+                found.push(format!("src/{file}:{}: `{}`", breach.line, breach.word));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn the_rules_bite() {
+    let words = || FORBIDDEN.iter().map(|(word, _)| *word);
+    let impure = "fn f() -> Instant {\n    Instant::now()\n}\n";
+    assert_eq!(
+        breaches(impure, words()),
+        [Breach {
+            line: 2,
+            word: "Instant::now"
+        }]
+    );
+    assert_eq!(breaches("// async fn in a comment\n", words()), []);
+    assert_eq!(
+        breaches("#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n", words()),
+        []
+    );
+    assert_eq!(
+        breaches("use crate::cli::x;\n", ["crate::cli"].into_iter()).len(),
+        1
+    );
+    for (word, _) in FORBIDDEN {
+        assert!(
+            !breaches(&format!("let x = {word}x;"), words()).is_empty(),
+            "`{word}` is not found"
+        );
+    }
+}
+
+/// Files that hold one idea stay readable: at most 500 lines before their tests.
+#[test]
+fn files_stay_short() {
+    let long: Vec<String> = rust_files(&source())
+        .into_iter()
+        .filter(|path| !is_test_file(&relative(path)))
+        .filter_map(|path| {
+            let lines = code(&fs::read_to_string(&path).unwrap()).count();
+            (lines > 500).then(|| format!("src/{}: {lines} lines", relative(&path)))
+        })
+        .collect();
+    assert!(
+        long.is_empty(),
+        "more than 500 lines before the tests:\n{}",
+        long.join("\n")
+    );
+}

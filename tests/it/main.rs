@@ -1,0 +1,5 @@
+//! Scenarios in one process: real components on loopback, no cluster.
+
+mod crds;
+#[cfg(test)]
+mod embedded;
