@@ -32,7 +32,7 @@ pub struct Cli {
 pub enum Command {
     /// Run everything on this machine: the API, a gateway and a core
     Dev(dev::Args),
-    /// Print the CustomResourceDefinitions, or write them to files
+    /// Print the `CustomResourceDefinition`s, or write them to files
     Crd(crd::Args),
     /// Send an event, signed as its provider would
     Send(Box<send::Args>),

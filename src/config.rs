@@ -217,7 +217,7 @@ impl Default for Gateway {
             max_json_depth: 64,
             header_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
             // The slowest body (10 s) and the longest wait (10 s); below the drain's 25 s.
             request_timeout: Duration::from_secs(22),
             max_wait: Duration::from_secs(10),
@@ -260,7 +260,7 @@ impl Default for Journal {
             segment_bytes: Bytes::mib(64),
             keys: 1_000_000,
             letter_bytes: Bytes::mib(256),
-            letter_age: Duration::from_secs(7 * 24 * 3600),
+            letter_age: Duration::from_hours(7 * 24),
             sync: SyncMode::Durable,
         }
     }
@@ -275,7 +275,7 @@ impl Default for Engine {
             min_concurrency: 2,
             // Past this a bare client gets no more writes a second from an API server on two cores.
             max_concurrency: 64,
-            sweep_interval: Duration::from_secs(60),
+            sweep_interval: Duration::from_mins(1),
             sweep_deletes_per_second: 50,
         }
     }

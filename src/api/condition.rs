@@ -268,7 +268,8 @@ fn accepted(facts: &Facts) -> Finding {
 }
 
 fn ready(facts: &Facts) -> Finding {
-    let no = |reason, message: String| finding(ConditionType::Ready, Status::False, reason, message);
+    let no =
+        |reason, message: String| finding(ConditionType::Ready, Status::False, reason, message);
     if !facts.enabled {
         return no(
             Reason::Disabled,

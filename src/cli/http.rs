@@ -39,7 +39,7 @@ pub(crate) enum Error {
         uri: Uri,
         /// Why.
         #[source]
-        source: hyper_util::client::legacy::Error,
+        source: Box<hyper_util::client::legacy::Error>,
     },
     /// The answer broke off.
     #[error("read the answer of {uri}")]
@@ -138,7 +138,7 @@ impl Client {
             .await
             .map_err(|source| Error::Request {
                 uri: uri.clone(),
-                source,
+                source: Box::new(source),
             })?;
         let (head, body) = answer.into_parts();
         match Limited::new(body, ANSWER_LIMIT).collect().await {

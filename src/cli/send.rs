@@ -22,7 +22,7 @@ const SECRET_VARIABLE: &str = "ZEN_SEND_SECRET";
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Request")]
 pub struct Args {
-    /// The endpoint, such as http://127.0.0.1:8080/hooks/demo/github
+    /// The endpoint, such as <http://127.0.0.1:8080/hooks/demo/github>
     #[arg(long)]
     url: Uri,
     /// Method of the request
@@ -58,7 +58,7 @@ pub struct Args {
     /// How the provider signs
     #[arg(long, value_enum, default_value_t = sign::Kind::None, help_heading = "Signature")]
     scheme: sign::Kind,
-    /// The secret or key [env: ZEN_SEND_SECRET, which other users of the machine can't see]
+    /// The secret or key [env: `ZEN_SEND_SECRET`, which other users of the machine can't see]
     #[arg(long, conflicts_with = "secret_file", help_heading = "Signature")]
     secret: Option<SecretString>,
     /// File with the secret or key; one line break at its end is not part of it
@@ -106,7 +106,7 @@ pub(super) fn run(
     let secret = secret(args, environment)?;
     let scheme = args
         .options
-        .scheme(args.scheme, secret)
+        .scheme(args.scheme, secret.as_ref())
         .map_err(Failure::usage)?;
     let template = deliver::Template {
         method: args.method.clone(),

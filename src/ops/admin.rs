@@ -124,11 +124,11 @@ async fn readyz(State(probes): State<Probes>) -> Response {
     if waiting.is_empty() {
         return "ok\n".into_response();
     }
-    let lines: String = waiting
+    let lines: Vec<String> = waiting
         .into_iter()
         .map(|(gate, why)| format!("waiting for {gate}: {why}\n"))
         .collect();
-    (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, lines.concat()).into_response()
 }
 
 async fn metrics_text(State(probes): State<Probes>) -> Response {

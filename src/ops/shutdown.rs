@@ -138,7 +138,7 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(3600);
+    const LONG: Duration = Duration::from_hours(1);
 
     fn signals(of: Vec<Signal>) -> Signals {
         Signals::from_stream(stream::iter(of).chain(stream::pending()).boxed())

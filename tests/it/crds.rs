@@ -120,7 +120,11 @@ fn every_rule_says_what_to_do_in_a_message() {
         let mut found = Vec::new();
         nodes(&kind, &schema, &mut found);
         for (path, node) in found {
-            for rule in node["x-kubernetes-validations"].as_array().into_iter().flatten() {
+            for rule in node["x-kubernetes-validations"]
+                .as_array()
+                .into_iter()
+                .flatten()
+            {
                 assert!(rule["message"].is_string(), "{path}: {rule}");
             }
         }
@@ -130,7 +134,14 @@ fn every_rule_says_what_to_do_in_a_message() {
 #[test]
 fn what_a_later_issue_makes_work_is_not_there_yet() {
     let text: String = crd_files().unwrap().into_iter().map(|f| f.text).collect();
-    for later in ["handshake:", "informer:", "configMap:", "placement:", "podUID:", "owner:"] {
+    for later in [
+        "handshake:",
+        "informer:",
+        "configMap:",
+        "placement:",
+        "podUID:",
+        "owner:",
+    ] {
         assert!(!text.contains(later), "{later}");
     }
 }
@@ -138,14 +149,20 @@ fn what_a_later_issue_makes_work_is_not_there_yet() {
 #[test]
 fn both_kinds_are_found_by_category_and_short_name() {
     let names: Vec<_> = crds().into_iter().map(|crd| crd.spec.names).collect();
-    assert!(names.iter().all(|n| n.categories == Some(vec!["zen".to_owned()])));
+    assert!(
+        names
+            .iter()
+            .all(|n| n.categories == Some(vec!["zen".to_owned()]))
+    );
     let short: Vec<_> = names.iter().filter_map(|n| n.short_names.clone()).collect();
     assert_eq!(short, [["ing"], ["obs"]]);
     let all = crds();
     assert!(all.iter().all(|crd| {
         crd.spec.versions.iter().all(|v| {
             v.subresources.as_ref().is_some_and(|s| s.status.is_some())
-                && v.additional_printer_columns.as_ref().is_some_and(|c| !c.is_empty())
+                && v.additional_printer_columns
+                    .as_ref()
+                    .is_some_and(|c| !c.is_empty())
         })
     }));
 }

@@ -44,7 +44,10 @@ fn auth_none_is_shown() {
         auth_none: true,
         ..serving()
     };
-    assert_eq!(of(&facts, Unauthenticated), (Status::True, Reason::AuthNone));
+    assert_eq!(
+        of(&facts, Unauthenticated),
+        (Status::True, Reason::AuthNone)
+    );
 }
 
 #[test]

@@ -98,11 +98,11 @@ impl Options {
     pub(super) fn scheme(
         &self,
         kind: Kind,
-        secret: Option<SecretString>,
+        secret: Option<&SecretString>,
     ) -> Result<Scheme, &'static str> {
         let needed = || {
             secret
-                .clone()
+                .cloned()
                 .ok_or("this --scheme needs --secret, --secret-file or ZEN_SEND_SECRET")
         };
         let header = || {
@@ -228,7 +228,9 @@ fn mac(algorithm: Algorithm, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
             Hmac::<$hash>::new_from_slice(key).map_or_else(
                 |_never| Vec::new(),
                 |mut mac| {
-                    parts.iter().for_each(|part| mac.update(part));
+                    for part in parts {
+                        mac.update(part);
+                    }
                     mac.finalize().into_bytes().to_vec()
                 },
             )
@@ -242,7 +244,13 @@ fn mac(algorithm: Algorithm, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            text.extend(char::from_digit(u32::from(digit), 16));
+        }
+    }
+    text
 }
 
 #[cfg(test)]

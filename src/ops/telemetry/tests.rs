@@ -1,6 +1,6 @@
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use opentelemetry_sdk::{
@@ -25,7 +25,10 @@ impl Lines {
 
 impl io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -40,7 +43,8 @@ struct Spans(Arc<Mutex<Vec<SpanData>>>);
 
 impl SpanExporter for Spans {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        self.0.lock().unwrap().extend(batch);
+        let mut spans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        spans.extend(batch);
         Ok(())
     }
 }
@@ -73,11 +77,9 @@ fn json_lines_are_one_object_each() {
 
 #[test]
 fn without_an_endpoint_a_request_span_is_disabled_and_the_context_is_passed_on() {
-    let lines = Lines::default();
-    let writer = lines.clone();
     let mut everything = config(config::LogFormat::Human);
     everything.log_filter = "trace".to_owned();
-    let (subscriber, _telemetry) = Telemetry::build(&everything, move || writer.clone()).unwrap();
+    let (subscriber, _telemetry) = Telemetry::build(&everything, Lines::default).unwrap();
     tracing::subscriber::with_default(subscriber, || {
         let span = context::request_span(Some(PARENT));
         assert!(span.is_disabled());

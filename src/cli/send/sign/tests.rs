@@ -20,7 +20,7 @@ fn value(headers: &[(HeaderName, HeaderValue)], name: &str) -> String {
 fn github_signs_as_its_documentation_shows() {
     // docs.github.com, "Validating webhook deliveries", "Testing the webhook payload validation".
     let secret = SecretString::from("It's a Secret to Everybody");
-    let scheme = options().scheme(Kind::Github, Some(secret)).unwrap();
+    let scheme = options().scheme(Kind::Github, Some(&secret)).unwrap();
     let headers = headers(&scheme, "id", 0, b"Hello, World!").unwrap();
     assert_eq!(
         value(&headers, "x-hub-signature-256"),
@@ -34,7 +34,7 @@ fn standard_webhooks_signs_as_its_libraries_test() {
     // The case that the reference implementations of standard-webhooks/standard-webhooks share.
     let secret = SecretString::from("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
     let scheme = options()
-        .scheme(Kind::StandardWebhooks, Some(secret))
+        .scheme(Kind::StandardWebhooks, Some(&secret))
         .unwrap();
     let body = br#"{"test": 2432232314}"#;
     let headers = headers(&scheme, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body).unwrap();
@@ -49,14 +49,14 @@ fn an_hmac_template_signs_timestamp_and_body() {
     let mut options = options();
     options.signature_header = Some(HeaderName::from_static("x-sig"));
     options.template = "{timestamp}:{body}".to_owned();
-    let secret = || Some(SecretString::from("key"));
-    assert!(options.scheme(Kind::Hmac, secret()).is_err());
+    let secret = SecretString::from("key");
+    assert!(options.scheme(Kind::Hmac, Some(&secret)).is_err());
     options.timestamp_header = Some(HeaderName::from_static("x-time"));
     options.prefix = "v1=".to_owned();
-    let templated = options.scheme(Kind::Hmac, secret()).unwrap();
+    let templated = options.scheme(Kind::Hmac, Some(&secret)).unwrap();
     let with_template = headers(&templated, "id", 7, b"body").unwrap();
     options.template = "{body}".to_owned();
-    let plain = options.scheme(Kind::Hmac, secret()).unwrap();
+    let plain = options.scheme(Kind::Hmac, Some(&secret)).unwrap();
     let over_whole = headers(&plain, "id", 7, b"7:body").unwrap();
     assert_eq!(value(&with_template, "x-sig"), value(&over_whole, "x-sig"));
     assert_eq!(value(&with_template, "x-time"), "7");
@@ -74,8 +74,12 @@ fn a_scheme_says_what_it_lacks_and_hides_what_it_has() {
         assert!(options().scheme(kind, None).is_err());
     }
     assert!(options().scheme(Kind::None, None).is_ok());
-    let secret = || Some(SecretString::from("hunter2"));
-    assert!(options().scheme(Kind::StandardWebhooks, secret()).is_err());
-    let scheme = options().scheme(Kind::Github, secret()).unwrap();
+    let secret = SecretString::from("hunter2");
+    assert!(
+        options()
+            .scheme(Kind::StandardWebhooks, Some(&secret))
+            .is_err()
+    );
+    let scheme = options().scheme(Kind::Github, Some(&secret)).unwrap();
     assert!(!format!("{scheme:?}").contains("hunter2"));
 }
