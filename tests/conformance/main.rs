@@ -19,6 +19,7 @@ mod create;
 mod definitions;
 mod delete;
 mod discovery;
+mod kinds;
 mod list;
 mod namespaces;
 mod patch;
