@@ -18,7 +18,7 @@ pub(crate) const GADGET: &str = include_str!("data/gadget.yaml");
 pub(crate) struct Bench {
     pub(crate) client: Client,
     pub(crate) namespace: String,
-    finisher: Finisher,
+    pub(crate) finisher: Finisher,
 }
 
 /// Who finishes the deletion of a namespace.
@@ -112,6 +112,14 @@ impl Bench {
     /// The collection of a core kind in the case's namespace.
     pub(crate) fn core(&self, plural: &str) -> String {
         format!("/api/v1/namespaces/{}/{plural}", self.namespace)
+    }
+
+    /// The collection of one of this project's kinds in the case's namespace.
+    pub(crate) fn zen(&self, plural: &str) -> String {
+        format!(
+            "/apis/zen.watcher.io/v1/namespaces/{}/{plural}",
+            self.namespace
+        )
     }
 
     /// Creates a widget of this name and size.

@@ -14,28 +14,15 @@ const OBSERVATIONS: &str = include_str!("../../crds/zen.watcher.io_observations.
 const INGESTOR_TABLE: &str = include_str!("../data/kinds/ingestor.yaml");
 const OBSERVATION_TABLE: &str = include_str!("../data/kinds/observation.yaml");
 
-/// Both kinds are installed, and requests name their collections in the case's namespace.
-struct Kinds<'a>(&'a Bench);
+/// Both kinds are served from now on.
+pub(crate) async fn install(t: &Bench) {
+    t.install(&from_yaml(INGESTORS)).await;
+    t.install(&from_yaml(OBSERVATIONS)).await;
+}
 
-impl<'a> Kinds<'a> {
-    async fn new(t: &'a Bench) -> Self {
-        t.install(&from_yaml(INGESTORS)).await;
-        t.install(&from_yaml(OBSERVATIONS)).await;
-        Self(t)
-    }
-
-    fn path(&self, plural: &str) -> String {
-        format!(
-            "/apis/zen.watcher.io/v1/namespaces/{}/{plural}",
-            self.0.namespace
-        )
-    }
-
-    /// Creates, where the table leaves it the default name under one of its own.
-    async fn create(&self, plural: &str, object: &Value) -> Answer {
-        let path = format!("{}?fieldValidation=Strict", self.path(plural));
-        self.0.post(&path, object).await
-    }
+async fn create(t: &Bench, plural: &str, object: &Value) -> Answer {
+    let path = format!("{}?fieldValidation=Strict", t.zen(plural));
+    t.post(&path, object).await
 }
 
 /// A row's object: the patch onto the base, texts written out, and a name of its own unless the row
@@ -105,24 +92,24 @@ fn wrong(row: &Value, answer: &Answer) -> Option<String> {
 }
 
 async fn check_table(t: &Bench, plural: &str, table: &str) {
-    let kinds = Kinds::new(t).await;
+    install(t).await;
     let table: Value = from_yaml(table);
     let mut faults = Vec::new();
     let mut rows = 0;
     for row in table["creates"].as_array().unwrap() {
         rows += 1;
         let body = object(&table["base"], &row["set"]);
-        faults.extend(wrong(row, &kinds.create(plural, &body).await));
+        faults.extend(wrong(row, &create(t, plural, &body).await));
     }
     for row in table["updates"].as_array().unwrap() {
         rows += 1;
         let old = object(&table["base"], &row["from"]);
-        let old = kinds.create(plural, &old).await.created();
+        let old = create(t, plural, &old).await.created();
         let mut new = object(&table["base"], &row["to"]);
         for field in ["name", "resourceVersion"] {
             new["metadata"][field] = old["metadata"][field].clone();
         }
-        let path = format!("{}/{}", kinds.path(plural), text(&new["metadata"]["name"]));
+        let path = format!("{}/{}", t.zen(plural), text(&new["metadata"]["name"]));
         faults.extend(wrong(row, &t.put(&path, &new).await));
     }
     assert!(rows > 40, "the table is read: {rows} rows");
@@ -144,7 +131,7 @@ pub(crate) async fn observation_table(t: &Bench) {
     check_table(t, "observations", OBSERVATION_TABLE).await;
 }
 
-fn observation(details: &Value) -> Value {
+pub(crate) fn observation(details: &Value) -> Value {
     json!({
         "apiVersion": "zen.watcher.io/v1", "kind": "Observation",
         "metadata": { "name": unique("obs") },
@@ -157,9 +144,8 @@ fn observation(details: &Value) -> Value {
 
 /// Creates an Observation with some details and replaces them by others.
 pub(crate) async fn change_details(t: &Bench, from: &Value, to: &Value) -> Answer {
-    let kinds = Kinds::new(t).await;
-    let mut object = kinds
-        .create("observations", &observation(from))
+    install(t).await;
+    let mut object = create(t, "observations", &observation(from))
         .await
         .created();
     assert_eq!(
@@ -168,7 +154,7 @@ pub(crate) async fn change_details(t: &Bench, from: &Value, to: &Value) -> Answe
     );
     object["spec"]["details"] = to.clone();
     let name = text(&object["metadata"]["name"]);
-    t.put(&format!("{}/{name}", kinds.path("observations")), &object)
+    t.put(&format!("{}/{name}", t.zen("observations")), &object)
         .await
 }
 
@@ -210,19 +196,19 @@ pub(crate) async fn details_are_compared_deeply(t: &Bench) {
 
 /// What counts as equal although it is written differently.
 pub(crate) async fn details_in_another_order_are_the_same(t: &Bench) {
-    let kinds = Kinds::new(t).await;
-    let made = kinds
-        .create(
-            "observations",
-            &observation(&json!({ "a": 1, "b": { "c": [1], "d": null } })),
-        )
-        .await
-        .created();
+    install(t).await;
+    let made = create(
+        t,
+        "observations",
+        &observation(&json!({ "a": 1, "b": { "c": [1], "d": null } })),
+    )
+    .await
+    .created();
     let mut same = made.clone();
     same["spec"]["details"] = json!({ "b": { "d": null, "c": [1] }, "a": 1 });
     let path = format!(
         "{}/{}",
-        kinds.path("observations"),
+        t.zen("observations"),
         text(&made["metadata"]["name"])
     );
     assert_eq!(t.put(&path, &same).await.ok(), made);
@@ -230,14 +216,13 @@ pub(crate) async fn details_in_another_order_are_the_same(t: &Bench) {
 
 /// The status of an Observation is its consumers' to write; its spec stays as it is.
 pub(crate) async fn observation_status_is_free(t: &Bench) {
-    let kinds = Kinds::new(t).await;
-    let made = kinds
-        .create("observations", &observation(&json!({})))
+    install(t).await;
+    let made = create(t, "observations", &observation(&json!({})))
         .await
         .created();
     let path = format!(
         "{}/{}/status",
-        kinds.path("observations"),
+        t.zen("observations"),
         text(&made["metadata"]["name"])
     );
     for processed in [true, false] {
@@ -250,7 +235,7 @@ pub(crate) async fn observation_status_is_free(t: &Bench) {
 
 /// Severity, category and event type can be selected by, together.
 pub(crate) async fn observations_are_selectable(t: &Bench) {
-    let kinds = Kinds::new(t).await;
+    install(t).await;
     for (name, severity, event) in [
         ("a", "high", "push"),
         ("b", "low", "push"),
@@ -260,7 +245,7 @@ pub(crate) async fn observations_are_selectable(t: &Bench) {
         body["metadata"]["name"] = name.into();
         body["spec"]["severity"] = severity.into();
         body["spec"]["eventType"] = event.into();
-        kinds.create("observations", &body).await.created();
+        create(t, "observations", &body).await.created();
     }
     for (selector, expected) in [
         ("spec.severity%3Dhigh", vec!["a", "c"]),
@@ -270,17 +255,16 @@ pub(crate) async fn observations_are_selectable(t: &Bench) {
             vec!["a"],
         ),
     ] {
-        let path = format!("{}?fieldSelector={selector}", kinds.path("observations"));
+        let path = format!("{}?fieldSelector={selector}", t.zen("observations"));
         assert_eq!(names(&t.get(&path).await.ok()), expected, "{selector}");
     }
 }
 
 /// Defaults are written out, so that a reader sees what holds.
 pub(crate) async fn ingestor_defaults(t: &Bench) {
-    let kinds = Kinds::new(t).await;
+    install(t).await;
     let table: Value = from_yaml(INGESTOR_TABLE);
-    let made = kinds
-        .create("ingestors", &object(&table["base"], &json!({})))
+    let made = create(t, "ingestors", &object(&table["base"], &json!({})))
         .await
         .created();
     let spec = &made["spec"];
@@ -293,7 +277,7 @@ pub(crate) async fn ingestor_defaults(t: &Bench) {
 
 /// Short names and the category by which kubectl finds the kinds.
 pub(crate) async fn are_found_by_short_names(t: &Bench) {
-    Kinds::new(t).await;
+    install(t).await;
     let list = t.get("/apis/zen.watcher.io/v1").await.ok();
     for resource in list["resources"].as_array().unwrap() {
         if !text(&resource["name"]).contains('/') {
@@ -305,7 +289,7 @@ pub(crate) async fn are_found_by_short_names(t: &Bench) {
 
 /// A namespace that is gone is what the 404 names: by that the writer knows it from a missing kind.
 pub(crate) async fn observation_in_an_absent_namespace(t: &Bench) {
-    Kinds::new(t).await;
+    install(t).await;
     t.post(
         "/apis/zen.watcher.io/v1/namespaces/nowhere/observations?fieldValidation=Strict",
         &observation(&json!({})),

@@ -10,6 +10,8 @@ mod cases;
 mod embedded;
 
 #[cfg(feature = "real-cluster")]
+mod identities;
+#[cfg(feature = "real-cluster")]
 mod real;
 
 // The cases, by what they are about.
