@@ -8,6 +8,8 @@
 mod bench;
 mod cases;
 mod embedded;
+mod lesser;
+mod tls;
 
 #[cfg(feature = "real-cluster")]
 mod identities;
