@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::{
-    builtin,
+    builtin, discovery,
     jsonpath::JsonPath,
     kind::{Column, Kind, Source, Traits},
     names,
@@ -99,6 +99,13 @@ pub(super) fn kinds(definition: &Value, epoch: u64) -> Result<Vec<Kind>, Vec<Fie
             Err(found) => errors.extend(found),
         }
     }
+    // A schema that versions share has the same faults in each.
+    let mut seen = Vec::new();
+    errors.retain(|error| {
+        let new = !seen.contains(error);
+        seen.push(error.clone());
+        new
+    });
     if errors.is_empty() {
         Ok(kinds)
     } else {
@@ -150,6 +157,19 @@ fn check_names(definition: &Value) -> Vec<FieldError> {
             "should be a domain with at least one dot",
         ));
     }
+    let protected = ["k8s.io", "kubernetes.io"];
+    let is_protected = protected
+        .iter()
+        .any(|domain| group == *domain || group.ends_with(&format!(".{domain}")));
+    let approved = definition
+        .pointer("/metadata/annotations/api-approved.kubernetes.io")
+        .is_some();
+    if is_protected && !approved {
+        errors.push(FieldError::required(
+            "metadata.annotations[api-approved.kubernetes.io]",
+            "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111",
+        ));
+    }
     let scope = text("/spec/scope");
     if !scope.is_empty() && !matches!(scope, "Namespaced" | "Cluster") {
         let allowed = ["Cluster".to_owned(), "Namespaced".to_owned()];
@@ -190,7 +210,7 @@ fn version_kind(
         .and_then(Value::as_str)
         .unwrap_or_default()
         .to_owned();
-    let schema = version_schema(version, path)?;
+    let schema = version_schema(spec, version, path)?;
     let (columns, selectable) = (columns(version, path)?, selectable(version, &schema, path)?);
     Ok(Kind {
         shelf: format!("{}.{group}", text("plural")).into(),
@@ -213,12 +233,61 @@ fn version_kind(
         traits: Traits::Custom,
         columns,
         selectable,
+        deprecation: deprecation(spec, version),
         epoch,
     })
 }
 
-fn version_schema(version: &Value, path: &str) -> Result<Schema, Vec<FieldError>> {
-    let path = format!("{path}.schema.openAPIV3Schema");
+/// The best served version that is newer and not deprecated itself.
+fn successor<'v>(spec: &'v Value, name: &str) -> Option<&'v str> {
+    spec.get("versions")?
+        .as_array()?
+        .iter()
+        .filter(|version| version.get("served") == Some(&json!(true)))
+        .filter(|version| version.get("deprecated") != Some(&json!(true)))
+        .filter_map(|version| version.get("name")?.as_str())
+        .filter(|newer| discovery::priority(newer) > discovery::priority(name))
+        .max_by_key(|newer| discovery::priority(newer))
+}
+
+fn deprecation(spec: &Value, version: &Value) -> Option<String> {
+    if version.get("deprecated") != Some(&json!(true)) {
+        return None;
+    }
+    let given = version.get("deprecationWarning").and_then(Value::as_str);
+    let text = |pointer: &str| {
+        spec.pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let name = version
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    Some(given.map_or_else(
+        || {
+            let (group, kind) = (text("/group"), text("/names/kind"));
+            let instead = successor(spec, name)
+                .map(|newer| format!("; use {group}/{newer} {kind}"))
+                .unwrap_or_default();
+            format!("{group}/{name} {kind} is deprecated{instead}")
+        },
+        str::to_owned,
+    ))
+}
+
+fn version_schema(spec: &Value, version: &Value, path: &str) -> Result<Schema, Vec<FieldError>> {
+    // A schema that all versions share is named as the one that it was in v1beta1.
+    let versions = spec.get("versions").and_then(Value::as_array);
+    let shared = versions
+        .into_iter()
+        .flatten()
+        .all(|other| other.get("schema") == version.get("schema"));
+    let path = if shared {
+        "spec.validation.openAPIV3Schema".to_owned()
+    } else {
+        format!("{path}.schema.openAPIV3Schema")
+    };
     let raw = version
         .pointer("/schema/openAPIV3Schema")
         .ok_or_else(|| vec![FieldError::required(path.as_str(), "schemas are required")])?;

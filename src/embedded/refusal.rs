@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::kind::Kind;
 
+/// What the API server's router says.
+const NO_PAGE: &str = "404 page not found";
+
 /// A request that was not done. Nothing in the store has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -271,6 +274,16 @@ impl Refusal {
         Self::plain(409, "Conflict", message).about(kind, name, Value::Null)
     }
 
+    /// 409 for a precondition of a deletion, which names the kind in place of the resource.
+    #[must_use]
+    pub fn precondition(kind: &Kind, name: &str, why: &str) -> Self {
+        let message = format!(
+            "Operation cannot be fulfilled on {} {name:?}: {why}",
+            kind.qualified_kind()
+        );
+        Self::plain(409, "Conflict", message).about(kind, name, json!({"kind": kind.kind}))
+    }
+
     /// 409 for a resourceVersion that is not the latest.
     #[must_use]
     pub fn modified(kind: &Kind, name: &str) -> Self {
@@ -296,12 +309,13 @@ impl Refusal {
     /// 422 with the faults of the object's fields.
     #[must_use]
     pub fn invalid(kind: &Kind, name: &str, errors: &[FieldError]) -> Self {
-        let kind_name = if kind.group.is_empty() {
-            kind.kind.clone()
-        } else {
-            format!("{}.{}", kind.kind, kind.group)
-        };
-        Self::invalid_as(&kind_name, &kind.group, &kind.kind, name, errors)
+        Self::invalid_as(
+            &kind.qualified_kind(),
+            &kind.group,
+            &kind.kind,
+            name,
+            errors,
+        )
     }
 
     /// 422 for an object described by the given words.
@@ -335,6 +349,51 @@ impl Refusal {
             message: format!("{qualified} {name:?} is invalid: {all}"),
             details: Some(Box::new(Value::Object(details))),
         }
+    }
+
+    /// 404 of the router, for a path behind which there is nothing.
+    #[must_use]
+    pub fn no_page() -> Self {
+        Self::plain(404, "", NO_PAGE)
+    }
+
+    /// 404 for a resource that a group doesn't have. Only the core group, whose kinds are all
+    /// known, answers with a Status.
+    #[must_use]
+    pub fn no_resource(group: &str) -> Self {
+        if group.is_empty() {
+            Self::plain(
+                404,
+                "NotFound",
+                "the server could not find the requested resource",
+            )
+        } else {
+            Self::no_page()
+        }
+    }
+
+    /// 404 for a part that the objects of a kind don't have.
+    #[must_use]
+    pub fn no_part(kind: &Kind, name: &str) -> Self {
+        Self::no_resource("").about(kind, name, Value::Null)
+    }
+
+    /// The text that is answered in place of a Status, where that is so.
+    #[must_use]
+    pub fn page(&self) -> Option<String> {
+        (self.code == 404 && self.message == NO_PAGE).then(|| format!("{NO_PAGE}\n"))
+    }
+
+    /// 422 for an option of a request.
+    #[must_use]
+    pub fn bad_option(options: &str, error: FieldError) -> Self {
+        Self::invalid_as(
+            &format!("{options}.meta.k8s.io"),
+            "meta.k8s.io",
+            options,
+            "",
+            &[error],
+        )
     }
 
     /// 405 for a verb that the resource does not have.
@@ -398,9 +457,11 @@ impl Refusal {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         });
+        if let (false, Some(status)) = (self.reason.is_empty(), status.as_object_mut()) {
+            status.insert("reason".to_owned(), json!(self.reason));
+        }
         if let (Some(details), Some(status)) = (&self.details, status.as_object_mut()) {
             status.insert("details".to_owned(), (**details).clone());
         }

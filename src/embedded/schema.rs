@@ -9,6 +9,7 @@ mod default;
 mod formats;
 mod prune;
 mod rules;
+mod types;
 
 use std::collections::BTreeMap;
 
@@ -152,12 +153,27 @@ impl Schema {
     /// Every fault that makes it unusable, with the path of the field.
     pub(super) fn parse(raw: &Value, path: &str) -> Result<Self, Vec<FieldError>> {
         let mut errors = Vec::new();
-        let schema = parse_node(raw, path, 0, &mut errors);
+        let place = Place {
+            depth: 0,
+            form: Form::Structural,
+        };
+        let schema = parse_node(raw, path, place, &mut errors);
         if errors.is_empty() {
             Ok(schema)
         } else {
             Err(errors)
         }
+    }
+
+    /// Reads a schema that a generator made of the published types: there is nothing to refuse in
+    /// it, and not all of its nodes name their type.
+    #[must_use]
+    pub(super) fn generated(raw: &Value) -> Self {
+        let place = Place {
+            depth: 0,
+            form: Form::Loose,
+        };
+        parse_node(raw, "", place, &mut Vec::new())
     }
 
     /// The schema of a field, where it is declared.
@@ -180,8 +196,39 @@ impl Schema {
     }
 }
 
-fn parse_node(raw: &Value, path: &str, depth: usize, errors: &mut Vec<FieldError>) -> Schema {
-    if depth > MAX_DEPTH {
+/// Where a node lies.
+#[derive(Clone, Copy)]
+struct Place {
+    depth: usize,
+    form: Form,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Part of the structure: names its type, may have defaults and rules.
+    Structural,
+    /// Inside of `allOf` and the like, or generated.
+    Loose,
+}
+
+impl Place {
+    fn below(self) -> Self {
+        Self {
+            depth: self.depth.saturating_add(1),
+            ..self
+        }
+    }
+
+    fn branch(self) -> Self {
+        Self {
+            form: Form::Loose,
+            ..self
+        }
+    }
+}
+
+fn parse_node(raw: &Value, path: &str, place: Place, errors: &mut Vec<FieldError>) -> Schema {
+    if place.depth > MAX_DEPTH {
         errors.push(FieldError::invalid_shown(
             path,
             "\"\"",
@@ -195,7 +242,14 @@ fn parse_node(raw: &Value, path: &str, depth: usize, errors: &mut Vec<FieldError
     }
     let flag = |name: &str| raw.get(name).and_then(Value::as_bool).unwrap_or(false);
     let kind = parse_type(raw, path, errors);
-    let below = depth.saturating_add(1);
+    let below = place.below();
+    let free = flag("x-kubernetes-int-or-string") || flag("x-kubernetes-preserve-unknown-fields");
+    if raw.get("type").is_none() && !free && place.form == Form::Structural {
+        errors.push(FieldError::required(
+            format!("{path}.type"),
+            "must not be empty for specified object fields",
+        ));
+    }
     let properties = raw
         .get("properties")
         .and_then(Value::as_object)
@@ -226,7 +280,7 @@ fn parse_node(raw: &Value, path: &str, depth: usize, errors: &mut Vec<FieldError
             "must be specified",
         ));
     }
-    Schema {
+    let schema = Schema {
         kind,
         nullable: flag("nullable"),
         int_or_string: flag("x-kubernetes-int-or-string"),
@@ -239,7 +293,28 @@ fn parse_node(raw: &Value, path: &str, depth: usize, errors: &mut Vec<FieldError
         bounds: parse_bounds(raw, path, below, errors).map(Box::new),
         list: parse_list(raw, path, errors),
         rules: rules::parse(raw, path, errors),
+    };
+    rules::verify(&schema, place.depth == 0, path, errors);
+    check_default(&schema, path, errors);
+    schema
+}
+
+/// A default that its own schema would refuse would make every object invalid.
+fn check_default(schema: &Schema, path: &str, errors: &mut Vec<FieldError>) {
+    let Some(default) = &schema.default else {
+        return;
+    };
+    let path = format!("{path}.default");
+    let mut pruned = (**default).clone();
+    for field in schema.prune_below(&mut pruned) {
+        let at = join(&path, &field);
+        errors.push(FieldError::invalid(
+            at,
+            default,
+            "must not have unknown fields",
+        ));
     }
+    schema.check_node(default, None, &path, errors);
 }
 
 fn parse_type(raw: &Value, path: &str, errors: &mut Vec<FieldError>) -> Option<Json> {
@@ -282,7 +357,7 @@ fn parse_list(raw: &Value, path: &str, errors: &mut Vec<FieldError>) -> List {
 fn parse_bounds(
     raw: &Value,
     path: &str,
-    depth: usize,
+    place: Place,
     errors: &mut Vec<FieldError>,
 ) -> Option<Bounds> {
     const NAMES: [&str; 18] = [
@@ -324,14 +399,26 @@ fn parse_bounds(
             .and_then(Value::as_array)
             .into_iter()
             .flatten()
-            .map(|node| parse_node(node, &format!("{path}.{name}"), depth, errors))
+            .enumerate()
+            .map(|(at, node)| {
+                parse_node(
+                    node,
+                    &format!("{path}.{name}[{at}]"),
+                    place.branch(),
+                    errors,
+                )
+            })
             .collect()
     };
     let (all_of, any_of, one_of) = (branches("allOf"), branches("anyOf"), branches("oneOf"));
-    let not = raw
-        .get("not")
-        .filter(|not| not.is_object())
-        .map(|not| Box::new(parse_node(not, &format!("{path}.not"), depth, errors)));
+    let not = raw.get("not").filter(|not| not.is_object()).map(|not| {
+        Box::new(parse_node(
+            not,
+            &format!("{path}.not"),
+            place.branch(),
+            errors,
+        ))
+    });
     Some(Bounds {
         required: texts(raw, "required"),
         enumeration: raw

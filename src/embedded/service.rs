@@ -44,6 +44,15 @@ pub(super) fn refused(refusal: &Refusal) -> Response<Content> {
     render::refusal(refusal)
 }
 
+/// The answer to a body over [`MAX_BODY`].
+pub(super) fn too_large() -> Response<Content> {
+    render::refusal(&Refusal::plain(
+        413,
+        "RequestEntityTooLarge",
+        format!("Request entity too large: limit is {MAX_BODY}"),
+    ))
+}
+
 /// The largest body that is read: `kube-apiserver`'s own limit.
 pub(super) const MAX_BODY: usize = 3 * 1024 * 1024;
 
@@ -298,11 +307,7 @@ impl Api {
         let watch = store.watch(&ask.target, &ask.labels, &ask.fields)?;
         let from = ask.version.filter(|version| *version > 0);
         let begin = match from {
-            Some(version) if !ask.initial => {
-                // Too old a version is told at once, with its status.
-                store.changes(&watch, version, version, 1)?;
-                Begin::After(version)
-            }
+            Some(version) if !ask.initial => Begin::After(version),
             version => {
                 let list = List {
                     as_of: version.map_or(AsOf::Newest, AsOf::NotOlderThan),

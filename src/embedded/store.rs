@@ -174,17 +174,20 @@ impl Store {
         let kind = self
             .registry
             .get(&target.group, &target.version, &target.plural)
-            .ok_or_else(page_not_found)?;
+            .ok_or_else(|| Refusal::no_resource(&target.group))?;
         let part = match target.part {
             Part::Whole => true,
             Part::Status => kind.status,
             Part::Finalize => kind.is(BuiltIn::Namespace),
         };
         let placed = target.namespace.is_none() || kind.namespaced;
-        if part && placed {
-            Ok(Arc::clone(kind))
-        } else {
-            Err(page_not_found())
+        match (placed, part) {
+            (true, true) => Ok(Arc::clone(kind)),
+            (true, false) => Err(Refusal::no_part(
+                kind,
+                target.name.as_deref().unwrap_or_default(),
+            )),
+            (false, _) => Err(Refusal::no_page()),
         }
     }
 
@@ -427,11 +430,6 @@ impl Store {
         }
         self.resume_leaving(at);
     }
-}
-
-/// 404 as the API server's router answers it: no Status, plain text.
-fn page_not_found() -> Refusal {
-    Refusal::plain(404, "NotFound", "404 page not found")
 }
 
 fn encode(object: &Value) -> Bytes {

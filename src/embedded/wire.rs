@@ -1,5 +1,7 @@
 //! What a request over HTTP asks for: paths, queries, media types. Pure.
 
+mod json;
+
 use http::{HeaderMap, Method, Uri, header};
 use serde_json::Value;
 
@@ -8,7 +10,7 @@ use super::{
     meta,
     patch::Patch,
     protobuf,
-    refusal::Refusal,
+    refusal::{FieldError, Refusal},
     store::{Action, AsOf, Delete, Fields, List, Part, Request, Target, Write},
 };
 
@@ -60,10 +62,23 @@ pub(super) enum OpenApi {
 pub(super) enum As {
     /// As they are.
     Object,
+    /// As they are, in YAML.
+    Yaml,
     /// As rows of a table.
-    Table,
+    Table(Rows),
     /// Their metadata alone.
     Metadata,
+}
+
+/// How much of an object is beside its row in a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// Its metadata.
+    Metadata,
+    /// All of it.
+    Object,
+    /// Nothing.
+    Bare,
 }
 
 /// A watch that is asked for.
@@ -116,7 +131,12 @@ impl Ask {
         }
         let target = target(&parts)?;
         let query = Query::parse(uri.query().unwrap_or_default());
-        let shown = accepted(headers)?;
+        let rows = match query.get("includeObject") {
+            Some("Object") => Rows::Object,
+            Some("None") => Rows::Bare,
+            Some(_) | None => Rows::Metadata,
+        };
+        let shown = accepted(headers, rows)?;
         if *method == Method::GET && query.flag("watch") {
             return watch(target, &query).map(|ask| Self::Watch(Box::new(ask), shown));
         }
@@ -149,11 +169,6 @@ impl Ask {
     }
 }
 
-/// 404 as the API server's router answers it.
-fn page_not_found() -> Refusal {
-    Refusal::plain(404, "NotFound", "404 page not found")
-}
-
 fn open_api(parts: &[&str]) -> Result<OpenApi, Refusal> {
     match parts {
         ["v2"] => Ok(OpenApi::Two),
@@ -162,7 +177,7 @@ fn open_api(parts: &[&str]) -> Result<OpenApi, Refusal> {
         ["v3", "apis", group, version] => {
             Ok(OpenApi::Three((*group).to_owned(), (*version).to_owned()))
         }
-        _ => Err(page_not_found()),
+        _ => Err(Refusal::no_page()),
     }
 }
 
@@ -189,7 +204,7 @@ fn target(parts: &[&str]) -> Result<Target, Refusal> {
     let (group, version, rest) = match parts {
         ["api", version, rest @ ..] => ("", *version, rest),
         ["apis", group, version, rest @ ..] => (*group, *version, rest),
-        _ => return Err(page_not_found()),
+        _ => return Err(Refusal::no_page()),
     };
     let (namespace, rest) = match rest {
         // A namespace itself, or one of its subresources.
@@ -202,7 +217,7 @@ fn target(parts: &[&str]) -> Result<Target, Refusal> {
         [plural, name] => (*plural, Some(*name), Part::Whole),
         [plural, name, "status"] => (*plural, Some(*name), Part::Status),
         [plural, name, "finalize"] => (*plural, Some(*name), Part::Finalize),
-        _ => return Err(page_not_found()),
+        _ => return Err(Refusal::no_page()),
     };
     let decoded = |text: &str| percent_decode(text, false);
     Ok(Target {
@@ -220,15 +235,12 @@ fn watch(target: Target, query: &Query) -> Result<WatchAsk, Refusal> {
     let initial = query.flag("sendInitialEvents");
     let matched = query.get("resourceVersionMatch");
     if initial && matched != Some("NotOlderThan") {
-        return Err(Refusal::invalid_as(
-            "ListOptions.meta.k8s.io",
-            "meta.k8s.io",
+        return Err(Refusal::bad_option(
             "ListOptions",
-            "",
-            &[super::refusal::FieldError::forbidden(
+            FieldError::forbidden(
                 "resourceVersionMatch",
                 "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            )],
+            ),
         ));
     }
     Ok(WatchAsk {
@@ -252,8 +264,14 @@ fn action(
     match (method.as_str(), &target.name) {
         ("GET", Some(_)) => Ok(Action::Get(query.number("resourceVersion")?)),
         ("GET", None) => list(query).map(Action::List),
-        ("POST", _) => Ok(Action::Create(content(headers, body)?, write(query)?)),
-        ("PUT", Some(_)) => Ok(Action::Update(content(headers, body)?, write(query)?)),
+        ("POST", _) => {
+            let (object, write) = written(query, headers, body)?;
+            Ok(Action::Create(object, write))
+        }
+        ("PUT", Some(_)) => {
+            let (object, write) = written(query, headers, body)?;
+            Ok(Action::Update(object, write))
+        }
         ("PATCH", Some(_)) => {
             let media_type = content_type(headers);
             Ok(Action::Patch(Patch::read(media_type, body)?, write(query)?))
@@ -270,11 +288,24 @@ fn action(
 fn list(query: &Query) -> Result<List, Refusal> {
     let version = query.number("resourceVersion")?;
     let limit = query.number("limit")?.unwrap_or(0);
+    if version.is_none() && query.get("resourceVersionMatch").is_some() {
+        return Err(Refusal::bad_option(
+            "ListOptions",
+            FieldError::forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ),
+        ));
+    }
     let as_of = match (version, query.get("resourceVersionMatch")) {
         (Some(version), Some("Exact")) if version > 0 => AsOf::Exactly(version),
         (_, Some("Exact")) => {
-            return Err(Refusal::bad_request(
-                "resourceVersionMatch is forbidden unless resourceVersion is set to a version",
+            return Err(Refusal::bad_option(
+                "ListOptions",
+                FieldError::forbidden(
+                    "resourceVersionMatch",
+                    "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
+                ),
             ));
         }
         (None, _) => AsOf::Newest,
@@ -297,24 +328,37 @@ fn write(query: &Query) -> Result<Write, Refusal> {
         Some("Strict") => Fields::Strict,
         Some("Ignore") => Fields::Ignore,
         Some(other) => {
-            return Err(Refusal::bad_request(format!(
-                "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
-            )));
+            return Err(unknown_word(
+                "fieldValidation",
+                other,
+                &["Ignore", "Strict", "Warn"],
+            ));
         }
     };
     Ok(Write {
         dry_run: dry_run(query)?,
         fields,
+        repeated: Vec::new(),
     })
+}
+
+fn unknown_word(option: &str, found: &str, known: &[&str]) -> Refusal {
+    let known: Vec<String> = known.iter().map(|one| (*one).to_owned()).collect();
+    // A repeatable option is shown as the list that it is.
+    let found = if option == "dryRun" {
+        Value::from(vec![found])
+    } else {
+        Value::from(found)
+    };
+    let error = FieldError::not_supported(option, &found, &known);
+    Refusal::bad_option("WriteOptions", error)
 }
 
 fn dry_run(query: &Query) -> Result<bool, Refusal> {
     match query.get("dryRun") {
         None | Some("") => Ok(false),
         Some("All") => Ok(true),
-        Some(other) => Err(Refusal::bad_request(format!(
-            "dryRun: Unsupported value: {other:?}: supported values: \"All\""
-        ))),
+        Some(other) => Err(unknown_word("dryRun", other, &["All"])),
     }
 }
 
@@ -322,7 +366,7 @@ fn delete(query: &Query, headers: &HeaderMap, body: &[u8]) -> Result<Delete, Ref
     let options: Value = if body.is_empty() {
         Value::Null
     } else {
-        content(headers, body)?
+        content(headers, body)?.0
     };
     let text = |pointer: &str| options.pointer(pointer)?.as_str().map(str::to_owned);
     let dry = options
@@ -336,23 +380,45 @@ fn delete(query: &Query, headers: &HeaderMap, body: &[u8]) -> Result<Delete, Ref
     })
 }
 
-/// A body as JSON.
-fn content(headers: &HeaderMap, body: &[u8]) -> Result<Value, Refusal> {
+/// A body as JSON, and the fields that it has more than once.
+fn content(headers: &HeaderMap, body: &[u8]) -> Result<(Value, Vec<String>), Refusal> {
     let media_type = content_type(headers);
     let media_type = media_type.split(';').next().unwrap_or_default().trim();
     match media_type {
-        "" | "application/json" | "*/*" => serde_json::from_slice(body).map_err(|error| {
+        "" | "application/json" | "*/*" => json::read(body).map_err(|error| {
             Refusal::bad_request(format!("the body can't be read as JSON: {error}"))
         }),
-        "application/vnd.kubernetes.protobuf" => protobuf::decode(body).ok_or_else(|| {
-            unsupported_media(
-                "protobuf is read for the common built-in kinds alone; send application/json",
-            )
-        }),
-        other => Err(unsupported_media(&format!(
-            "the body of the request was in an unknown format ({other}) - accepted media types include: application/json"
-        ))),
+        "application/yaml" => std::str::from_utf8(body)
+            .map_err(|error| error.to_string())
+            .and_then(|text| serde_saphyr::from_str(text).map_err(|error| error.to_string()))
+            .map(|object| (object, Vec::new()))
+            .map_err(|error| {
+                Refusal::bad_request(format!("the body can't be read as YAML: {error}"))
+            }),
+        "application/vnd.kubernetes.protobuf" => protobuf::decode(body)
+            .map(|object| (object, Vec::new()))
+            .ok_or_else(|| {
+                unsupported_media(
+                    "protobuf is read for the common built-in kinds alone; send application/json",
+                )
+            }),
+        _ => Err(unsupported_media(
+            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
+        )),
     }
+}
+
+/// An object to write, and how.
+fn written(query: &Query, headers: &HeaderMap, body: &[u8]) -> Result<(Value, Write), Refusal> {
+    let options = write(query)?;
+    let (object, repeated) = content(headers, body)?;
+    Ok((
+        object,
+        Write {
+            repeated,
+            ..options
+        },
+    ))
 }
 
 fn unsupported_media(message: &str) -> Refusal {
@@ -376,16 +442,15 @@ fn accept(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 }
 
 /// The first of the accepted forms that is served.
-fn accepted(headers: &HeaderMap) -> Result<As, Refusal> {
+fn accepted(headers: &HeaderMap, rows: Rows) -> Result<As, Refusal> {
     let mut asked = false;
     for one in accept(headers).filter(|one| !one.is_empty()) {
         asked = true;
         let mut parts = one.split(';').map(str::trim);
-        if !matches!(
-            parts.next(),
-            Some("application/json" | "*/*" | "application/*")
-        ) {
-            continue;
+        match parts.next() {
+            Some("application/json" | "*/*" | "application/*") => {}
+            Some("application/yaml") => return Ok(As::Yaml),
+            Some(_) | None => continue,
         }
         let param = |name: &str| {
             one.split(';')
@@ -393,7 +458,7 @@ fn accepted(headers: &HeaderMap) -> Result<As, Refusal> {
         };
         match param("as") {
             None => return Ok(As::Object),
-            Some("Table") if param("v") == Some("v1") => return Ok(As::Table),
+            Some("Table") if param("v") == Some("v1") => return Ok(As::Table(rows)),
             Some("PartialObjectMetadata" | "PartialObjectMetadataList")
                 if param("v") == Some("v1") =>
             {
@@ -406,7 +471,7 @@ fn accepted(headers: &HeaderMap) -> Result<As, Refusal> {
         Err(Refusal::plain(
             406,
             "NotAcceptable",
-            "only the following media types are accepted: application/json",
+            "only the following media types are accepted: application/json, application/yaml",
         ))
     } else {
         Ok(As::Object)

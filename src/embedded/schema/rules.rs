@@ -10,7 +10,7 @@ use cel::{
 use kube_cel::KubeCelExt as _;
 use serde_json::Value;
 
-use super::{Additional, Json, Schema, join};
+use super::{Additional, Json, Schema, join, types};
 use crate::embedded::refusal::{Fault, FieldError};
 
 /// One rule of a schema node.
@@ -86,13 +86,36 @@ fn compile(source: &str, path: &str) -> Result<Expression, FieldError> {
     Parser::new()
         .enable_optional_syntax(true)
         .parse(source)
-        .map_err(|error| {
-            FieldError::invalid(
-                path,
-                &Value::from(source),
-                format!("compilation failed: {error}"),
-            )
-        })
+        .map_err(|error| uncompiled(path, source, &error.to_string()))
+}
+
+/// Finds the rules of a node that can't work.
+pub(super) fn verify(schema: &Schema, root: bool, path: &str, errors: &mut Vec<FieldError>) {
+    for (at, rule) in schema.rules.iter().enumerate() {
+        let path = format!("{path}.x-kubernetes-validations[{at}]");
+        let optional = rule.optional_old_self;
+        if let Err(why) = types::check_rule(schema, root, optional, &rule.program) {
+            errors.push(uncompiled(&format!("{path}.rule"), &rule.text, &why));
+        }
+        let message = rule.message_program.as_ref();
+        if let Some(Err(why)) =
+            message.map(|message| types::check_message(schema, root, optional, message))
+        {
+            errors.push(uncompiled(
+                &format!("{path}.messageExpression"),
+                &rule.text,
+                &why,
+            ));
+        }
+    }
+}
+
+fn uncompiled(path: &str, source: &str, why: &str) -> FieldError {
+    FieldError::invalid(
+        path,
+        &Value::from(source),
+        format!("compilation failed: {why}"),
+    )
 }
 
 impl Schema {
@@ -328,7 +351,7 @@ fn free(value: &Value) -> Cel {
 }
 
 /// A property's name as an identifier of CEL, by Kubernetes' rules.
-fn escape(name: &str) -> String {
+pub(super) fn escape(name: &str) -> String {
     const RESERVED: [&str; 21] = [
         "true",
         "false",

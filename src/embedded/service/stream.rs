@@ -186,12 +186,12 @@ impl Lines {
             );
         }
         let object = match self.shown {
-            As::Object => {
+            As::Object | As::Yaml => {
                 json!({"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": metadata})
             }
             As::Metadata => json!({"kind": "PartialObjectMetadata",
                 "apiVersion": "meta.k8s.io/v1", "metadata": metadata}),
-            As::Table => json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1",
+            As::Table(_) => json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1",
                 "metadata": {"resourceVersion": version.to_string()}, "columnDefinitions": null,
                 "rows": [{"cells": [], "object": {"kind": "PartialObjectMetadata",
                     "apiVersion": "meta.k8s.io/v1", "metadata": metadata}}]}),

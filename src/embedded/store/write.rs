@@ -18,6 +18,15 @@ const GENERATED_BASE: usize = 58;
 /// `k8s.io/apimachinery/pkg/util/rand`: no vowels, so that no words come out.
 const GENERATED_LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
+/// A change on its way to an object.
+struct Change<'s> {
+    stored: &'s Stored,
+    write: Write,
+    warnings: Vec<String>,
+    /// Whether it came as a patch: then more is a mistake than in an object that was read before.
+    patched: bool,
+}
+
 impl Store {
     pub(super) fn create(
         &mut self,
@@ -27,11 +36,11 @@ impl Store {
         mut object: Value,
         write: Write,
     ) -> Result<Answer, Refusal> {
-        let warnings = Self::admit(kind, &mut object, namespace, write.fields, None)?;
+        let warnings = Self::admit(kind, &mut object, namespace, &write, None)?;
         if !meta::text(&object, "resourceVersion").is_empty() {
             return Err(Refusal::plain(
                 500,
-                "InternalError",
+                "",
                 "resourceVersion should not be set on objects to be created",
             ));
         }
@@ -71,7 +80,7 @@ impl Store {
     ) -> Result<Answer, Refusal> {
         let namespace = target.namespace.as_deref();
         let name = target.name.as_deref().unwrap_or_default();
-        let mut warnings = Self::admit(kind, &mut object, namespace, write.fields, None)?;
+        let mut warnings = Self::admit(kind, &mut object, namespace, &write, None)?;
         check_named(&object, name)?;
         let key = Kind::key(namespace, name);
         let Some(stored) = self.stored(kind, &key).cloned() else {
@@ -85,7 +94,7 @@ impl Store {
         if meta::text(&object, "resourceVersion").is_empty() && strategy::needs_version(kind) {
             let error = FieldError::invalid_shown(
                 "metadata.resourceVersion",
-                "0x0",
+                "0",
                 "must be specified for an update",
             );
             return Err(Refusal::invalid_as(
@@ -96,7 +105,18 @@ impl Store {
                 &[error],
             ));
         }
-        self.replace(at, kind, target, object, (&stored, write, warnings))
+        self.replace(
+            at,
+            kind,
+            target,
+            object,
+            Change {
+                stored: &stored,
+                write,
+                warnings,
+                patched: false,
+            },
+        )
     }
 
     pub(super) fn patch(
@@ -116,9 +136,20 @@ impl Store {
         let mut object = viewed(kind, &stored);
         patch.apply(kind, &mut object)?;
         let text = object.to_string();
-        let warnings = Self::admit(kind, &mut object, namespace, write.fields, Some(&text))?;
+        let warnings = Self::admit(kind, &mut object, namespace, &write, Some(&text))?;
         check_named(&object, name)?;
-        self.replace(at, kind, target, object, (&stored, write, warnings))
+        self.replace(
+            at,
+            kind,
+            target,
+            object,
+            Change {
+                stored: &stored,
+                write,
+                warnings,
+                patched: true,
+            },
+        )
     }
 
     /// Puts `object` in the place of the stored one.
@@ -128,8 +159,14 @@ impl Store {
         kind: &Kind,
         target: &Target,
         mut object: Value,
-        (stored, write, warnings): (&Stored, Write, Vec<String>),
+        change: Change<'_>,
     ) -> Result<Answer, Refusal> {
+        let Change {
+            stored,
+            write,
+            warnings,
+            patched,
+        } = change;
         let name = target.name.as_deref().unwrap_or_default();
         let mut old = viewed(kind, stored);
         let version = meta::text(&object, "resourceVersion");
@@ -137,6 +174,10 @@ impl Store {
             return Err(Refusal::modified(kind, name));
         }
         let (asked, found) = (meta::text(&object, "uid"), meta::text(&old, "uid"));
+        if !asked.is_empty() && asked != found && patched {
+            let error = FieldError::invalid("metadata.uid", &json!(asked), "field is immutable");
+            return Err(Refusal::invalid(kind, name, &[error]));
+        }
         if !asked.is_empty() && asked != found {
             let why = format!(
                 "Precondition failed: UID in precondition: {asked}, UID in object meta: {found}"
@@ -145,6 +186,12 @@ impl Store {
         }
         // Both are compared in canonical form.
         meta::normalize(kind, &mut old)?;
+        let asked = meta::text(&object, "deletionTimestamp");
+        if !asked.is_empty() && asked != meta::text(&old, "deletionTimestamp") {
+            let field = "metadata.deletionTimestamp";
+            let error = FieldError::invalid(field, &json!(asked), "field is immutable");
+            return Err(Refusal::invalid(kind, name, &[error]));
+        }
         strategy::keep_what_is_not_meant(kind, target.part, &mut object, &old);
         strategy::prepare_update(kind, &mut object, &old);
         strategy::bump_generation(kind, &mut object, &old);
@@ -190,24 +237,25 @@ impl Store {
         kind: &Kind,
         object: &mut Value,
         namespace: Option<&str>,
-        fields: Fields,
+        write: &Write,
         patched: Option<&str>,
     ) -> Result<Vec<String>, Refusal> {
         check_type(kind, object)?;
         let mut unknown = meta::normalize(kind, object)?;
         unknown.extend(kind.schema.prune(object));
         unknown.sort();
-        let mut warnings = Vec::new();
-        if !unknown.is_empty() {
-            match fields {
+        let repeated = write
+            .repeated
+            .iter()
+            .map(|path| format!("duplicate field {path:?}"));
+        let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
+        let faults: Vec<String> = repeated.chain(unknown).collect();
+        let mut warnings: Vec<String> = kind.deprecation.clone().into_iter().collect();
+        if !faults.is_empty() {
+            match write.fields {
                 Fields::Ignore => {}
-                Fields::Warn => {
-                    warnings = unknown
-                        .iter()
-                        .map(|path| format!("unknown field {path:?}"))
-                        .collect();
-                }
-                Fields::Strict => return Err(strict(kind, &unknown, patched)),
+                Fields::Warn => warnings.extend(faults),
+                Fields::Strict => return Err(strict(kind, &faults, patched)),
             }
         }
         kind.schema.fill_defaults(object);
@@ -298,12 +346,23 @@ fn check_type(kind: &Kind, object: &mut Value) -> Result<(), Refusal> {
         .and_then(Value::as_str)
         .unwrap_or_default();
     if found != kind.kind && (kind.is_custom() || !found.is_empty()) {
-        return Err(Refusal::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: the kind in the data ({found}) does not match",
-            if found.is_empty() { "Object" } else { found },
-            kind.version,
-            kind.kind
-        )));
+        if !kind.is_custom() {
+            return Err(Refusal::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): no kind {found:?} is registered",
+                kind.kind
+            )));
+        }
+        let why = format!("must be {}", kind.kind);
+        let error = FieldError::invalid("kind", &json!(found), why);
+        let qualified = format!("{found}.{}", kind.group);
+        let name = meta::text(object, "name");
+        return Err(Refusal::invalid_as(
+            &qualified,
+            &kind.group,
+            found,
+            name,
+            &[error],
+        ));
     }
     if let Some(map) = object.as_object_mut() {
         map.insert("apiVersion".to_owned(), json!(expected));
@@ -314,12 +373,8 @@ fn check_type(kind: &Kind, object: &mut Value) -> Result<(), Refusal> {
     }
 }
 
-fn strict(kind: &Kind, unknown: &[String], patched: Option<&str>) -> Refusal {
-    let all: Vec<String> = unknown
-        .iter()
-        .map(|path| format!("unknown field {path:?}"))
-        .collect();
-    let why = format!("strict decoding error: {}", all.join(", "));
+fn strict(kind: &Kind, faults: &[String], patched: Option<&str>) -> Refusal {
+    let why = format!("strict decoding error: {}", faults.join(", "));
     match patched {
         Some(text) => {
             let error = FieldError::invalid("patch", &json!(text), why);
@@ -387,6 +442,16 @@ fn check(kind: &Kind, object: &Value, old: Option<&Value>, name: &str) -> Result
             .iter()
             .find(|error| error.fault == Fault::TypeInvalid)
     {
+        if let Some(at) = error
+            .body
+            .find("must be of type byte")
+            .and_then(|_| illegal_base64(object))
+        {
+            return Err(Refusal::bad_request(format!(
+                "{} in version {:?} cannot be handled as a {}: illegal base64 data at input byte {at}",
+                kind.kind, kind.version, kind.kind
+            )));
+        }
         return Err(Refusal::bad_request(format!(
             "{} in version {:?} cannot be handled as a {}: json: cannot unmarshal {} into Go struct field {}.{}",
             kind.kind,
@@ -397,9 +462,9 @@ fn check(kind: &Kind, object: &Value, old: Option<&Value>, name: &str) -> Result
             error.path
         )));
     }
-    let blocked = structure.iter().any(|error| error.fault.blocks_rules());
     errors.extend(structure);
     errors.extend(strategy::check(kind, object, old));
+    let blocked = errors.iter().any(|error| error.fault.blocks_rules());
     if blocked && kind.schema.has_rules() {
         errors.push(FieldError::invalid_shown(
             "<nil>",
@@ -414,4 +479,19 @@ fn check(kind: &Kind, object: &Value, old: Option<&Value>, name: &str) -> Result
     } else {
         Err(Refusal::invalid(kind, name, &errors))
     }
+}
+
+/// Where the data of a Secret or a `ConfigMap` stops being base64, as Go's decoder counts.
+fn illegal_base64(object: &Value) -> Option<usize> {
+    let data = ["data", "binaryData"]
+        .into_iter()
+        .filter_map(|field| object.get(field)?.as_object());
+    data.flat_map(serde_json::Map::values)
+        .filter_map(Value::as_str)
+        .find_map(|text| {
+            let foreign = text
+                .bytes()
+                .position(|byte| !(byte.is_ascii_alphanumeric() || b"+/=".contains(&byte)));
+            foreign.or_else(|| (text.len() % 4 != 0).then_some(text.len()))
+        })
 }
