@@ -19,6 +19,8 @@ pub(crate) struct Bench {
     pub(crate) client: Client,
     pub(crate) namespace: String,
     pub(crate) finisher: Finisher,
+    /// What must live as long as the case.
+    pub(crate) kept: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
 /// Who finishes the deletion of a namespace.
@@ -48,11 +50,18 @@ impl Bench {
             client,
             namespace: unique("case"),
             finisher,
+            kept: None,
         };
         bench.install(&from_yaml(WIDGET)).await;
         bench.install(&from_yaml(GADGET)).await;
         bench.new_namespace(&bench.namespace).await;
         bench
+    }
+
+    /// Keeps something until the case is over.
+    pub(crate) fn keeping(mut self, kept: impl std::any::Any + Send + Sync) -> Self {
+        self.kept = Some(Box::new(kept));
+        self
     }
 
     pub(crate) async fn new_namespace(&self, name: &str) {

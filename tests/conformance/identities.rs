@@ -53,6 +53,7 @@ impl Identities {
                 client: client(&user).await,
                 namespace: admin.namespace.clone(),
                 finisher: Finisher::Test,
+                kept: None,
             };
             // The authorizer reads roles from a cache, which may be behind for a moment.
             bench
@@ -309,6 +310,7 @@ async fn others_are_kept_out() {
         client: client(&User::nobody()).await,
         namespace: they.admin.namespace.clone(),
         finisher: Finisher::Test,
+        kept: None,
     };
     nobody
         .get(&nobody.zen("observations"))
@@ -320,6 +322,7 @@ async fn others_are_kept_out() {
         client: kube::Client::try_from(config).unwrap(),
         namespace: nobody.namespace.clone(),
         finisher: Finisher::Test,
+        kept: None,
     };
     stranger
         .get(&stranger.zen("observations"))
