@@ -81,6 +81,7 @@ macro_rules! every_case {
                 of_health,
             }
             kinds {
+                install,
                 ingestor_table,
                 observation_table,
                 details_are_compared_deeply,
@@ -89,6 +90,7 @@ macro_rules! every_case {
                 observations_are_selectable,
                 ingestor_defaults,
                 are_found_by_short_names,
+                definitions_bring_no_warnings,
                 observation_in_an_absent_namespace,
             }
             list {

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::{Value, json};
 
-use crate::bench::{Answer, Bench, Patch, from_yaml, names, text, unique};
+use crate::bench::{Answer, Bench, DEFINITIONS, Patch, from_yaml, names, text, unique};
 
 const INGESTORS: &str = include_str!("../../crds/zen.watcher.io_ingestors.yaml");
 const OBSERVATIONS: &str = include_str!("../../crds/zen.watcher.io_observations.yaml");
@@ -284,6 +284,21 @@ pub(crate) async fn are_found_by_short_names(t: &Bench) {
             assert_eq!(resource["categories"], json!(["zen"]), "{resource}");
             assert!(resource["shortNames"].is_array(), "{resource}");
         }
+    }
+}
+
+/// The definitions are taken without a warning, and their rules within the server's cost limits.
+pub(crate) async fn definitions_bring_no_warnings(t: &Bench) {
+    install(t).await;
+    for file in [INGESTORS, OBSERVATIONS] {
+        let mut definition: Value = from_yaml(file);
+        let path = format!("{DEFINITIONS}/{}", text(&definition["metadata"]["name"]));
+        let found = t.get(&path).await.ok();
+        definition["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"].clone();
+        let asked = format!("{path}?dryRun=All&fieldValidation=Strict");
+        let answer = t.put(&asked, &definition).await;
+        assert_eq!(answer.warnings(), Vec::<String>::new());
+        answer.ok();
     }
 }
 

@@ -14,6 +14,8 @@ mod tls;
 #[cfg(feature = "real-cluster")]
 mod identities;
 #[cfg(feature = "real-cluster")]
+mod kubectl;
+#[cfg(feature = "real-cluster")]
 mod real;
 
 // The cases, by what they are about.
