@@ -8,7 +8,13 @@
 mod bench;
 mod cases;
 mod embedded;
+mod lesser;
+mod tls;
 
+#[cfg(feature = "real-cluster")]
+mod identities;
+#[cfg(feature = "real-cluster")]
+mod kubectl;
 #[cfg(feature = "real-cluster")]
 mod real;
 
@@ -19,6 +25,7 @@ mod create;
 mod definitions;
 mod delete;
 mod discovery;
+mod kinds;
 mod list;
 mod namespaces;
 mod patch;
