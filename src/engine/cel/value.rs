@@ -267,19 +267,10 @@ pub(in crate::engine::cel) fn nearest(number: &Value) -> Option<f64> {
         clippy::cast_precision_loss,
         reason = "the nearest double is what is asked for"
     )]
-<<<<<<< HEAD
-    let floor = b.floor() as i128;
-    Some(a.cmp(&floor).then(if b.fract() == 0.0 {
-        Ordering::Equal
-    } else {
-        Ordering::Less
-    }))
-=======
     match number {
         Value::Int(int) => Some(*int as f64),
         Value::Uint(uint) => Some(*uint as f64),
         Value::Double(double) => Some(*double),
         _ => None,
     }
->>>>>>> main
 }

@@ -126,17 +126,8 @@ fn double(operator: Operator, a: f64, b: f64) -> Outcome {
 
 fn timestamp(operator: Operator, a: Timestamp, b: &Value) -> Outcome {
     match (operator, b) {
-<<<<<<< HEAD
-        (Operator::Add, Value::Duration(b)) => {
-            checked(a.checked_add(*b).ok().map(Value::Timestamp))
-        }
-        (Operator::Subtract, Value::Duration(b)) => {
-            checked(a.checked_sub(*b).ok().map(Value::Timestamp))
-        }
-=======
         (Operator::Add, Value::Duration(b)) => time(a.checked_add(*b).ok()),
         (Operator::Subtract, Value::Duration(b)) => time(a.checked_sub(*b).ok()),
->>>>>>> main
         (Operator::Subtract, Value::Timestamp(b)) => Ok(Value::Duration(a.duration_since(*b))),
         _ => mismatch(operator, &Value::Timestamp(a), b),
     }

@@ -129,16 +129,10 @@ fn last_index_of(args: &[Value], budget: &mut Budget) -> Outcome {
 
 fn floor_char(text: &str, at: usize) -> usize {
     let boundary = |at: &usize| text.is_char_boundary(*at);
-<<<<<<< HEAD
-    (at.min(text.len())..=text.len())
-        .find(boundary)
-        .unwrap_or(text.len())
-=======
     (0..=at.min(text.len()))
         .rev()
         .find(boundary)
         .unwrap_or_default()
->>>>>>> main
 }
 
 /// How much longer `times` replacements make a text is charged before it is made.
