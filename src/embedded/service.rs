@@ -223,7 +223,7 @@ impl Api {
             let answer = store.apply(&at, request);
             let changes = store.take_changes();
             let revision = store.revision();
-            self.commit(changes, revision)?;
+            self.commit(&changes, revision)?;
             (kind, answer, revision)
         };
         // Also what was only read must not be taken back by a crash, and a refusal tells of it too.
@@ -232,11 +232,11 @@ impl Api {
     }
 
     /// Hands changes to the log, in the order in which the store made them: the caller holds it.
-    fn commit(&self, changes: Vec<Change>, revision: u64) -> Result<(), Refusal> {
+    fn commit(&self, changes: &[Change], revision: u64) -> Result<(), Refusal> {
         if let Some(log) = &self.log {
-            return log.append(&changes).map_err(|why| not_durable(&why));
+            return log.append(changes).map_err(|why| not_durable(&why));
         }
-        let mut shelves: Vec<_> = changes.into_iter().map(|change| change.shelf).collect();
+        let mut shelves: Vec<_> = changes.iter().flat_map(Change::concerns).collect();
         shelves.dedup();
         self.publish(revision, &shelves);
         Ok(())

@@ -1,15 +1,20 @@
 //! What a request over HTTP asks for: paths, queries, media types. Pure.
 
 mod json;
+mod media;
+mod query;
 
-use http::{HeaderMap, Method, Uri, header};
+use http::{HeaderMap, Method, Uri};
 use serde_json::Value;
 
+use self::{
+    media::{accept, accepted, content, content_type},
+    query::{Query, percent_decode},
+};
 use super::{
     faults::Verb,
     meta,
     patch::Patch,
-    protobuf,
     refusal::{FieldError, Refusal},
     store::{Action, AsOf, Delete, Fields, List, Part, Request, Target, Write},
 };
@@ -94,9 +99,6 @@ pub(super) struct WatchAsk {
     pub(super) initial: bool,
     pub(super) timeout: Option<u64>,
 }
-
-/// The query of a URL, decoded.
-struct Query(Vec<(String, String)>);
 
 // === impl Ask ===
 
@@ -380,34 +382,6 @@ fn delete(query: &Query, headers: &HeaderMap, body: &[u8]) -> Result<Delete, Ref
     })
 }
 
-/// A body as JSON, and the fields that it has more than once.
-fn content(headers: &HeaderMap, body: &[u8]) -> Result<(Value, Vec<String>), Refusal> {
-    let media_type = content_type(headers);
-    let media_type = media_type.split(';').next().unwrap_or_default().trim();
-    match media_type {
-        "" | "application/json" | "*/*" => json::read(body).map_err(|error| {
-            Refusal::bad_request(format!("the body can't be read as JSON: {error}"))
-        }),
-        "application/yaml" => std::str::from_utf8(body)
-            .map_err(|error| error.to_string())
-            .and_then(|text| serde_saphyr::from_str(text).map_err(|error| error.to_string()))
-            .map(|object| (object, Vec::new()))
-            .map_err(|error| {
-                Refusal::bad_request(format!("the body can't be read as YAML: {error}"))
-            }),
-        "application/vnd.kubernetes.protobuf" => protobuf::decode(body)
-            .map(|object| (object, Vec::new()))
-            .ok_or_else(|| {
-                unsupported_media(
-                    "protobuf is read for the common built-in kinds alone; send application/json",
-                )
-            }),
-        _ => Err(unsupported_media(
-            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
-        )),
-    }
-}
-
 /// An object to write, and how.
 fn written(query: &Query, headers: &HeaderMap, body: &[u8]) -> Result<(Value, Write), Refusal> {
     let options = write(query)?;
@@ -419,126 +393,4 @@ fn written(query: &Query, headers: &HeaderMap, body: &[u8]) -> Result<(Value, Wr
             ..options
         },
     ))
-}
-
-fn unsupported_media(message: &str) -> Refusal {
-    Refusal::plain(415, "UnsupportedMediaType", message)
-}
-
-fn content_type(headers: &HeaderMap) -> &str {
-    headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
-}
-
-fn accept(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-}
-
-/// The first of the accepted forms that is served.
-fn accepted(headers: &HeaderMap, rows: Rows) -> Result<As, Refusal> {
-    let mut asked = false;
-    for one in accept(headers).filter(|one| !one.is_empty()) {
-        asked = true;
-        let mut parts = one.split(';').map(str::trim);
-        match parts.next() {
-            Some("application/json" | "*/*" | "application/*") => {}
-            Some("application/yaml") => return Ok(As::Yaml),
-            Some(_) | None => continue,
-        }
-        let param = |name: &str| {
-            one.split(';')
-                .find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))
-        };
-        match param("as") {
-            None => return Ok(As::Object),
-            Some("Table") if param("v") == Some("v1") => return Ok(As::Table(rows)),
-            Some("PartialObjectMetadata" | "PartialObjectMetadataList")
-                if param("v") == Some("v1") =>
-            {
-                return Ok(As::Metadata);
-            }
-            Some(_) => {}
-        }
-    }
-    if asked {
-        Err(Refusal::plain(
-            406,
-            "NotAcceptable",
-            "only the following media types are accepted: application/json, application/yaml",
-        ))
-    } else {
-        Ok(As::Object)
-    }
-}
-
-// === impl Query ===
-
-impl Query {
-    fn parse(text: &str) -> Self {
-        Self(
-            text.split('&')
-                .filter(|pair| !pair.is_empty())
-                .map(|pair| {
-                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    (percent_decode(name, true), percent_decode(value, true))
-                })
-                .collect(),
-        )
-    }
-
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find_map(|(found, value)| (found == name).then_some(value.as_str()))
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.get(name).unwrap_or_default().to_owned()
-    }
-
-    fn flag(&self, name: &str) -> bool {
-        self.get(name)
-            .is_some_and(|value| matches!(value, "true" | "1" | ""))
-    }
-
-    fn number(&self, name: &str) -> Result<Option<u64>, Refusal> {
-        match self.get(name) {
-            None | Some("") => Ok(None),
-            Some(text) => text.parse().map(Some).map_err(|_not_a_number| {
-                Refusal::bad_request(format!("{name}: Invalid value: {text:?}: must be a number"))
-            }),
-        }
-    }
-}
-
-fn percent_decode(text: &str, plus_is_space: bool) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, behind)) = rest.split_first() {
-        rest = behind;
-        let hex = |byte: &u8| {
-            char::from(*byte)
-                .to_digit(16)
-                .and_then(|digit| u8::try_from(digit).ok())
-        };
-        match (byte, behind) {
-            (b'%', [high, low, behind @ ..]) => match (hex(high), hex(low)) {
-                (Some(high), Some(low)) => {
-                    bytes.push(high.wrapping_shl(4) | low);
-                    rest = behind;
-                }
-                _ => bytes.push(b'%'),
-            },
-            (b'+', _) if plus_is_space => bytes.push(b' '),
-            (byte, _) => bytes.push(*byte),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -156,10 +156,10 @@ fn a_broken_schema_is_refused_with_its_place() {
 
 #[test]
 fn go_durations() {
-    assert_eq!(rules::go_duration("1h30m"), Some(5_400_000_000_000));
-    assert_eq!(rules::go_duration("-1.5s"), Some(-1_500_000_000));
-    assert_eq!(rules::go_duration("10ms"), Some(10_000_000));
+    assert_eq!(convert::go_duration("1h30m"), Some(5_400_000_000_000));
+    assert_eq!(convert::go_duration("-1.5s"), Some(-1_500_000_000));
+    assert_eq!(convert::go_duration("10ms"), Some(10_000_000));
     for bad in ["", "1", "1x", "s", "1d", "--1s"] {
-        assert_eq!(rules::go_duration(bad), None, "{bad}");
+        assert_eq!(convert::go_duration(bad), None, "{bad}");
     }
 }

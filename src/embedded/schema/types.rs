@@ -4,7 +4,7 @@
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 
-use super::{Additional, Json, Schema, rules::escape};
+use super::{Additional, Json, Schema, convert::escape};
 
 /// The type of an expression, as far as it matters.
 #[derive(Clone, Copy)]
