@@ -4,3 +4,5 @@
 
 pub mod clock;
 pub mod cluster;
+pub mod disk;
+pub mod seeded;
