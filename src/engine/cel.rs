@@ -183,7 +183,7 @@ impl Inputs {
         }
     }
 
-    fn get(&self, variable: Variable) -> Option<&Value> {
+    pub(in crate::engine) fn get(&self, variable: Variable) -> Option<&Value> {
         self.values.get(variable as usize)?.as_ref()
     }
 }

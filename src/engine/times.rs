@@ -36,7 +36,9 @@ pub fn text(text: &str) -> Option<Timestamp> {
     rfc3339(text).or_else(|| {
         let number = !text.is_empty()
             && text.len() <= RFC3339_LENGTH
-            && text.bytes().all(|b| b.is_ascii_digit() || b"+-.".contains(&b));
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_digit() || b"+-.".contains(&b));
         number.then(|| text.parse().ok()).flatten().and_then(unix)
     })
 }

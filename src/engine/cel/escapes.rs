@@ -60,7 +60,8 @@ fn one(escape: &str, bytes: bool, out: &mut Vec<u8>) -> Result<usize, String> {
     if bytes {
         out.push(u8::try_from(code).map_err(|_| "an escape beyond one byte".to_owned())?);
     } else {
-        let c = char::from_u32(code).ok_or_else(|| format!("no character has the code {code:x}"))?;
+        let c =
+            char::from_u32(code).ok_or_else(|| format!("no character has the code {code:x}"))?;
         out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
     }
     Ok(skip + digits)

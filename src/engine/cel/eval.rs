@@ -58,7 +58,11 @@ impl Machine<'_> {
             Kind::Or(terms) => self.logic(terms, true),
             Kind::If(parts) => {
                 let [condition, then, otherwise] = parts.as_ref();
-                let chosen = if self.bool(condition, "?")? { then } else { otherwise };
+                let chosen = if self.bool(condition, "?")? {
+                    then
+                } else {
+                    otherwise
+                };
                 self.eval(chosen)
             }
             Kind::Binary(operator, pair) => self.binary(*operator, pair),
@@ -244,10 +248,9 @@ impl Machine<'_> {
             Operator::Equal => Ok(Value::Bool(equal(&left, &right, self.budget)?)),
             Operator::NotEqual => Ok(Value::Bool(!equal(&left, &right, self.budget)?)),
             Operator::In => Ok(Value::Bool(contains(&right, &left, self.budget)?)),
-            Operator::Less
-            | Operator::LessEqual
-            | Operator::Greater
-            | Operator::GreaterEqual => self.compare(operator, &left, &right),
+            Operator::Less | Operator::LessEqual | Operator::Greater | Operator::GreaterEqual => {
+                self.compare(operator, &left, &right)
+            }
             Operator::Add
             | Operator::Subtract
             | Operator::Multiply
@@ -488,7 +491,11 @@ fn step(range: &Value, index: usize, two: bool) -> (Value, Option<Value>) {
     match range {
         Value::List(items) => {
             let item = items.get(index).cloned().unwrap_or(Value::Null);
-            if two { (position(), Some(item)) } else { (item, None) }
+            if two {
+                (position(), Some(item))
+            } else {
+                (item, None)
+            }
         }
         Value::Map(map) => match map.at(index) {
             Some((key, value)) => (key.value(), two.then(|| value.clone())),

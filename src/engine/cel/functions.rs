@@ -227,7 +227,10 @@ fn arg(args: &[Value], index: usize) -> &Value {
 }
 
 fn wrong<T>(function: &str, wanted: &str, got: &Value) -> Result<T, Fault> {
-    Fault::new(format!("{function}() takes {wanted}, not a {}", got.type_name()))
+    Fault::new(format!(
+        "{function}() takes {wanted}, not a {}",
+        got.type_name()
+    ))
 }
 
 fn text<'a>(function: &str, args: &'a [Value], index: usize) -> Result<&'a Arc<str>, Fault> {

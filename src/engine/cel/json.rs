@@ -124,11 +124,10 @@ struct Seed<'l, M> {
 impl<M: Make> Seed<'_, M> {
     /// One level further in; the caller steps out again.
     fn enter<E: de::Error>(&mut self) -> Result<(), E> {
-        self.limits.depth = self
-            .limits
-            .depth
-            .checked_sub(1)
-            .ok_or_else(|| E::custom("more arrays and objects within each other than are read"))?;
+        self.limits.depth =
+            self.limits.depth.checked_sub(1).ok_or_else(|| {
+                E::custom("more arrays and objects within each other than are read")
+            })?;
         Ok(())
     }
 
@@ -248,8 +247,9 @@ pub fn to_json(value: &Value, budget: &mut Budget) -> Result<Json, Fault> {
         Value::Bool(bool) => Json::Bool(*bool),
         Value::Int(int) => Json::from(*int),
         Value::Uint(uint) => Json::from(*uint),
-        Value::Double(double) => serde_json::Number::from_f64(*double)
-            .map_or_else(|| text_of(value), Json::Number),
+        Value::Double(double) => {
+            serde_json::Number::from_f64(*double).map_or_else(|| text_of(value), Json::Number)
+        }
         Value::String(text) => Json::String(text.to_string()),
         Value::Bytes(bytes) => Json::String(general_purpose::STANDARD.encode(bytes)),
         Value::List(items) => {

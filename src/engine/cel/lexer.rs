@@ -15,7 +15,10 @@ pub(super) enum Kind {
     /// A field name in backticks, which only stands behind a dot.
     Quoted(Arc<str>),
     /// Digits, decimal or hexadecimal: the sign, if any, decides whether they fit.
-    Int { digits: Box<str>, radix: u32 },
+    Int {
+        digits: Box<str>,
+        radix: u32,
+    },
     Uint(u64),
     Double(f64),
     String(Arc<str>),
@@ -172,7 +175,10 @@ impl<'a> Lexer<'a> {
                 radix,
             }
         };
-        if self.rest().starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
+        if self
+            .rest()
+            .starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        {
             return self.error(at, "a number is followed by a letter or digit");
         }
         Ok(kind)
@@ -185,7 +191,8 @@ impl<'a> Lexer<'a> {
         let prefix = leading(rest, |c| matches!(c, 'r' | 'R' | 'b' | 'B'));
         let behind = rest.get(prefix.len()..).unwrap_or_default();
         let lower = prefix.to_ascii_lowercase();
-        if !behind.starts_with(['"', '\'']) || !matches!(lower.as_str(), "" | "r" | "b" | "br" | "rb")
+        if !behind.starts_with(['"', '\''])
+            || !matches!(lower.as_str(), "" | "r" | "b" | "br" | "rb")
         {
             return Ok(None);
         }

@@ -17,8 +17,24 @@ pub(super) const MAX_DEPTH: usize = 96;
 
 /// Words that CEL reserves for the languages that embed it.
 const RESERVED: [&str; 18] = [
-    "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop",
-    "namespace", "package", "return", "var", "void", "while", "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "namespace",
+    "package",
+    "return",
+    "var",
+    "void",
+    "while",
+    "in",
 ];
 
 type Parsed = Result<Node, SyntaxError>;
@@ -109,10 +125,7 @@ impl Parser {
         if self.eat(mark) {
             return Ok(());
         }
-        self.error(format!(
-            "{} instead of {mark:?}",
-            describe(self.peek())
-        ))
+        self.error(format!("{} instead of {mark:?}", describe(self.peek())))
     }
 
     pub(super) fn error<T>(&self, message: impl Into<String>) -> Result<T, SyntaxError> {
@@ -276,7 +289,11 @@ impl Parser {
         let mut times = 0_usize;
         while self.is(mark) {
             // The sign of a number belongs to it: −2^63 has no positive counterpart.
-            if mark == "-" && matches!(self.look(1), lexer::Kind::Int { .. } | lexer::Kind::Double(_))
+            if mark == "-"
+                && matches!(
+                    self.look(1),
+                    lexer::Kind::Int { .. } | lexer::Kind::Double(_)
+                )
             {
                 break;
             }
@@ -288,7 +305,11 @@ impl Parser {
         for _ in 0..(if times > 2 { 2 - times % 2 } else { times }) {
             let depth = self.node([&node])?;
             let of = Box::new(node);
-            let kind = if mark == "!" { Kind::Not(of) } else { Kind::Negate(of) };
+            let kind = if mark == "!" {
+                Kind::Not(of)
+            } else {
+                Kind::Negate(of)
+            };
             node = Node { depth, kind };
         }
         Ok(node)
@@ -310,7 +331,11 @@ impl Parser {
                 let pair = [node, key];
                 let depth = self.node(&pair)?;
                 let pair = Box::new(pair);
-                let kind = if optional { Kind::OptIndex(pair) } else { Kind::Index(pair) };
+                let kind = if optional {
+                    Kind::OptIndex(pair)
+                } else {
+                    Kind::Index(pair)
+                };
                 node = Node { depth, kind };
             } else {
                 return Ok(node);
@@ -325,7 +350,10 @@ impl Parser {
             lexer::Kind::Ident(name) if name.as_ref() != "in" => (name, !optional),
             lexer::Kind::Quoted(name) => (name, false),
             other => {
-                return self.error_at(at, format!("{} instead of a field's name", describe(&other)));
+                return self.error_at(
+                    at,
+                    format!("{} instead of a field's name", describe(&other)),
+                );
             }
         };
         if callable && self.eat("(") {
@@ -365,8 +393,8 @@ impl Parser {
 
     fn call(&self, style: Style, name: &str, args: Vec<Node>, at: usize) -> Parsed {
         let depth = self.node(&args)?;
-        let kind = functions::resolve(style, name, args)
-            .map_err(|message| SyntaxError { at, message })?;
+        let kind =
+            functions::resolve(style, name, args).map_err(|message| SyntaxError { at, message })?;
         Ok(Node { depth, kind })
     }
 }

@@ -51,9 +51,15 @@ fn reads_the_fields_of_a_body() {
     assert_eq!(json("body.alert.severity", body), "high");
     assert_eq!(json("body['alert']['tags'][1]", body), "b");
     assert_eq!(json("body.n + 1", body), 4);
-    assert_eq!(json("body.alert.tags.map(t, t + '!')", body), serde_json::json!(["a!", "b!"]));
+    assert_eq!(
+        json("body.alert.tags.map(t, t + '!')", body),
+        serde_json::json!(["a!", "b!"])
+    );
     assert_eq!(json("body.?alert.?missing.orValue('none')", body), "none");
-    assert_eq!(json("has(body.alert.severity) && !has(body.alert.owner)", body), true);
+    assert_eq!(
+        json("has(body.alert.severity) && !has(body.alert.owner)", body),
+        true
+    );
 }
 
 #[test]

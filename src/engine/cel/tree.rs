@@ -19,10 +19,22 @@ pub(super) enum Kind {
     /// A declared variable, by its place in [`super::Variable::ALL`].
     Root(super::Variable),
     /// A macro's variable, by its place on the stack of these.
-    Local { slot: usize, name: Arc<str> },
-    Select { of: Box<Node>, field: Arc<str> },
-    OptSelect { of: Box<Node>, field: Arc<str> },
-    Has { of: Box<Node>, field: Arc<str> },
+    Local {
+        slot: usize,
+        name: Arc<str>,
+    },
+    Select {
+        of: Box<Node>,
+        field: Arc<str>,
+    },
+    OptSelect {
+        of: Box<Node>,
+        field: Arc<str>,
+    },
+    Has {
+        of: Box<Node>,
+        field: Arc<str>,
+    },
     Index(Box<[Node; 2]>),
     OptIndex(Box<[Node; 2]>),
     Not(Box<Node>),
@@ -35,10 +47,21 @@ pub(super) enum Kind {
     Map(Vec<Entry>),
     Fold(Box<Fold>),
     /// `optMap` and `optFlatMap`: the value, if there is one, is bound for the body.
-    OptMap { of: Box<Node>, body: Box<Node>, flat: bool },
+    OptMap {
+        of: Box<Node>,
+        body: Box<Node>,
+        flat: bool,
+    },
     /// A receiver is the first argument.
-    Call { function: Function, args: Vec<Node> },
-    Regex { operation: RegexOperation, args: Vec<Node>, pattern: Arc<super::pattern::Pattern> },
+    Call {
+        function: Function,
+        args: Vec<Node>,
+    },
+    Regex {
+        operation: RegexOperation,
+        args: Vec<Node>,
+        pattern: Arc<super::pattern::Pattern>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -286,8 +286,9 @@ fn compare_whole(a: i128, b: f64) -> Option<Ordering> {
         reason = "within ±2^65, far inside of i128"
     )]
     let floor = b.floor() as i128;
-    Some(
-        a.cmp(&floor)
-            .then(if b.fract() == 0.0 { Ordering::Equal } else { Ordering::Less }),
-    )
+    Some(a.cmp(&floor).then(if b.fract() == 0.0 {
+        Ordering::Equal
+    } else {
+        Ordering::Less
+    }))
 }

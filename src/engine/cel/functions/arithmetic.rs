@@ -104,7 +104,9 @@ fn double(operator: Operator, a: f64, b: f64) -> Outcome {
 
 fn timestamp(operator: Operator, a: Timestamp, b: &Value) -> Outcome {
     match (operator, b) {
-        (Operator::Add, Value::Duration(b)) => checked(a.checked_add(*b).ok().map(Value::Timestamp)),
+        (Operator::Add, Value::Duration(b)) => {
+            checked(a.checked_add(*b).ok().map(Value::Timestamp))
+        }
         (Operator::Subtract, Value::Duration(b)) => {
             checked(a.checked_sub(*b).ok().map(Value::Timestamp))
         }

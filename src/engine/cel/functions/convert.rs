@@ -251,7 +251,11 @@ fn parse_duration(text: &str) -> Option<SignedDuration> {
         if whole.is_empty() && fraction.is_empty() {
             return None;
         }
-        let amount: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        let amount: i128 = if whole.is_empty() {
+            0
+        } else {
+            whole.parse().ok()?
+        };
         nanos = nanos.checked_add(amount.checked_mul(unit_nanos)?)?;
         let mut scale = unit_nanos;
         for digit in fraction.chars() {

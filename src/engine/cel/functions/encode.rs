@@ -8,14 +8,12 @@ use super::{Entry, arg, global, text, wrong};
 use crate::engine::cel::{budget::Fault, value::Value};
 
 pub(super) const TABLE: &[Entry] = &[
-    global("base64.encode", 1, 1, |args, budget| {
-        match arg(args, 0) {
-            Value::Bytes(bytes) => {
-                budget.charge_bytes(bytes.len() * 2)?;
-                Ok(Value::text(&general_purpose::STANDARD.encode(bytes)))
-            }
-            other => wrong("base64.encode", "bytes", other),
+    global("base64.encode", 1, 1, |args, budget| match arg(args, 0) {
+        Value::Bytes(bytes) => {
+            budget.charge_bytes(bytes.len() * 2)?;
+            Ok(Value::text(&general_purpose::STANDARD.encode(bytes)))
         }
+        other => wrong("base64.encode", "bytes", other),
     }),
     global("base64.decode", 1, 1, |args, budget| {
         let encoded = text("base64.decode", args, 0)?;

@@ -85,7 +85,10 @@ fn write(
         ('x' | 'X', Value::String(text)) => hex(verb, text.as_bytes(), budget, made),
         ('x' | 'X', Value::Bytes(bytes)) => hex(verb, bytes, budget, made),
         (verb, value) => {
-            return Fault::new(format!("format(): %{verb} can't write a {}", value.type_name()));
+            return Fault::new(format!(
+                "format(): %{verb} can't write a {}",
+                value.type_name()
+            ));
         }
     };
     written.or_else(|_| Fault::new("format(): failed"))

@@ -1,6 +1,6 @@
 //! Lists and sets.
 
-use super::{Entry, Outcome, arg, global, int, list, length, method, optional, wrong};
+use super::{Entry, Outcome, arg, global, int, length, list, method, optional, wrong};
 use crate::engine::cel::{
     budget::{Budget, Fault},
     eval::{Compared, contains, equal, order},
@@ -12,8 +12,12 @@ use crate::engine::cel::{
 pub(super) const TABLE: &[Entry] = &[
     method("isSorted", 1, 1, is_sorted),
     method("sum", 1, 1, sum),
-    method("min", 1, 1, |args, budget| extreme("min", args, budget, false)),
-    method("max", 1, 1, |args, budget| extreme("max", args, budget, true)),
+    method("min", 1, 1, |args, budget| {
+        extreme("min", args, budget, false)
+    }),
+    method("max", 1, 1, |args, budget| {
+        extreme("max", args, budget, true)
+    }),
     method("slice", 3, 3, slice),
     method("sort", 1, 1, sort),
     method("distinct", 1, 1, distinct),

@@ -13,13 +13,27 @@ pub(super) const TABLE: &[Entry] = &[
     global("math.least", 1, usize::MAX, |args, budget| {
         extreme("math.least", args, budget, false)
     }),
-    global("math.ceil", 1, 1, |args, _| rounded("math.ceil", args, f64::ceil)),
-    global("math.floor", 1, 1, |args, _| rounded("math.floor", args, f64::floor)),
-    global("math.round", 1, 1, |args, _| rounded("math.round", args, f64::round)),
-    global("math.trunc", 1, 1, |args, _| rounded("math.trunc", args, f64::trunc)),
-    global("math.isNaN", 1, 1, |args, _| tested("math.isNaN", args, f64::is_nan)),
-    global("math.isInf", 1, 1, |args, _| tested("math.isInf", args, f64::is_infinite)),
-    global("math.isFinite", 1, 1, |args, _| tested("math.isFinite", args, f64::is_finite)),
+    global("math.ceil", 1, 1, |args, _| {
+        rounded("math.ceil", args, f64::ceil)
+    }),
+    global("math.floor", 1, 1, |args, _| {
+        rounded("math.floor", args, f64::floor)
+    }),
+    global("math.round", 1, 1, |args, _| {
+        rounded("math.round", args, f64::round)
+    }),
+    global("math.trunc", 1, 1, |args, _| {
+        rounded("math.trunc", args, f64::trunc)
+    }),
+    global("math.isNaN", 1, 1, |args, _| {
+        tested("math.isNaN", args, f64::is_nan)
+    }),
+    global("math.isInf", 1, 1, |args, _| {
+        tested("math.isInf", args, f64::is_infinite)
+    }),
+    global("math.isFinite", 1, 1, |args, _| {
+        tested("math.isFinite", args, f64::is_finite)
+    }),
     global("math.abs", 1, 1, abs),
     global("math.sign", 1, 1, sign),
 ];

@@ -40,11 +40,7 @@ pub(super) const TABLE: &[Entry] = &[
     global("strings.quote", 1, 1, quote),
 ];
 
-fn charged<'a>(
-    function: &str,
-    args: &'a [Value],
-    budget: &mut Budget,
-) -> Result<&'a str, Fault> {
+fn charged<'a>(function: &str, args: &'a [Value], budget: &mut Budget) -> Result<&'a str, Fault> {
     let text = text(function, args, 0)?;
     budget.charge_bytes(text.len())?;
     Ok(text)
@@ -133,7 +129,9 @@ fn last_index_of(args: &[Value], budget: &mut Budget) -> Outcome {
 
 fn ceil_char(text: &str, at: usize) -> usize {
     let boundary = |at: &usize| text.is_char_boundary(*at);
-    (at.min(text.len())..=text.len()).find(boundary).unwrap_or(text.len())
+    (at.min(text.len())..=text.len())
+        .find(boundary)
+        .unwrap_or(text.len())
 }
 
 /// How much longer `times` replacements make a text is charged before it is made.
@@ -173,7 +171,9 @@ fn split(args: &[Value], budget: &mut Budget) -> Outcome {
             let Some(first) = rest.chars().next() else {
                 break;
             };
-            let (head, tail) = rest.split_at_checked(first.len_utf8()).unwrap_or((rest, ""));
+            let (head, tail) = rest
+                .split_at_checked(first.len_utf8())
+                .unwrap_or((rest, ""));
             push(head)?;
             rest = tail;
             if left == 0 {

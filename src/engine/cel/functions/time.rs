@@ -50,11 +50,7 @@ pub(super) const TABLE: &[Entry] = &[
     }),
 ];
 
-fn span(
-    function: &str,
-    args: &[Value],
-    read: fn(&jiff::SignedDuration) -> i64,
-) -> Option<Outcome> {
+fn span(function: &str, args: &[Value], read: fn(&jiff::SignedDuration) -> i64) -> Option<Outcome> {
     match args {
         [Value::Duration(span)] => Some(Ok(Value::Int(read(span)))),
         [Value::Duration(_), ..] => Some(Fault::new(format!(
