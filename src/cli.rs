@@ -11,6 +11,7 @@ pub mod events;
 mod http;
 pub mod output;
 pub mod send;
+pub mod validate;
 
 use std::{ffi::OsString, io, process::ExitCode};
 
@@ -97,6 +98,7 @@ fn dispatch(
 ) -> Result<Exit, Failure> {
     match command {
         Command::Dev(args) => dev::run(&args, environment, streams),
+        Command::Validate(args) => validate::run(&args, streams),
         Command::Crd(args) => crd::run(&args, streams),
         Command::Send(args) => send::run(&args, &environment, streams),
         Command::Events(args) => events::run(&args, &environment, streams),
