@@ -29,7 +29,6 @@ const STOP_WITHIN: Duration = Duration::from_secs(45);
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Ready {
     pub(crate) gateway: String,
-    pub(crate) admin: String,
     pub(crate) kubeconfig: PathBuf,
 }
 
@@ -151,7 +150,14 @@ impl Start {
             .arg(&self.data_dir)
             .arg("--ready-file")
             .arg(ready_file)
-            .args(["--gateway-port", "0", "--admin-port", "0", "--log-filter", "warn"]);
+            .args([
+                "--gateway-port",
+                "0",
+                "--admin-port",
+                "0",
+                "--log-filter",
+                "warn",
+            ]);
         if !self.flags.contains_key("kubeconfig") {
             command.args(["--api-port", "0"]);
         }
