@@ -33,6 +33,8 @@ pub struct Cli {
 pub enum Command {
     /// Run everything on this machine: the API, a gateway and a core
     Dev(dev::Args),
+    /// Check Ingestors and Observations in files, as a server would and more
+    Validate(validate::Args),
     /// Print the `CustomResourceDefinition`s, or write them to files
     Crd(crd::Args),
     /// Send an event, signed as its provider would

@@ -1,5 +1,6 @@
 //! Scenarios in one process: real components on loopback, no cluster.
 
 mod crds;
-#[cfg(test)]
 mod embedded;
+mod octokit;
+mod samples;

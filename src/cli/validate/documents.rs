@@ -83,7 +83,7 @@ impl Document {
 ///
 /// # Errors
 /// What is no YAML or JSON, with its line.
-pub fn read(input: &Input) -> Result<Vec<Document>, Unreadable> {
+pub(super) fn read(input: &Input) -> Result<Vec<Document>, Unreadable> {
     let roots = if looks_like_json(&input.text) {
         read_json(&input.text)
     } else {

@@ -62,7 +62,8 @@ fn an_unknown_field_is_refused_as_the_server_does() {
 
 #[test]
 fn a_missing_field_is_told_at_the_nearest_that_is_there() {
-    let finding = only(&VALID.replace("    category: { value: security }\n", ""));
+    let report = check(&VALID.replace("    category: { value: security }\n", ""));
+    let finding = &report.findings[0];
     assert_eq!(finding.field, "spec.normalize.category");
     assert_eq!(finding.line, Some(10), "{finding}");
 }
