@@ -226,23 +226,30 @@ pub(crate) fn run(
 
 impl<'a> Run<'a> {
     fn open(inputs: Inputs<'a>, pace: Pace, window: Window, on_break: OnBreak) -> io::Result<Self> {
+        let Inputs {
+            target,
+            requests,
+            ids,
+            ledger,
+            connections: count,
+        } = inputs;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let mut connections = Vec::with_capacity(inputs.connections);
-        for number in 0..inputs.connections {
-            let connection = Connection::open(inputs.target)?;
+        let mut connections = Vec::with_capacity(count);
+        for number in 0..count {
+            let connection = Connection::open(target)?;
             register(&epoll, &connection, number)?;
             connections.push(connection);
         }
         Ok(Self {
-            target: inputs.target,
-            requests: inputs.requests,
-            ids: inputs.ids,
-            ledger: inputs.ledger,
+            target,
+            requests,
+            ids,
+            ledger,
             pace,
             window,
             on_break,
             epoll,
-            idle: (0..inputs.connections).collect(),
+            idle: (0..count).collect(),
             connections,
             start: now(),
             ending: false,

@@ -130,29 +130,29 @@ async fn run(cli: &Cli, bench: &Bench, out: &mut impl std::io::Write) -> Result<
     };
     match cli.command {
         Command::Closed { alone } => {
-            keep.one(acceptance::measure(bench, Row::Closed).await?)?;
+            keep.one(&acceptance::measure(bench, Row::Closed).await?)?;
             if !alone {
-                keep.one(acceptance::measure(bench, Row::ClosedTls).await?)?;
-                keep.one(acceptance::measure(bench, Row::ClosedNoSync).await?)?;
+                keep.one(&acceptance::measure(bench, Row::ClosedTls).await?)?;
+                keep.one(&acceptance::measure(bench, Row::ClosedNoSync).await?)?;
             }
         }
-        Command::Open => keep.one(acceptance::measure(bench, Row::Open).await?)?,
-        Command::Visible => keep.one(rows::visible::measure(bench).await?)?,
-        Command::Objects => keep.one(rows::objects::measure(bench).await?)?,
+        Command::Open => keep.one(&acceptance::measure(bench, Row::Open).await?)?,
+        Command::Visible => keep.one(&rows::visible::measure(bench).await?)?,
+        Command::Objects => keep.one(&rows::objects::measure(bench).await?)?,
         Command::Memory | Command::Routes => {
             for measured in rows::footprint::measure(bench).await? {
-                keep.one(measured)?;
+                keep.one(&measured)?;
             }
         }
-        Command::Crash { kills } => keep.one(rows::crash::measure(bench, kills).await?)?,
+        Command::Crash { kills } => keep.one(&rows::crash::measure(bench, kills).await?)?,
         Command::Report => {
             for row in [Row::Closed, Row::ClosedTls, Row::ClosedNoSync, Row::Open] {
-                keep.one(acceptance::measure(bench, row).await?)?;
+                keep.one(&acceptance::measure(bench, row).await?)?;
             }
-            keep.one(rows::visible::measure(bench).await?)?;
-            keep.one(rows::objects::measure(bench).await?)?;
+            keep.one(&rows::visible::measure(bench).await?)?;
+            keep.one(&rows::objects::measure(bench).await?)?;
             for measured in rows::footprint::measure(bench).await? {
-                keep.one(measured)?;
+                keep.one(&measured)?;
             }
             report::write(&cli.results, Path::new("docs"))?;
         }
@@ -169,10 +169,10 @@ struct Keep<'a, W> {
 }
 
 impl<W: std::io::Write> Keep<'_, W> {
-    fn one(&mut self, measured: Measured) -> Result<(), Error> {
-        report::keep(self.results, &measured)?;
+    fn one(&mut self, measured: &Measured) -> Result<(), Error> {
+        report::keep(self.results, measured)?;
         self.met &= measured.met != Some(false);
-        self.tell(&measured)
+        self.tell(measured)
             .map_err(Error::io("print what was measured"))
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod acceptance;
 pub(crate) mod crash;
 pub(crate) mod footprint;
 pub(crate) mod objects;
+mod rig;
 pub(crate) mod visible;
 
 use std::{

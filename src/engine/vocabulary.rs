@@ -248,8 +248,12 @@ pub fn severity(word: &str) -> Option<Severity> {
     if let Some(known) = look_up(SEVERITIES, &plain) {
         return Some(known);
     }
-    let digits = plain.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    digits.then(|| plain.parse().ok()).flatten().and_then(score)
+    let digits = word.trim();
+    let number = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    number
+        .then(|| digits.parse().ok())
+        .flatten()
+        .and_then(score)
 }
 
 /// CVSS v3.1, section 5: none, low, medium, high, critical.

@@ -11,11 +11,8 @@ pub(super) fn describe() -> String {
         ("compiler", output("rustc", &["--version"])),
         ("commit", commit()),
     ];
-    let mut text = String::from("| | |\n|---|---|\n");
-    for (name, value) in rows {
-        text.push_str(&format!("| {name} | {value} |\n"));
-    }
-    text
+    let lines = rows.map(|(name, value)| format!("| {name} | {value} |\n"));
+    format!("| | |\n|---|---|\n{}", lines.concat())
 }
 
 /// The commit, and whether there are changes beside it.

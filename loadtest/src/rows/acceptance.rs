@@ -4,17 +4,12 @@ use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
 use rustls::{ClientConfig, RootCertStore};
 
-use super::{Bench, Error, Measured, Place, curve, errors, generate, run_id};
+use super::{Bench, Error, Measured, Place, curve, errors, rig::Rig};
 use crate::{
-    admin::{Admin, imbalance},
-    cluster,
+    admin::imbalance,
     dev::Start,
-    generator::{Ids, Inputs, OnBreak, Outcome, Pace, Requests, Target, Window, float},
-    ledger::Ledger,
+    generator::{Outcome, Pace, Window, float},
 };
-
-/// Name of the Ingestor.
-const NAME: &str = "load";
 
 /// Which of the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,30 +54,9 @@ pub(crate) async fn measure(bench: &Bench, row: Row) -> Result<Measured, Error> 
         }
         Row::Closed | Row::Open => {}
     }
-    let dev = start.run().await?;
-    let client = dev.client().await?;
     let profile = &bench.profile;
-    cluster::prepare(&client, profile).await?;
-    let paced = profile.ingestor(NAME, Some(profile.acceptance_max_per_minute));
-    let uid = cluster::ingestor(&client, &paced).await?;
-    let path = cluster::path(profile, NAME);
-    let target = Target {
-        address: dev.gateway()?,
-        tls,
-    };
-    cluster::serving(&target, std::slice::from_ref(&path)).await?;
-
-    let requests = Requests::github(profile, &[path], cluster::SECRET);
-    let mut ids = Ids::new(run_id());
-    let mut ledger = Ledger::create(&place.file("ledger")).map_err(Error::io("make the ledger"))?;
-    let inputs = Inputs {
-        target: &target,
-        requests: &requests,
-        ids: &mut ids,
-        ledger: &mut ledger,
-        connections: profile.connections,
-    };
-    let cpu = dev.cpu_seconds()?;
+    let per_minute = Some(profile.acceptance_max_per_minute);
+    let mut rig = Rig::start(bench, place, &start, tls, per_minute).await?;
     let (pace, seconds) = match row {
         Row::Open => (
             Pace::Open {
@@ -97,49 +71,55 @@ pub(crate) async fn measure(bench: &Bench, row: Row) -> Result<Measured, Error> 
         measure: Duration::from_secs(seconds),
         at_most: None,
     };
-    let outcome = generate(inputs, pace, window, OnBreak::Reconnect)?;
-    let server_cpu = dev.cpu_seconds()? - cpu;
-    let resident = dev.resident()?;
-    let tally = Admin::of(&dev.data_dir)?.tally(&uid).await?;
-    let off = imbalance(&tally);
-    if off != 0 {
-        return Err(Error::Wrong(format!(
-            "the journal's tally is off by {off}: {tally:?}"
-        )));
-    }
-    if tally.requests != ledger.count() {
-        return Err(Error::Wrong(format!(
-            "the ledger holds {} acknowledged ids and the journal {} accepted ones; {} requests were not answered",
-            ledger.count(),
-            tally.requests,
-            outcome.unanswered
-        )));
-    }
-    dev.kill()?;
+    let before = rig.dev.cpu_seconds()?;
+    let outcome = rig.send(profile.connections, pace, window)?;
+    let server_seconds = rig.dev.cpu_seconds()? - before;
     let mut measured = judge(row, &outcome, profile.open.per_second);
     let per_event = |cpu: f64| format!("{:.1} µs", cpu * 1e6 / float(outcome.acknowledged.max(1)));
     measured.details.extend([
-        ("CPU per event, server".to_owned(), per_event(server_cpu)),
+        (
+            "CPU per event, server".to_owned(),
+            per_event(server_seconds),
+        ),
         (
             "CPU per event, generator".to_owned(),
             per_event(outcome.cpu.as_secs_f64()),
         ),
         (
             "server's memory at the end".to_owned(),
-            format!("{} MiB", resident >> 20),
+            format!("{} MiB", rig.dev.resident()? >> 20),
         ),
-        (
-            "ledger = journal's accepted = ends + backlog".to_owned(),
-            format!(
-                "{} = {} = {} + {}",
-                ledger.count(),
-                tally.requests,
-                tally.requests - tally.backlog,
-                tally.backlog
-            ),
-        ),
+        books(&rig, &outcome).await?,
     ]);
+    rig.dev.kill()?;
     Ok(measured)
+}
+
+/// Compares the ledger with the journal's tally; a run whose books don't balance counts for nothing.
+async fn books(rig: &Rig, outcome: &Outcome) -> Result<(String, String), Error> {
+    let tally = rig.admin.tally(&rig.uid).await?;
+    let off = imbalance(&tally);
+    if off != 0 {
+        return Err(Error::Wrong(format!(
+            "the journal's tally is off by {off}: {tally:?}"
+        )));
+    }
+    let acknowledged = rig.ledger.count();
+    if tally.requests != acknowledged {
+        return Err(Error::Wrong(format!(
+            "the ledger holds {acknowledged} acknowledged ids and the journal {} accepted ones; {} requests were not answered",
+            tally.requests, outcome.unanswered
+        )));
+    }
+    Ok((
+        "ledger = journal's accepted = ends + backlog".to_owned(),
+        format!(
+            "{acknowledged} = {} = {} + {}",
+            tally.requests,
+            tally.requests - tally.backlog,
+            tally.backlog
+        ),
+    ))
 }
 
 fn judge(row: Row, outcome: &Outcome, wanted: u32) -> Measured {

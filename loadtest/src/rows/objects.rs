@@ -7,18 +7,17 @@ use kube::{
     Api, Client,
     api::{ListParams, PostParams},
 };
-use zen_fabric::{api::Observation, testing::cluster::User};
+use zen_fabric::api::Observation;
 
-use super::{Bench, Error, Measured, generate, run_id, visible};
+use super::{
+    Bench, Error, Measured,
+    rig::{NAME, Rig, real_cluster},
+};
 use crate::{
     admin::Admin,
     cluster,
-    generator::{Ids, Inputs, OnBreak, Pace, Requests, Target, Window, float, now},
-    ledger::Ledger,
+    generator::{float, now},
 };
-
-/// Name of the Ingestor.
-const NAME: &str = "load";
 
 /// Namespace of the bare client's objects.
 const BARE: &str = "bare";
@@ -30,79 +29,44 @@ const IN_FLIGHT: usize = 64;
 const BAR: f64 = 0.70;
 
 /// How long the backlog may take: 20,000 at a fifth of what a bare client reaches.
-const DRAIN: Duration = Duration::from_secs(120);
+const DRAIN: Duration = Duration::from_mins(2);
 
 /// Measures bare, ours, bare.
 pub(crate) async fn measure(bench: &Bench) -> Result<Measured, Error> {
-    let place = bench.place()?;
-    let real = visible::real_cluster().await?;
-    let kubeconfig = real.kubeconfig(&User::admin());
-    let start = bench
-        .start(&place.data())
-        .flag("kubeconfig", kubeconfig.display().to_string())
-        .flag("install-crds", "true");
-    let dev = start.run().await?;
-    let client = crate::dev::client(&kubeconfig).await?;
+    let real = real_cluster().await?;
+    let mut rig = Rig::on_cluster(bench, &real).await?;
+    let client = rig.client.clone();
     let profile = &bench.profile;
-    cluster::prepare(&client, profile).await?;
     cluster::namespace(&client, BARE).await?;
-    let uid = cluster::ingestor(&client, &profile.ingestor(NAME, None)).await?;
-    let path = cluster::path(profile, NAME);
-    let target = Target {
-        address: dev.gateway()?,
-        tls: None,
-    };
-    cluster::serving(&target, std::slice::from_ref(&path)).await?;
-    let requests = Requests::github(profile, &[path], cluster::SECRET);
-    let run = run_id();
-    let mut ids = Ids::new(run);
-    let mut ledger = Ledger::create(&place.file("ledger")).map_err(Error::io("make the ledger"))?;
-    let admin = Admin::of(&dev.data_dir)?;
-    let mut send = |count, connections| {
-        let inputs = Inputs {
-            target: &target,
-            requests: &requests,
-            ids: &mut ids,
-            ledger: &mut ledger,
-            connections,
-        };
-        let window = Window {
-            warm_up: Duration::ZERO,
-            measure: Duration::from_secs(60),
-            at_most: Some(count),
-        };
-        generate(inputs, Pace::Closed, window, OnBreak::Reconnect)
-    };
 
     // One event makes the object that the bare client then copies.
-    send(1, 1)?;
-    admin.drained(DRAIN).await?;
+    rig.send_count(1, 1)?;
+    rig.admin.drained(DRAIN).await?;
     let sample = sample(&client, profile.namespace()).await?;
     let seconds = Duration::from_secs(profile.objects.bare_seconds);
     let before = bare(&client, &sample, "before", seconds).await?;
 
     cluster::pace(&client, profile, NAME, Some(0)).await?;
-    let events = profile.objects.events;
-    let sent = send(events, profile.connections)?;
+    let sent = rig.send_count(profile.connections, profile.objects.events)?;
     cluster::pace(&client, profile, NAME, None).await?;
-    let ours = write_rate(&admin, &uid, sent.acknowledged + 1).await?;
+    let ours = write_rate(&rig.admin, &rig.uid, sent.acknowledged + 1).await?;
     let after = bare(&client, &sample, "after", seconds).await?;
 
-    let acknowledged = ledger.ids().map_err(Error::io("read the ledger"))?;
-    let found = cluster::find(&client, profile.namespace(), run, "").await?;
+    let acknowledged = rig.ledger.ids().map_err(Error::io("read the ledger"))?;
+    let found = cluster::find(&client, profile.namespace(), rig.run, "").await?;
     let lost = acknowledged.difference(&found.ids).count();
-    dev.stop().await?;
+    rig.dev.stop().await?;
     let bare = f64::midpoint(before, after);
-    let ratio = ours / bare;
+    let share = ours / bare;
     Ok(Measured {
         row: "objects".to_owned(),
         what: "Observations written to the real kube-apiserver".to_owned(),
         bar: "≥ 70 % of a bare client loop in the same run".to_owned(),
         result: format!(
             "{ours:.0}/s: {:.0} % of the bare client's {bare:.0}/s",
-            ratio * 100.0
+            share * 100.0
         ),
-        met: Some(ratio >= BAR && lost == 0 && found.doubled == 0),
+        met: Some(share >= BAR && lost == 0 && found.doubled == 0),
         details: vec![
             (
                 "bare client before and after".to_owned(),

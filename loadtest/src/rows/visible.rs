@@ -12,20 +12,16 @@ use kube::{Api, Client, ResourceExt as _, runtime::watcher};
 use zen_fabric::{
     api::{Observation, annotations},
     ops::tasks::Tasks,
-    testing::cluster::{EtcdSync, Options, RealCluster, User},
 };
 
-use super::{Bench, Error, Measured, errors, generate, run_id};
-use crate::{
-    cluster,
-    generator::{
-        Id, Ids, Inputs, OnBreak, Pace, Requests, Target, Window, due_at, float, histogram, now,
-    },
-    ledger::Ledger,
+use super::{
+    Bench, Error, Measured, errors,
+    rig::{Rig, real_cluster},
 };
+use crate::generator::{Id, Outcome, Pace, Window, due_at, float, histogram, now};
 
-/// Name of the Ingestor.
-const NAME: &str = "load";
+/// Connections: at 200 a second one would do; more keep a slow answer from delaying the next request.
+const CONNECTIONS: usize = 16;
 
 /// The bar for the 95th percentile.
 const BAR_MILLIS: f64 = 50.0;
@@ -36,112 +32,66 @@ const LAST: Duration = Duration::from_secs(30);
 /// When each delivery's Observation was first seen.
 type Seen = Arc<Mutex<BTreeMap<u64, Instant>>>;
 
-/// A real API server whose etcd waits for the disk, as in production.
-pub(crate) async fn real_cluster() -> Result<RealCluster, Error> {
-    let options = Options {
-        etcd_sync: EtcdSync::On,
-        ..Options::default()
-    };
-    Ok(RealCluster::start_with(options).await?)
-}
-
 /// Measures the row.
 pub(crate) async fn measure(bench: &Bench) -> Result<Measured, Error> {
-    let place = bench.place()?;
     let real = real_cluster().await?;
-    let kubeconfig = real.kubeconfig(&User::admin());
-    let start = bench
-        .start(&place.data())
-        .flag("kubeconfig", kubeconfig.display().to_string())
-        .flag("install-crds", "true");
-    let dev = start.run().await?;
-    let client = crate::dev::client(&kubeconfig).await?;
+    let mut rig = Rig::on_cluster(bench, &real).await?;
     let profile = &bench.profile;
-    cluster::prepare(&client, profile).await?;
-    cluster::ingestor(&client, &profile.ingestor(NAME, None)).await?;
-    let path = cluster::path(profile, NAME);
-    let target = Target {
-        address: dev.gateway()?,
-        tls: None,
-    };
-    cluster::serving(&target, std::slice::from_ref(&path)).await?;
-
-    let run = run_id();
     let seen = Seen::default();
     let tasks = Tasks::new();
-    watch(
-        client.clone(),
-        profile.namespace().to_owned(),
-        run,
-        &seen,
-        &tasks,
-    );
-    let requests = Requests::github(profile, &[path], cluster::SECRET);
-    let mut ids = Ids::new(run);
-    let mut ledger = Ledger::create(&place.file("ledger")).map_err(Error::io("make the ledger"))?;
+    let namespace = profile.namespace().to_owned();
+    watch(rig.client.clone(), namespace, rig.run, &seen, &tasks);
     let per_second = profile.visible.per_second;
     let window = Window {
         warm_up: Duration::from_secs(profile.warm_up_seconds),
         measure: Duration::from_secs(profile.visible.seconds),
         at_most: None,
     };
-    let inputs = Inputs {
-        target: &target,
-        requests: &requests,
-        ids: &mut ids,
-        ledger: &mut ledger,
-        connections: 16,
-    };
-    let outcome = generate(
-        inputs,
-        Pace::Open { per_second },
-        window,
-        OnBreak::Reconnect,
-    )?;
-    let acknowledged = ledger.ids().map_err(Error::io("read the ledger"))?;
-    let begun = now();
-    while now().saturating_duration_since(begun) < LAST && lock(&seen).len() < acknowledged.len() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let outcome = rig.send(CONNECTIONS, Pace::Open { per_second }, window)?;
+    let acknowledged = rig.ledger.ids().map_err(Error::io("read the ledger"))?;
+    all_seen(&seen, acknowledged.len()).await;
     tasks
         .stop(Duration::from_secs(1))
         .await
         .map_err(Error::other("end the watch"))?;
     let seen = lock(&seen).clone();
-    let lost = acknowledged
-        .iter()
-        .filter(|id| !seen.contains_key(id))
-        .count();
+    let missing = acknowledged.iter().filter(|id| !seen.contains_key(id));
+    let lost = missing.count();
     let first = outcome.start;
-    let latencies = latencies(
-        &seen,
-        |id| first + due_at(id, per_second),
-        first + window.warm_up,
-    );
-    dev.stop().await?;
+    let due = |id| first + due_at(id, per_second);
+    let latencies = latencies(&seen, due, first + window.warm_up);
+    rig.dev.stop().await?;
+    Ok(judge(&outcome, &latencies, lost))
+}
+
+fn judge(outcome: &Outcome, latencies: &Histogram<u64>, lost: usize) -> Measured {
     let millis = |percentile: f64| float(latencies.value_at_percentile(percentile)) / 1e6;
-    Ok(Measured {
+    let (p50, p95, p99) = (millis(50.0), millis(95.0), millis(99.0));
+    Measured {
         row: "visible".to_owned(),
         what: "POST to visible Observation at 200/s, real kube-apiserver".to_owned(),
         bar: "p95 ≤ 50 ms".to_owned(),
-        result: format!(
-            "p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms",
-            millis(50.0),
-            millis(95.0),
-            millis(99.0)
-        ),
-        met: Some(lost == 0 && outcome.error_count() == 0 && millis(95.0) <= BAR_MILLIS),
+        result: format!("p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms"),
+        met: Some(lost == 0 && outcome.error_count() == 0 && p95 <= BAR_MILLIS),
         details: vec![
             ("events".to_owned(), latencies.len().to_string()),
             ("acknowledged and not seen".to_owned(), lost.to_string()),
-            ("errors".to_owned(), errors(&outcome)),
+            ("errors".to_owned(), errors(outcome)),
             (
                 "POST to 202, p99".to_owned(),
                 format!("{:.2} ms", outcome.millis(99.0)),
             ),
         ],
         curve: Vec::new(),
-    })
+    }
+}
+
+/// Waits for the last Observations.
+async fn all_seen(seen: &Seen, count: usize) {
+    let begun = now();
+    while now().saturating_duration_since(begun) < LAST && lock(seen).len() < count {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn lock(seen: &Seen) -> std::sync::MutexGuard<'_, BTreeMap<u64, Instant>> {

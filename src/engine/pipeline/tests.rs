@@ -298,7 +298,9 @@ fn a_fingerprint_joins_events_of_one_window_and_no_others() {
     assert_eq!(item.spec.first_seen, item.spec.last_seen);
     assert!(item.annotations.contains_key("zen.io/window-end"));
     assert_eq!(
-        one(mapping("fingerprint"), r#"{"n":1}"#).spec.first_seen,
+        one(mapping("fingerprint"), r#"{"repo":"a","n":1}"#)
+            .spec
+            .first_seen,
         None
     );
 }
