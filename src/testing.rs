@@ -6,3 +6,4 @@ pub mod clock;
 pub mod cluster;
 pub mod disk;
 pub mod seeded;
+pub mod samples;
