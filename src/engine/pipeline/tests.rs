@@ -409,6 +409,25 @@ fn item_and_event_are_only_where_they_mean_something() {
     assert!(errors(event)[0].contains("only there in filters"));
 }
 
+#[test]
+fn every_example_compiles() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut found = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        for document in std::fs::read_to_string(&path).unwrap().split("\n---\n") {
+            if !document.contains("kind: Ingestor") {
+                continue;
+            }
+            let ingestor: crate::api::Ingestor = serde_saphyr::from_str(document).unwrap();
+            let compiled = Compiled::new(DecisionSpec::of(&ingestor, "ns-1"));
+            assert!(compiled.is_ok(), "{}: {:#?}", path.display(), compiled.unwrap_err());
+            found += 1;
+        }
+    }
+    assert!(found >= 6, "{found}");
+}
+
 /// The same in every process, on every machine: the digest was made by another process.
 #[test]
 fn a_decision_does_not_depend_on_the_process() {
