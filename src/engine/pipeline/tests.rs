@@ -421,7 +421,12 @@ fn every_example_compiles() {
             }
             let ingestor: crate::api::Ingestor = serde_saphyr::from_str(document).unwrap();
             let compiled = Compiled::new(DecisionSpec::of(&ingestor, "ns-1"));
-            assert!(compiled.is_ok(), "{}: {:#?}", path.display(), compiled.unwrap_err());
+            assert!(
+                compiled.is_ok(),
+                "{}: {:#?}",
+                path.display(),
+                compiled.unwrap_err()
+            );
             found += 1;
         }
     }
