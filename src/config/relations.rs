@@ -164,8 +164,14 @@ fn api(config: &Config, given: &dyn Fn(&str) -> bool, found: &mut Found) {
     );
 }
 
-/// Below this a segment holds too few records of the largest size for trimming to keep its bound.
-const SEGMENTS_IN_TOTAL: u64 = 4;
+/// Fewer leave trimming no room to work in.
+const SEGMENTS_IN_TOTAL: u64 = 8;
+
+/// Offsets within a segment have 32 bits; below the least a segment holds no more than its header.
+const SEGMENT: (Bytes, Bytes) = (Bytes::kib(4), Bytes::gib(1));
+
+/// About 7 GiB of memory, at 110 bytes a key.
+const KEYS: u64 = 1 << 26;
 
 fn journal(config: &Config, found: &mut Found) {
     let journal = &config.journal;
@@ -187,6 +193,24 @@ fn journal(config: &Config, found: &mut Found) {
             format!(
                 "the total ({}) must hold at least {SEGMENTS_IN_TOTAL} segments ({})",
                 journal.total_bytes, journal.segment_bytes
+            )
+        },
+    );
+    found.unless(
+        (SEGMENT.0..=SEGMENT.1).contains(&journal.segment_bytes),
+        "journal-segment-bytes",
+        || format!("must be from {} to {}", SEGMENT.0, SEGMENT.1),
+    );
+    found.unless(journal.keys <= KEYS, "journal-keys", || {
+        format!("must not be above {KEYS}")
+    });
+    found.unless(
+        journal.letter_bytes.0 <= journal.total_bytes.0 / 2,
+        "journal-letter-bytes, journal-total-bytes",
+        || {
+            format!(
+                "dead letters ({}) may take at most half of the total ({})",
+                journal.letter_bytes, journal.total_bytes
             )
         },
     );

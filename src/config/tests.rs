@@ -89,8 +89,23 @@ fn relations_that_do_not_hold_are_refused() {
             "journal-share-bytes, journal-total-bytes",
         ),
         (
-            &[("journal-segment-bytes", "3GiB")],
+            &[
+                ("journal-segment-bytes", "1GiB"),
+                ("journal-total-bytes", "7GiB"),
+            ],
             "journal-segment-bytes, journal-total-bytes",
+        ),
+        (
+            &[
+                ("journal-segment-bytes", "2GiB"),
+                ("journal-total-bytes", "16GiB"),
+            ],
+            "journal-segment-bytes",
+        ),
+        (&[("journal-keys", "67108865")], "journal-keys"),
+        (
+            &[("journal-letter-bytes", "5GiB")],
+            "journal-letter-bytes, journal-total-bytes",
         ),
         (
             &[("max-body-bytes", "64MiB")],
