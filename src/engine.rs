@@ -6,10 +6,26 @@
 //! ```
 
 pub mod aggregate;
+pub mod body;
 pub mod cel;
+mod decide;
+pub mod dedup;
+mod details;
+mod explode;
+mod field;
+mod filter;
 pub mod hold;
+pub mod ingestors;
+pub mod limiter;
+pub mod metrics;
+pub mod names;
+mod normalize;
 pub mod pace;
 pub mod pipeline;
 pub mod queue;
+pub mod specs;
+pub mod text;
 pub mod times;
 pub mod verdict;
+pub mod vocabulary;
+pub mod writer;

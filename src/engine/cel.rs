@@ -183,7 +183,7 @@ impl Inputs {
         }
     }
 
-    fn get(&self, variable: Variable) -> Option<&Value> {
+    pub(in crate::engine) fn get(&self, variable: Variable) -> Option<&Value> {
         self.values.get(variable as usize)?.as_ref()
     }
 }
@@ -201,7 +201,7 @@ impl Program {
                 message: format!("longer than {MAX_LENGTH} bytes"),
             });
         }
-        let tree = parser::parse(text, scope).map_err(|error| locate(text, error))?;
+        let tree = parser::parse(text, scope, Vec::new()).map_err(|error| locate(text, error))?;
         let mut uses = Scope::default();
         tree.roots(&mut |variable| uses = uses.with(variable));
         Ok(Self { tree, uses })
@@ -219,7 +219,7 @@ impl Program {
     /// What failed, or that the budget is spent.
     pub fn evaluate(&self, inputs: &Inputs, budget: &mut Budget) -> Result<Value, Fault> {
         budget.begin();
-        eval::evaluate(&self.tree, inputs, budget)
+        eval::evaluate(&self.tree, inputs, Vec::new(), budget)
     }
 }
 

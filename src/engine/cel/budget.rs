@@ -54,13 +54,22 @@ impl Budget {
         }
     }
 
+    /// A budget for making JSON of one value.
+    #[must_use]
+    pub const fn for_output() -> Self {
+        Self {
+            event: PER_EVENT,
+            expression: PER_EXPRESSION,
+        }
+    }
+
     /// An expression begins.
-    pub(super) fn begin(&mut self) {
+    pub(in crate::engine) fn begin(&mut self) {
         self.expression = PER_EXPRESSION;
     }
 
     /// Spends `units`, which the caller is about to do.
-    pub(super) fn charge(&mut self, units: usize) -> Result<(), Fault> {
+    pub(in crate::engine) fn charge(&mut self, units: usize) -> Result<(), Fault> {
         let units = u64::try_from(units).unwrap_or(u64::MAX);
         if units > self.expression {
             self.expression = 0;

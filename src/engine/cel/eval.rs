@@ -12,11 +12,17 @@ use super::{
 
 type Outcome = Result<Value, Fault>;
 
-pub(super) fn evaluate(tree: &Node, inputs: &Inputs, budget: &mut Budget) -> Outcome {
+/// `locals` is what lies on the stack for the names that the parser was given.
+pub(super) fn evaluate(
+    tree: &Node,
+    inputs: &Inputs,
+    locals: Vec<Value>,
+    budget: &mut Budget,
+) -> Outcome {
     let mut machine = Machine {
         inputs,
         budget,
-        locals: Vec::new(),
+        locals,
     };
     machine.eval(tree)
 }
@@ -147,6 +153,17 @@ fn optional_field(of: &Value, get: impl Fn(&Value) -> Option<Value>) -> Outcome 
     Ok(Value::Optional(found.map(Arc::new)))
 }
 
+/// A field or element behind `?`: none of none, and an error of what can have none.
+fn within(of: &Node, inner: Option<&Value>, get: impl Fn(&Value) -> Option<Value>) -> Outcome {
+    match inner {
+        Some(scalar) if !matches!(scalar, Value::Map(_) | Value::List(_)) => Fault::new(format!(
+            "{of} is a {}, which has no fields",
+            scalar.type_name()
+        )),
+        inner => Ok(Value::Optional(inner.and_then(get).map(Arc::new))),
+    }
+}
+
 impl Machine<'_> {
     fn select(&mut self, of: &Node, field: &str) -> Outcome {
         let value = self.eval(of)?;
@@ -155,7 +172,9 @@ impl Machine<'_> {
                 Some(found) => Ok(found.clone()),
                 None => Fault::new(format!("{of} has no field {field:?}")),
             },
-            Value::Optional(_) => optional_field(&value, |inner| field_of(inner, field).cloned()),
+            Value::Optional(inner) => within(of, inner.as_deref(), |inner| {
+                field_of(inner, field).cloned()
+            }),
             other => Fault::new(format!(
                 "{of} is a {}, which has no fields, so no {field:?}",
                 other.type_name()
@@ -179,8 +198,8 @@ impl Machine<'_> {
     fn index(&mut self, pair: &[Node; 2]) -> Outcome {
         let [of, key] = pair;
         let (value, index) = (self.eval(of)?, self.eval(key)?);
-        if let Value::Optional(_) = value {
-            return optional_field(&value, |inner| element(inner, &index));
+        if let Value::Optional(inner) = &value {
+            return within(of, inner.as_deref(), |inner| element(inner, &index));
         }
         if !matches!(value, Value::Map(_) | Value::List(_)) {
             return Fault::new(format!(
