@@ -144,7 +144,7 @@ async fn what_is_missing_to_send_is_said_before_anything_is_sent() {
             vec!["send", "--url", url, "--scheme", "hmac", "--secret", "s"],
             "needs --signature-header",
         ),
-        (vec!["send", "--url", "localhost/hooks"], "is no URL"),
+        (vec!["send", "--url", "localhost/hooks"], "invalid value"),
         (
             vec!["send", "--url", url, "--header", "nonsense"],
             "is not NAME: VALUE",
