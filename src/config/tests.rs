@@ -71,12 +71,10 @@ fn every_problem_is_reported_at_once_and_by_name() {
 fn relations_that_do_not_hold_are_refused() {
     let cases: &[(&[(&'static str, &str)], &str)] = &[
         (
-            &[("request-timeout", "25s")],
-            "request-timeout, drain-timeout",
+            &[("body-timeout", "15s")],
+            "body-timeout + max-wait, drain-timeout",
         ),
         (&[("drain-timeout", "40s")], "drain-timeout, grace-period"),
-        (&[("body-timeout", "22s")], "body-timeout, request-timeout"),
-        (&[("max-wait", "22s")], "max-wait, request-timeout"),
         (&[("tls-cert", "a.pem")], "tls-cert, tls-key"),
         (&[("gateway-bind", "0.0.0.0")], "gateway-bind"),
         (&[("install-crds", "true")], "install-crds"),

@@ -6,9 +6,7 @@ use crate::api::ingestor::HmacAlgorithm;
 /// The HMAC of the parts, one after the other; empty for an empty key, which signs nothing.
 #[must_use]
 pub fn mac(algorithm: HmacAlgorithm, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
-    MacKey::new(algorithm, key)
-        .map(|key| key.tag(parts))
-        .unwrap_or_default()
+    MacKey::new(algorithm, key).map(|key| key.tag(parts)).unwrap_or_default()
 }
 
 /// The value of GitHub's `X-Hub-Signature-256`.

@@ -268,10 +268,7 @@ async fn api_server(
     handle.write_kubeconfig(&kubeconfig)?;
     let client = handle.client();
     sample::install_crds(&client).await?;
-    let url = handle
-        .address()
-        .map(|address| format!("https://{address}"))
-        .unwrap_or_default();
+    let url = handle.address().map(|address| format!("https://{address}")).unwrap_or_default();
     Ok(ApiServer {
         client,
         url,
@@ -314,14 +311,8 @@ impl Running {
         secret: Option<&str>,
         out: &mut (dyn io::Write + Send),
     ) -> Result<(), Error> {
-        let program = std::env::current_exe()
-            .ok()
-            .and_then(|path| path.to_str().map(str::to_owned));
-        let gateway = config
-            .gateway
-            .public_url
-            .as_deref()
-            .unwrap_or_else(|| self.gateway.url());
+        let program = std::env::current_exe().ok().and_then(|path| path.to_str().map(str::to_owned));
+        let gateway = config.gateway.public_url.as_deref().unwrap_or_else(|| self.gateway.url());
         let hints = Hints {
             gateway: self.gateway.url(),
             admin: &self.admin,

@@ -32,10 +32,7 @@ pub(super) fn gateway(config: &config::Gateway) -> gateway::Options {
         max_wait: config.max_wait,
         max_waiters: config.max_waiters,
         trusted_proxies: config.trusted_proxies.clone(),
-        address_failures: (
-            config.address_failures_per_second,
-            config.address_failures_burst,
-        ),
+        address_failures: (config.address_failures_per_second, config.address_failures_burst),
     }
 }
 
