@@ -1,5 +1,8 @@
 //! Scenarios in one process: real components on loopback, no cluster.
 
+mod admin;
+mod cli;
+mod command;
 mod crds;
 mod embedded;
 #[cfg(test)]
