@@ -13,6 +13,7 @@
 //! engine passes; `wal` is the segment log.
 
 pub mod facts;
+pub mod wal;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 

@@ -1,0 +1,239 @@
+//! Reading records back: from the newest batches in memory, else from disk, away from the tasks that
+//! serve sockets.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{
+    disk::DiskFile,
+    engine::Engine,
+    entry,
+    format::{self, ENTRY_HEADER, Kind, Place, Seed},
+    stage::State,
+};
+use crate::journal::{DeadLetter, Event, LetterId, RecordId, Seen};
+
+/// Entries this near to each other are read in one go: about what the disk reads anyway.
+const GAP: u32 = 16 * 1024;
+
+/// And at most so much at once.
+const READ_MAX: u64 = 1024 * 1024;
+
+/// Where an entry is to be read from. An open file stays readable when trimming removes it.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    Memory(Bytes),
+    File(Arc<dyn DiskFile>, Place),
+    Gone,
+}
+
+impl State {
+    pub(super) fn source(&self, place: Place) -> Source {
+        if let Some(bytes) = self.cache.get(place) {
+            return Source::Memory(bytes);
+        }
+        match self.files.get(&place.segment) {
+            Some(file) => Source::File(Arc::clone(file), place),
+            None => Source::Gone,
+        }
+    }
+}
+
+/// An entry's payload, if it is what it was; an error is the disk's, and may pass.
+#[derive(Debug)]
+pub(super) enum Entry {
+    Payload(Kind, Bytes),
+    Damaged,
+    Failed(std::io::Error),
+}
+
+fn check(bytes: &Bytes, seed: Seed) -> Entry {
+    match format::decode_entry(bytes, seed) {
+        Some((header, payload)) => {
+            let end = ENTRY_HEADER + payload.len();
+            Entry::Payload(header.kind, bytes.slice(ENTRY_HEADER..end))
+        }
+        None => Entry::Damaged,
+    }
+}
+
+/// Reads entries, which lie in ascending order as long as trimming has not moved them.
+pub(super) fn read_all(sources: &[Source], seed: Seed) -> Vec<Entry> {
+    let mut entries = Vec::with_capacity(sources.len());
+    let mut rest = sources;
+    while let Some((source, after)) = rest.split_first() {
+        match source {
+            Source::Memory(bytes) => {
+                entries.push(check(bytes, seed));
+                rest = after;
+            }
+            Source::Gone => {
+                entries.push(Entry::Damaged);
+                rest = after;
+            }
+            Source::File(file, place) => {
+                let run = run(*place, after);
+                let (batch, after) = rest.split_at(run);
+                read_run(file.as_ref(), *place, batch, seed, &mut entries);
+                rest = after;
+            }
+        }
+    }
+    entries
+}
+
+/// How many of the entries that begin with `first` are read at once.
+fn run(first: Place, after: &[Source]) -> usize {
+    let mut end = first.offset.saturating_add(first.len);
+    let mut run = 1;
+    for source in after {
+        let Source::File(_, place) = source else {
+            break;
+        };
+        let near =
+            place.segment == first.segment && place.offset >= end && place.offset - end <= GAP;
+        let total = u64::from(place.offset.saturating_add(place.len)) - u64::from(first.offset);
+        if !near || total > READ_MAX {
+            break;
+        }
+        end = place.offset.saturating_add(place.len);
+        run += 1;
+    }
+    run
+}
+
+fn read_run(
+    file: &dyn DiskFile,
+    first: Place,
+    run: &[Source],
+    seed: Seed,
+    entries: &mut Vec<Entry>,
+) {
+    let last = run.iter().rev().find_map(|source| match source {
+        Source::File(_, place) => Some(*place),
+        Source::Memory(_) | Source::Gone => None,
+    });
+    let end = last.map_or(0, |place| place.offset.saturating_add(place.len));
+    let len = usize::try_from(end.saturating_sub(first.offset)).unwrap_or_default();
+    let mut bytes = vec![0; len];
+    match file.read_at(u64::from(first.offset), &mut bytes) {
+        Ok(read) => bytes.truncate(read),
+        Err(error) => {
+            let kind = error.kind();
+            entries.extend(
+                run.iter()
+                    .map(|_| Entry::Failed(std::io::Error::new(kind, error.to_string()))),
+            );
+            return;
+        }
+    }
+    let bytes = Bytes::from(bytes);
+    for source in run {
+        let Source::File(_, place) = source else {
+            continue;
+        };
+        let from = usize::try_from(place.offset.saturating_sub(first.offset)).unwrap_or(usize::MAX);
+        let to = from.saturating_add(usize::try_from(place.len).unwrap_or(usize::MAX));
+        let inside = to <= bytes.len();
+        entries.push(if inside {
+            check(&bytes.slice(from..to), seed)
+        } else {
+            Entry::Damaged
+        });
+    }
+}
+
+/// Runs something that may wait for the disk where it delays no socket; without a runtime, here.
+pub(super) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => runtime.spawn_blocking(work).await.ok(),
+        Err(_) => Some(work()),
+    }
+}
+
+pub(super) async fn read_off_thread(sources: Vec<Source>, seed: Seed) -> Vec<Entry> {
+    if sources
+        .iter()
+        .all(|source| matches!(source, Source::Memory(_)))
+    {
+        return read_all(&sources, seed);
+    }
+    off_thread(move || read_all(&sources, seed))
+        .await
+        .unwrap_or_default()
+}
+
+impl Engine {
+    /// What the journal remembers of a key, from the entry that holds it.
+    pub(super) fn seen(record: RecordId, entry: &Entry) -> Option<Seen> {
+        let Entry::Payload(kind, payload) = entry else {
+            return None;
+        };
+        let (event_id, spec) = match kind {
+            Kind::Event | Kind::CarriedEvent => {
+                let head = entry::read_event_head(payload)?;
+                (head.event_id, head.spec)
+            }
+            Kind::Key => {
+                let key = entry::read_key(payload)?;
+                (key.event_id, key.spec)
+            }
+            Kind::Letter
+            | Kind::Spec
+            | Kind::Commit
+            | Kind::Epochs
+            | Kind::Tally
+            | Kind::Forget => return None,
+        };
+        Some(Seen {
+            record,
+            event_id: event_id.into(),
+            spec,
+        })
+    }
+
+    /// The dead letters of one record.
+    pub(super) fn read_letters(&self, position: u64) -> Vec<DeadLetter> {
+        let (source, replayed) = {
+            let state = self.state();
+            let Some(letters) = state.index.letters.get(&position) else {
+                return Vec::new();
+            };
+            (state.source(letters.place), letters.items.clone())
+        };
+        let entries = read_all(&[source], self.seed);
+        let Some(Entry::Payload(_, payload)) = entries.first() else {
+            return Vec::new();
+        };
+        let record = RecordId {
+            log: self.log,
+            position: crate::journal::Position(position),
+        };
+        decode_letters(record, payload, &replayed).unwrap_or_default()
+    }
+}
+
+fn decode_letters(
+    record: RecordId,
+    payload: &[u8],
+    replayed: &[(u32, bool)],
+) -> Option<Vec<DeadLetter>> {
+    let entry = entry::read_letter(payload)?;
+    let event: Event = entry::read_event(entry.event)?;
+    let letters = entry.letters.into_iter().map(|(letter, _)| DeadLetter {
+        id: LetterId {
+            record,
+            index: letter.index,
+        },
+        replayed: replayed
+            .iter()
+            .any(|(index, replayed)| *index == letter.index && *replayed),
+        letter,
+        at: entry.at,
+        event: event.clone(),
+    });
+    Some(letters.collect())
+}

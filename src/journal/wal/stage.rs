@@ -1,0 +1,555 @@
+//! What waits for the next group commit, and the checks before anything may.
+//!
+//! The index knows only what is durable. What is staged or in flight is counted here beside it, and
+//! taken back when its commit fails.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::{
+    cache::{Cache, Chunk},
+    disk::DiskFile,
+    engine::{Engine, Recent, Subscribers, Waiters},
+    entry::{self, Origin2},
+    flight::{Failure, Flight},
+    format::{self, BATCH_HEADER, ENTRY_HEADER, EntryHeader, Kind, Place, SegmentId},
+    index::{self, Index, NewRecord, RecordKey, count, keys::KeySlot},
+    recover::half,
+};
+use crate::{
+    api::SpecDigest,
+    journal::{
+        AppendError, Ended, Epoch, Event, Holder, IngestorUid, KeyHash, LetterId, Millis, Origin,
+        Position, RecordId, SubscriptionError,
+    },
+};
+
+pub(super) type Reply = oneshot::Sender<Result<(), SubscriptionError>>;
+
+/// What an entry does once it is durable.
+#[derive(Debug)]
+pub(super) enum What {
+    Event(NewRecord),
+    Spec {
+        ingestor: u32,
+        digest: SpecDigest,
+        text: Arc<str>,
+    },
+    Commit {
+        ingestor: u32,
+        epoch: Epoch,
+        ends: Vec<Ended>,
+        reply: Option<Reply>,
+    },
+    Letter {
+        ingestor: u32,
+        epoch: Epoch,
+        ended: Box<Ended>,
+        at: Millis,
+        reply: Option<Reply>,
+    },
+    Take {
+        subscriber: u64,
+        holder: Holder,
+        epoch: Epoch,
+        buckets: Vec<u16>,
+        reply: Option<Reply>,
+    },
+    Forget {
+        ingestor: u32,
+    },
+    /// Trimming wrote an entry again; `from` is where it lay.
+    Moved {
+        from: Place,
+        kind: Moved,
+    },
+}
+
+/// Which entry trimming wrote again.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Moved {
+    Record { ingestor: u32, position: u64 },
+    Key { position: u64 },
+    Letter { position: u64 },
+    Spec { digest: SpecDigest },
+}
+
+/// An entry of a [`Part`].
+#[derive(Debug)]
+pub(super) struct Op {
+    offset: usize,
+    len: u32,
+    pub(super) what: What,
+}
+
+/// Entries that become one batch; room for its header comes first.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    pub(super) bytes: Vec<u8>,
+    pub(super) ops: Vec<Op>,
+    place: (SegmentId, u64),
+}
+
+impl Part {
+    fn with_capacity(bytes: usize, ops: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(bytes),
+            ops: Vec::with_capacity(ops),
+            place: (0, 0),
+        }
+    }
+
+    /// Room for one more entry; says where it begins.
+    fn begin(&mut self) -> usize {
+        if self.bytes.is_empty() {
+            self.bytes.resize(BATCH_HEADER, 0);
+        }
+        self.bytes.len()
+    }
+
+    pub(super) fn push(
+        &mut self,
+        engine: &Engine,
+        kind: Kind,
+        position: u64,
+        payload: &[u8],
+        what: What,
+    ) {
+        let offset = self.begin();
+        let len = format::push_entry(
+            &mut self.bytes,
+            engine.seed,
+            kind,
+            position,
+            payload,
+            crc32c::crc32c(payload),
+        );
+        self.ops.push(Op { offset, len, what });
+    }
+
+    /// The batch lies at `offset` of `segment`.
+    pub(super) fn place(&mut self, segment: SegmentId, offset: u64) {
+        self.place = (segment, offset);
+    }
+
+    /// The entries with their places.
+    pub(super) fn take_ops(&mut self) -> Vec<(Place, Op)> {
+        let at = self.place;
+        std::mem::take(&mut self.ops)
+            .into_iter()
+            .map(|op| (place_of(at, &op), op))
+            .collect()
+    }
+
+    pub(super) fn into_chunk(self) -> Option<Chunk> {
+        let start = u32::try_from(self.place.1).ok()?;
+        (!self.bytes.is_empty()).then(|| Chunk {
+            segment: self.place.0,
+            start,
+            bytes: Bytes::from(self.bytes),
+        })
+    }
+}
+
+fn place_of((segment, at): (SegmentId, u64), op: &Op) -> Place {
+    let offset = u32::try_from(at + count(op.offset)).unwrap_or(u32::MAX);
+    Place {
+        segment,
+        offset,
+        len: op.len,
+    }
+}
+
+/// One group commit to be.
+#[derive(Debug, Default)]
+pub(super) struct Staged {
+    /// Commits, subscriptions, specs: what may use the last sixteenth of a segment.
+    pub(super) control: Part,
+    pub(super) events: Part,
+    pub(super) flight: Arc<Flight>,
+}
+
+impl Staged {
+    pub(super) fn is_empty(&self) -> bool {
+        self.control.ops.is_empty() && self.events.ops.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.control.bytes.len() + self.events.bytes.len()
+    }
+}
+
+/// A key whose record is not durable yet.
+#[derive(Debug)]
+struct PendingKey {
+    flight: Arc<Flight>,
+}
+
+/// All that is in memory, behind one lock.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) index: Index,
+    pub(super) staged: Staged,
+    pending_keys: HashMap<(u32, KeyHash), PendingKey>,
+    pending_bytes: HashMap<u32, u64>,
+    pending_total: u64,
+    pending_replays: HashSet<LetterId>,
+    pub(super) next_position: u64,
+    last_epoch: u64,
+    pub(super) files: BTreeMap<SegmentId, Arc<dyn DiskFile>>,
+    pub(super) cache: Cache,
+    pub(super) recent: Recent,
+    pub(super) waiters: Waiters,
+    pub(super) next_waiter: u64,
+    pub(super) subscribers: Subscribers,
+    /// Why appends are refused.
+    pub(super) refusal: Option<Failure>,
+    pub(super) closing: bool,
+    /// Whether the committer waits to be woken.
+    pub(super) committer_idle: bool,
+    pub(super) torn_bytes: u64,
+    pub(super) snapshot_bytes: u64,
+    pub(super) syncs: u64,
+    pub(super) appended: u64,
+}
+
+/// An event ready to be staged: encoded and checksummed outside of the lock.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    ingestor: IngestorUid,
+    spec: SpecDigest,
+    accepted_at: Millis,
+    origin: Origin2,
+    key: Option<RecordKey>,
+    payload: Vec<u8>,
+    crc: u32,
+    force: bool,
+}
+
+/// What became of an attempt to stage an event.
+#[derive(Debug)]
+pub(super) enum Admission {
+    /// Durable when the flight has landed.
+    Staged(Arc<Flight>, RecordId),
+    /// Something that it depends on is in flight: to be tried again after that.
+    After(Arc<Flight>),
+    /// The key is remembered.
+    Known { slot: KeySlot, same: bool },
+}
+
+impl Prepared {
+    pub(super) fn new(event: &Event, force: bool, limit: usize) -> Result<Self, AppendError> {
+        let size = entry::event_size(event);
+        if size > limit {
+            return Err(AppendError::TooLarge { size, limit });
+        }
+        let mut payload = Vec::with_capacity(size);
+        entry::put_event(&mut payload, event);
+        Ok(Self {
+            ingestor: event.ingestor.clone(),
+            spec: event.spec,
+            accepted_at: event.accepted_at,
+            origin: match &event.origin {
+                Origin::Request => Origin2::Request,
+                Origin::Replay { letter } => Origin2::Replay(*letter),
+            },
+            key: event.key.as_ref().map(|key| RecordKey {
+                hash: key.hash,
+                window: entry::window_millis(key),
+                payload: half(&event.payload.0),
+                size: index::key_size(&event.ingestor.0, &event.event_id),
+            }),
+            crc: crc32c::crc32c(&payload),
+            payload,
+            force,
+        })
+    }
+}
+
+impl State {
+    pub(super) fn new(
+        index: Index,
+        next_position: u64,
+        files: BTreeMap<SegmentId, Arc<dyn DiskFile>>,
+        torn_bytes: u64,
+        cache: Cache,
+    ) -> Self {
+        Self {
+            index,
+            staged: Staged::default(),
+            pending_keys: HashMap::new(),
+            pending_bytes: HashMap::new(),
+            pending_total: 0,
+            pending_replays: HashSet::new(),
+            next_position,
+            last_epoch: 0,
+            files,
+            cache,
+            recent: Recent::default(),
+            waiters: Waiters::new(),
+            next_waiter: 0,
+            subscribers: Subscribers::default(),
+            refusal: None,
+            closing: false,
+            committer_idle: false,
+            torn_bytes,
+            snapshot_bytes: 0,
+            syncs: 0,
+            appended: 0,
+        }
+    }
+
+    /// Takes all that was staged; what comes now is the next commit's.
+    pub(super) fn take(&mut self) -> Staged {
+        if self.staged.is_empty() {
+            return Staged::default();
+        }
+        // The next one is likely as large; growing it would copy it several times.
+        let next = Staged {
+            control: Part::default(),
+            events: Part::with_capacity(
+                self.staged.events.bytes.len(),
+                self.staged.events.ops.len(),
+            ),
+            flight: Arc::default(),
+        };
+        std::mem::replace(&mut self.staged, next)
+    }
+
+    pub(super) fn used_share(&self, ingestor: u32) -> u64 {
+        let durable = self
+            .index
+            .ingestor(ingestor)
+            .map_or(0, |ingestor| ingestor.tally.backlog_bytes);
+        durable + self.pending_bytes.get(&ingestor).copied().unwrap_or(0)
+    }
+
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.index
+            .segments
+            .values()
+            .map(|segment| segment.bytes)
+            .sum()
+    }
+
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.index.live_bytes + self.snapshot_bytes
+    }
+
+    /// Takes back what an event reserved.
+    pub(super) fn release(&mut self, record: &NewRecord, len: u32) {
+        let bytes = u64::from(len);
+        self.pending_total = self.pending_total.saturating_sub(bytes);
+        if let Some(pending) = self.pending_bytes.get_mut(&record.ingestor) {
+            *pending = pending.saturating_sub(bytes);
+            if *pending == 0 {
+                self.pending_bytes.remove(&record.ingestor);
+            }
+        }
+        if let Some(key) = &record.key {
+            self.pending_keys.remove(&(record.ingestor, key.hash));
+        }
+        if let Origin2::Replay(letter) = record.origin {
+            self.pending_replays.remove(&letter);
+        }
+    }
+
+    /// The commit failed: nothing of it happened.
+    pub(super) fn fail(&mut self, staged: &mut Staged, failure: &Failure) {
+        self.fail_events(staged, failure);
+        for op in staged.control.take_ops() {
+            match op.1.what {
+                What::Commit { reply, .. }
+                | What::Letter { reply, .. }
+                | What::Take { reply, .. } => {
+                    answer(reply, Err(failure.clone().into()));
+                }
+                What::Event(_) | What::Spec { .. } | What::Forget { .. } | What::Moved { .. } => {}
+            }
+        }
+        staged.flight.land(Err(failure.clone()));
+    }
+
+    /// Only the events of a commit failed. Those who wait for its specs are told the same, and put
+    /// them again.
+    pub(super) fn fail_events(&mut self, staged: &mut Staged, failure: &Failure) {
+        let events = std::mem::take(&mut staged.events);
+        if events.ops.is_empty() {
+            return;
+        }
+        for op in &events.ops {
+            if let What::Event(record) = &op.what {
+                self.release(record, op.len);
+            }
+        }
+        staged.flight.land(Err(failure.clone()));
+    }
+
+    pub(super) fn refused(&self) -> Result<(), AppendError> {
+        if self.closing {
+            return Err(AppendError::Closing);
+        }
+        match &self.refusal {
+            Some(failure) => Err(failure.clone().into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The next epoch for a set of buckets: above all that was ever stored or staged.
+    pub(super) fn next_epoch(&mut self, buckets: &[u16]) -> Epoch {
+        let stored = buckets
+            .iter()
+            .filter_map(|bucket| self.index.epoch(*bucket))
+            .map(|(epoch, _)| epoch.0);
+        self.last_epoch = stored.max().unwrap_or(0).max(self.last_epoch) + 1;
+        Epoch(self.last_epoch)
+    }
+}
+
+pub(super) fn answer(reply: Option<Reply>, result: Result<(), SubscriptionError>) {
+    if let Some(reply) = reply {
+        // Whoever asked may have gone.
+        drop(reply.send(result));
+    }
+}
+
+impl Engine {
+    /// Stages an event, if it may be.
+    pub(super) fn admit(&self, prepared: &Prepared) -> Result<Admission, AppendError> {
+        let len = prepared.payload.len() + ENTRY_HEADER;
+        let mut guard = self.state();
+        let state = &mut *guard;
+        state.refused()?;
+        let ingestor = state.index.number(&prepared.ingestor);
+        if let Some(key) = &prepared.key {
+            if let Some(slot) = state
+                .index
+                .keys
+                .get(ingestor, &key.hash, prepared.accepted_at)
+            {
+                return Ok(Admission::Known {
+                    slot: *slot,
+                    same: slot.payload == key.payload,
+                });
+            }
+            if let Some(pending) = state.pending_keys.get(&(ingestor, key.hash)) {
+                return Ok(Admission::After(Arc::clone(&pending.flight)));
+            }
+        }
+        if !state
+            .index
+            .spec(&prepared.spec)
+            .is_some_and(|spec| spec.place.len > 0)
+        {
+            return Err(AppendError::UnknownSpec(prepared.spec));
+        }
+        if let Origin2::Replay(letter) = prepared.origin
+            && !prepared.force
+            && (state.pending_replays.contains(&letter) || state.is_replayed(letter))
+        {
+            return Err(AppendError::AlreadyReplayed);
+        }
+        if state.staged.events.bytes.len() + len > self.options.stage_bytes()
+            && !state.staged.events.ops.is_empty()
+        {
+            return Ok(Admission::After(Arc::clone(&state.staged.flight)));
+        }
+        if state.used_share(ingestor) + count(len) > self.options.share_bytes {
+            return Err(AppendError::ShareFull);
+        }
+        let coming = state.pending_total + count(len);
+        if state.live_bytes() + coming > self.options.live_limit()
+            || state.disk_bytes() + coming > self.options.total_bytes
+        {
+            return Err(AppendError::Full);
+        }
+        let staged = self.stage_event(state, prepared, ingestor);
+        self.wake(state);
+        Ok(staged)
+    }
+
+    fn stage_event(&self, state: &mut State, prepared: &Prepared, ingestor: u32) -> Admission {
+        let position = state.next_position;
+        state.next_position += 1;
+        let header = EntryHeader {
+            len: u32::try_from(prepared.payload.len()).unwrap_or(u32::MAX),
+            kind: Kind::Event,
+            position,
+            payload_crc: prepared.crc,
+        };
+        let events = &mut state.staged.events;
+        let offset = events.begin();
+        events.bytes.extend_from_slice(&header.encode(self.seed));
+        events.bytes.extend_from_slice(&prepared.payload);
+        let len = u32::try_from(events.bytes.len() - offset).unwrap_or(u32::MAX);
+        let record = NewRecord {
+            position,
+            ingestor,
+            spec: prepared.spec,
+            accepted_at: prepared.accepted_at,
+            origin: prepared.origin,
+            key: prepared.key,
+            place: Place {
+                segment: 0,
+                offset: 0,
+                len,
+            },
+            carried: false,
+        };
+        events.ops.push(Op {
+            offset,
+            len,
+            what: What::Event(record),
+        });
+        *state.pending_bytes.entry(ingestor).or_default() += u64::from(len);
+        state.pending_total += u64::from(len);
+        let flight = Arc::clone(&state.staged.flight);
+        if let Some(key) = &prepared.key {
+            state.pending_keys.insert(
+                (ingestor, key.hash),
+                PendingKey {
+                    flight: Arc::clone(&flight),
+                },
+            );
+        }
+        if let Origin2::Replay(letter) = prepared.origin {
+            state.pending_replays.insert(letter);
+        }
+        Admission::Staged(
+            flight,
+            RecordId {
+                log: self.log,
+                position: Position(position),
+            },
+        )
+    }
+
+    /// Stages something that is not an event.
+    pub(super) fn stage(
+        &self,
+        state: &mut State,
+        kind: Kind,
+        position: u64,
+        payload: &[u8],
+        what: What,
+    ) -> Arc<Flight> {
+        state
+            .staged
+            .control
+            .push(self, kind, position, payload, what);
+        self.wake(state);
+        Arc::clone(&state.staged.flight)
+    }
+
+    /// Wakes the committer, which is asleep only when nothing was staged.
+    pub(super) fn wake(&self, state: &mut State) {
+        if std::mem::take(&mut state.committer_idle) {
+            self.work.notify_one();
+        }
+    }
+}
