@@ -165,7 +165,11 @@ impl Holds {
     /// How many writes may be under way: one, to probe, while the Ingestor is held.
     #[must_use]
     pub const fn width(&self, otherwise: usize) -> usize {
-        if self.ingestor.is_some() { 1 } else { otherwise }
+        if self.ingestor.is_some() {
+            1
+        } else {
+            otherwise
+        }
     }
 
     /// The hold of the Ingestor, else of the name that has failed most often: for its status.

@@ -13,7 +13,9 @@ use std::{
     time::Instant,
 };
 
-use crate::journal::{End, Ended, Items, Letter, Millis, PayloadDigest, Position, Record, RecordId};
+use crate::journal::{
+    End, Ended, Items, Letter, Millis, PayloadDigest, Position, Record, RecordId,
+};
 
 use super::{
     aggregate::ItemId,
@@ -309,7 +311,8 @@ impl Window {
         if freed.is_empty() {
             return;
         }
-        let is_free = |lane: &Lane| matches!(lane.state, LaneState::Behind(at) if freed.contains(&at));
+        let is_free =
+            |lane: &Lane| matches!(lane.state, LaneState::Behind(at) if freed.contains(&at));
         let lanes = self.lanes.iter().filter(|(_, lane)| is_free(lane));
         let names: Vec<_> = lanes.map(|(name, _)| Arc::clone(name)).collect();
         for name in names {

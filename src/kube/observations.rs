@@ -145,13 +145,7 @@ impl Observations {
             "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": { "uid": uid },
         });
         let body = Bytes::from(options.to_string());
-        let call = write(
-            Verb::Delete,
-            namespace,
-            name,
-            one(namespace, name),
-            body,
-        );
+        let call = write(Verb::Delete, namespace, name, one(namespace, name), body);
         call::send(&self.client, call).await.map(drop)
     }
 

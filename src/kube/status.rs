@@ -75,6 +75,11 @@ mod tests {
         let patch = patch(&target, &IngestorStatus::default());
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
         assert_eq!(patch["status"]["endpoint"], Value::Null);
-        assert!(patch["status"].as_object().unwrap().contains_key("endpoint"));
+        assert!(
+            patch["status"]
+                .as_object()
+                .unwrap()
+                .contains_key("endpoint")
+        );
     }
 }

@@ -73,7 +73,10 @@ pub struct RuntimeClock {
 impl RuntimeClock {
     /// A clock whose wall shows `wall` now. To be called inside the runtime.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the runtime's clock is the source")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the runtime's clock is the source"
+    )]
     pub fn at(wall: Millis) -> Self {
         Self {
             wall,
@@ -88,7 +91,10 @@ impl Clock for RuntimeClock {
         Millis(self.wall.0.saturating_add(since))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the runtime's clock is the source")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the runtime's clock is the source"
+    )]
     fn instant(&self) -> Instant {
         tokio::time::Instant::now().into_std()
     }

@@ -97,7 +97,11 @@ fn compile(source: &str, path: &str) -> Result<Expression, FieldError> {
 
 impl Schema {
     /// What the rules find wrong; `old` is the object that an update replaces.
-    pub(in crate::embedded) fn check_rules(&self, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    pub(in crate::embedded) fn check_rules(
+        &self,
+        value: &Value,
+        old: Option<&Value>,
+    ) -> Vec<FieldError> {
         if !self.has_rules() {
             return Vec::new();
         }

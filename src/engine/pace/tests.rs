@@ -31,7 +31,10 @@ fn a_minute_takes_what_the_spec_says_and_one_second_more() {
         pace.set(Some(per_minute));
         let written = run(&mut pace, start(), MINUTE);
         let most = per_minute + (per_minute / 60).max(1);
-        assert!((per_minute..=most).contains(&written), "{per_minute}: {written}");
+        assert!(
+            (per_minute..=most).contains(&written),
+            "{per_minute}: {written}"
+        );
     }
 }
 

@@ -86,7 +86,8 @@ impl Bench {
     }
 
     fn admit(&mut self, position: u64, verdicts: Vec<Verdict>) {
-        self.window.admit(&record(position), &self.namespace, verdicts);
+        self.window
+            .admit(&record(position), &self.namespace, verdicts);
     }
 
     fn take(&mut self) -> Option<Batch> {
@@ -139,7 +140,14 @@ fn the_end_of_a_record_is_its_strongest_items() {
             (4, End::DeadLettered, None),
         ]
     );
-    assert_eq!(ends[3].items, Items { observed: 1, dead_lettered: 1, ..Items::default() });
+    assert_eq!(
+        ends[3].items,
+        Items {
+            observed: 1,
+            dead_lettered: 1,
+            ..Items::default()
+        }
+    );
     assert_eq!(ends[3].letters, [letter(0)]);
     assert!(bench.window.ended().is_empty(), "handed out once");
     bench.window.committed(&ends);
@@ -155,11 +163,19 @@ fn what_failed_comes_back_in_front_and_waits() {
     let batch = bench.take().unwrap();
     bench.admit(3, vec![event(0, "a")]);
     let until = bench.now + Duration::from_secs(1);
-    bench.window.finished(batch, vec![ItemEnd::Observed], Some(until));
+    bench
+        .window
+        .finished(batch, vec![ItemEnd::Observed], Some(until));
     assert!(bench.take().is_none());
     assert_eq!(bench.window.next_wake(), Some(until));
     bench.now = until;
-    let positions: Vec<_> = bench.take().unwrap().items.iter().map(|w| w.id.record.position.0).collect();
+    let positions: Vec<_> = bench
+        .take()
+        .unwrap()
+        .items
+        .iter()
+        .map(|w| w.id.record.position.0)
+        .collect();
     assert_eq!(positions, [2, 3]);
 }
 
@@ -175,7 +191,10 @@ fn behind_a_given_up_item_an_aggregate_waits_for_the_journal() {
     assert_eq!(&*other.name, "other", "the lane of a is closed");
     assert!(bench.take().is_none());
     bench.finish(other, &ItemEnd::Observed);
-    assert!(bench.take().is_none(), "the end is known, but not in the journal");
+    assert!(
+        bench.take().is_none(),
+        "the end is known, but not in the journal"
+    );
     let ends = bench.window.ended();
     bench.window.committed(&ends);
     assert_eq!(bench.take().unwrap().items[0].id.record.position.0, 2);

@@ -30,34 +30,116 @@ fn every_kind_of_failure_has_its_verdict() {
     use Verdict::{AskPlain, BeginAnew, Dead, HoldIngestor, HoldName, Look, ReadAgain};
     let obs = "observations";
     let quota = "observations.zen.watcher.io \"x\" is forbidden: exceeded quota: q, requested: 1";
-    let terminating = "unable to create new content in namespace team-a because it is being terminated";
+    let terminating =
+        "unable to create new content in namespace team-a because it is being terminated";
     let rows = [
         (answer(Create, 409, "AlreadyExists", obs, "exists"), Look),
-        (answer(Create, 409, "Conflict", "resourcequotas", "quota changed"), HoldIngestor(H::Conflict)),
-        (answer(Create, 409, "", "", "some proxy"), HoldIngestor(H::Conflict)),
-        (answer(Update, 409, "Conflict", obs, "the object has been modified"), ReadAgain),
-        (answer(Create, 404, "NotFound", "namespaces", "namespaces \"team-a\" not found"), Dead(DeadReason::NamespaceGone)),
-        (answer(Get, 404, "NotFound", "namespaces", "namespaces \"team-a\" not found"), Dead(DeadReason::NamespaceGone)),
+        (
+            answer(Create, 409, "Conflict", "resourcequotas", "quota changed"),
+            HoldIngestor(H::Conflict),
+        ),
+        (
+            answer(Create, 409, "", "", "some proxy"),
+            HoldIngestor(H::Conflict),
+        ),
+        (
+            answer(Update, 409, "Conflict", obs, "the object has been modified"),
+            ReadAgain,
+        ),
+        (
+            answer(
+                Create,
+                404,
+                "NotFound",
+                "namespaces",
+                "namespaces \"team-a\" not found",
+            ),
+            Dead(DeadReason::NamespaceGone),
+        ),
+        (
+            answer(
+                Get,
+                404,
+                "NotFound",
+                "namespaces",
+                "namespaces \"team-a\" not found",
+            ),
+            Dead(DeadReason::NamespaceGone),
+        ),
         (answer(Get, 404, "NotFound", obs, "not found"), BeginAnew),
         (answer(Update, 404, "NotFound", obs, "not found"), BeginAnew),
-        (answer(Create, 404, "NotFound", "", "404 page not found"), HoldIngestor(H::KindMissing)),
-        (answer(Create, 400, "BadRequest", obs, "unknown field"), AskPlain),
-        (answer(Create, 413, "RequestEntityTooLarge", "", "too large"), AskPlain),
-        (answer(Create, 422, "Invalid", obs, "spec.severity"), AskPlain),
-        (answer(Create, 401, "Unauthorized", "", "who"), HoldIngestor(H::Unauthenticated)),
-        (answer(Create, 403, "Forbidden", obs, "cannot create"), HoldIngestor(H::Forbidden)),
-        (answer(Create, 403, "Forbidden", obs, terminating), HoldIngestor(H::Forbidden)),
-        (answer(Create, 403, "Forbidden", obs, quota), HoldIngestor(H::Quota)),
-        (answer(Create, 429, "TooManyRequests", "", "slow down"), HoldIngestor(H::Throttled)),
-        (answer(Create, 408, "Timeout", "", "etcd"), HoldName(H::TimedOut)),
-        (answer(Create, 504, "Timeout", "", "etcd"), HoldName(H::TimedOut)),
-        (answer(Create, 500, "InternalError", obs, "failed calling webhook"), HoldName(H::ServerError)),
-        (answer(Create, 503, "ServiceUnavailable", "", "starting"), HoldName(H::ServerError)),
-        (answer(Create, 302, "", "", "a login page"), HoldIngestor(H::Unexpected)),
-        (answer(Create, 418, "", "", "a teapot"), HoldIngestor(H::Unexpected)),
-        (broken(Cause::TimedOut(Duration::from_secs(15))), HoldName(H::TimedOut)),
-        (broken(Cause::Unreachable("refused".into())), HoldName(H::Unreachable)),
-        (broken(Cause::Garbled("not JSON".into())), HoldName(H::Unexpected)),
+        (
+            answer(Create, 404, "NotFound", "", "404 page not found"),
+            HoldIngestor(H::KindMissing),
+        ),
+        (
+            answer(Create, 400, "BadRequest", obs, "unknown field"),
+            AskPlain,
+        ),
+        (
+            answer(Create, 413, "RequestEntityTooLarge", "", "too large"),
+            AskPlain,
+        ),
+        (
+            answer(Create, 422, "Invalid", obs, "spec.severity"),
+            AskPlain,
+        ),
+        (
+            answer(Create, 401, "Unauthorized", "", "who"),
+            HoldIngestor(H::Unauthenticated),
+        ),
+        (
+            answer(Create, 403, "Forbidden", obs, "cannot create"),
+            HoldIngestor(H::Forbidden),
+        ),
+        (
+            answer(Create, 403, "Forbidden", obs, terminating),
+            HoldIngestor(H::Forbidden),
+        ),
+        (
+            answer(Create, 403, "Forbidden", obs, quota),
+            HoldIngestor(H::Quota),
+        ),
+        (
+            answer(Create, 429, "TooManyRequests", "", "slow down"),
+            HoldIngestor(H::Throttled),
+        ),
+        (
+            answer(Create, 408, "Timeout", "", "etcd"),
+            HoldName(H::TimedOut),
+        ),
+        (
+            answer(Create, 504, "Timeout", "", "etcd"),
+            HoldName(H::TimedOut),
+        ),
+        (
+            answer(Create, 500, "InternalError", obs, "failed calling webhook"),
+            HoldName(H::ServerError),
+        ),
+        (
+            answer(Create, 503, "ServiceUnavailable", "", "starting"),
+            HoldName(H::ServerError),
+        ),
+        (
+            answer(Create, 302, "", "", "a login page"),
+            HoldIngestor(H::Unexpected),
+        ),
+        (
+            answer(Create, 418, "", "", "a teapot"),
+            HoldIngestor(H::Unexpected),
+        ),
+        (
+            broken(Cause::TimedOut(Duration::from_secs(15))),
+            HoldName(H::TimedOut),
+        ),
+        (
+            broken(Cause::Unreachable("refused".into())),
+            HoldName(H::Unreachable),
+        ),
+        (
+            broken(Cause::Garbled("not JSON".into())),
+            HoldName(H::Unexpected),
+        ),
     ];
     for (failure, expected) in rows {
         assert_eq!(verdict(&failure), expected, "{failure}");
