@@ -16,6 +16,7 @@ pub mod cli;
 pub mod config;
 pub mod embedded;
 pub mod engine;
+pub mod gateway;
 pub mod journal;
 pub mod kube;
 pub mod ops;
