@@ -3,10 +3,10 @@
 //! Pure: the header, the raw body and the time come in, a verdict goes out. Each scheme has a file;
 //! keys are made once per Secret, not per request.
 
-mod api_key;
-mod github;
-mod hmac;
-mod standard_webhooks;
+pub mod api_key;
+pub mod github;
+pub mod hmac;
+pub mod standard_webhooks;
 #[cfg(test)]
 mod tests;
 

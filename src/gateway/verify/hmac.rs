@@ -3,7 +3,7 @@
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use hmac::{KeyInit as _, Mac as _};
+use hmac::KeyInit as _;
 use http::HeaderName;
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
