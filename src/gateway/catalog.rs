@@ -36,6 +36,8 @@ pub type Name = (String, String);
 pub enum Input {
     /// All Ingestors there are, each with the decision spec that the journal has in force.
     IngestorsListed(Vec<Found>),
+    /// All Ingestors of one namespace, where only some are watched.
+    IngestorsListedIn(String, Vec<Found>),
     /// An Ingestor was made or changed.
     IngestorApplied(Found),
     /// An Ingestor is gone.
@@ -110,14 +112,17 @@ pub struct Catalog {
     references: References,
     dirty: BTreeSet<Name>,
     gone: Vec<IngestorUid>,
-    listed: (bool, bool),
+    /// Namespaces whose Ingestors have not been listed yet; `None`: all are to be listed at once.
+    unlisted: Option<BTreeSet<String>>,
+    namespaces_listed: bool,
     published_synced: bool,
 }
 
 impl Catalog {
-    /// Nothing is known; `public_url` is what stands before `/hooks` in endpoints.
+    /// Nothing is known; `public_url` is what stands before `/hooks` in endpoints, `scope` are the
+    /// namespaces whose Ingestors are watched, none standing for all.
     #[must_use]
-    pub fn new(public_url: &str) -> Self {
+    pub fn new(public_url: &str, scope: &[String]) -> Self {
         Self {
             public_url: public_url.trim_end_matches('/').to_owned(),
             entries: BTreeMap::new(),
@@ -128,7 +133,8 @@ impl Catalog {
             references: References::default(),
             dirty: BTreeSet::new(),
             gone: Vec::new(),
-            listed: (false, false),
+            unlisted: (!scope.is_empty()).then(|| scope.iter().cloned().collect()),
+            namespaces_listed: false,
             published_synced: false,
         }
     }
@@ -136,11 +142,20 @@ impl Catalog {
     /// Takes note.
     pub fn apply(&mut self, input: Input) {
         match input {
-            Input::IngestorsListed(all) => self.list_ingestors(all),
+            Input::IngestorsListed(all) => {
+                self.unlisted = Some(BTreeSet::new());
+                self.list_ingestors(None, all);
+            }
+            Input::IngestorsListedIn(namespace, all) => {
+                if let Some(unlisted) = &mut self.unlisted {
+                    unlisted.remove(&namespace);
+                }
+                self.list_ingestors(Some(&namespace), all);
+            }
             Input::IngestorApplied(found) => self.apply_ingestor(found),
             Input::IngestorDeleted(name) => self.delete_ingestor(&name),
             Input::NamespacesListed(all) => {
-                self.listed.1 = true;
+                self.namespaces_listed = true;
                 let known: Vec<_> = self.namespaces.keys().cloned().collect();
                 let all: HashMap<_, _> = all.into_iter().collect();
                 for name in known.into_iter().filter(|name| !all.contains_key(name)) {
@@ -216,8 +231,8 @@ impl Catalog {
 
     /// Whether all Ingestors and namespaces have been read.
     #[must_use]
-    pub const fn listed(&self) -> bool {
-        self.listed.0 && self.listed.1
+    pub fn listed(&self) -> bool {
+        self.ingestors_listed() && self.namespaces_listed
     }
 
     /// What is still waited for before every endpoint is as its Ingestor says; `None`: nothing.
@@ -227,9 +242,9 @@ impl Catalog {
             let mut users = self.references.users(&name.0, &name.1);
             users.next().is_some() && !self.secrets.contains_key(name)
         };
-        if !self.listed.0 {
+        if !self.ingestors_listed() {
             Some("Ingestors are being read")
-        } else if !self.listed.1 {
+        } else if !self.namespaces_listed {
             Some("namespaces are being read")
         } else if self.entries.values().any(|entry| entry.waits_for_journal()) {
             Some("decision specs are being recorded")
@@ -246,8 +261,8 @@ impl Catalog {
         self.by_uid.contains_key(ingestor)
     }
 
-    const fn ingestors_listed(&self) -> bool {
-        self.listed.0
+    fn ingestors_listed(&self) -> bool {
+        self.unlisted.as_ref().is_some_and(BTreeSet::is_empty)
     }
 
     fn table(&self) -> Table {
@@ -258,13 +273,12 @@ impl Catalog {
         Table::new(routes, self.ingestors_listed())
     }
 
-    fn list_ingestors(&mut self, all: Vec<Found>) {
-        self.listed.0 = true;
+    fn list_ingestors(&mut self, namespace: Option<&str>, all: Vec<Found>) {
         let listed: BTreeSet<Name> = all.iter().map(|found| name_of(&found.ingestor)).collect();
         let gone: Vec<_> = self
             .entries
             .keys()
-            .filter(|name| !listed.contains(*name))
+            .filter(|name| namespace.is_none_or(|of| name.0 == of) && !listed.contains(*name))
             .cloned()
             .collect();
         for name in gone {

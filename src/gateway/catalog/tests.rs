@@ -68,7 +68,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut world = Self {
-            catalog: Catalog::new("https://hooks.example.test/"),
+            catalog: Catalog::new("https://hooks.example.test/", &[]),
             table: Table::default(),
             facts: HashMap::new(),
             forgotten: Vec::new(),
@@ -149,7 +149,7 @@ fn an_ingestor_serves_once_its_secret_and_its_spec_are_there() {
 
 #[test]
 fn before_everything_is_read_an_unknown_path_is_not_called_unknown() {
-    let mut catalog = Catalog::new("http://x");
+    let mut catalog = Catalog::new("http://x", &[]);
     assert!(catalog.settle().table.is_none());
     assert_eq!(Table::default().find("/hooks/a/b").unwrap_err(), Kind::NotInSync);
     catalog.apply(Input::IngestorsListed(Vec::new()));
