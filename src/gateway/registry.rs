@@ -130,7 +130,10 @@ impl Registry {
     /// Brings every dirty Ingestor's route up to date; false where the journal refused a spec.
     async fn reconcile(&self, state: &mut State) -> bool {
         let dirty: Vec<IngestorUid> = state.dirty.drain().collect();
-        let gone: Vec<_> = dirty.iter().filter(|uid| !state.ingestors.contains_key(*uid)).collect();
+        let gone: Vec<_> = dirty
+            .iter()
+            .filter(|uid| !state.ingestors.contains_key(*uid))
+            .collect();
         let forgotten = join_all(gone.iter().map(|uid| self.journal.forget(uid))).await;
         for (uid, outcome) in gone.iter().zip(forgotten) {
             state.specs.remove(*uid);
@@ -151,7 +154,9 @@ impl Registry {
             });
             facts.push((uid, fact));
         }
-        self.metrics.routes.set(i64::try_from(state.routes.len()).unwrap_or(i64::MAX));
+        self.metrics
+            .routes
+            .set(i64::try_from(state.routes.len()).unwrap_or(i64::MAX));
         self.shared.routes.store(Arc::new(Table {
             routes: state.routes.clone(),
             synced: state.synced(),
@@ -167,9 +172,13 @@ impl Registry {
     async fn put_specs(&self, state: &mut State, dirty: &[IngestorUid]) -> Vec<IngestorUid> {
         let mut puts = Vec::new();
         for uid in dirty {
-            let Some(ingestor) = state.ingestors.get(uid) else { continue };
+            let Some(ingestor) = state.ingestors.get(uid) else {
+                continue;
+            };
             let namespace = ingestor.metadata.namespace.as_deref().unwrap_or_default();
-            let Some(namespace_uid) = state.namespaces.get(namespace) else { continue };
+            let Some(namespace_uid) = state.namespaces.get(namespace) else {
+                continue;
+            };
             let spec = DecisionSpec::of(ingestor, namespace_uid);
             let Ok(text) = spec.to_text() else { continue };
             let digest = SpecDigest::of(&text);
@@ -199,7 +208,8 @@ impl Registry {
             }
         }
         let stored = join_all(
-            puts.iter().map(|(uid, _, text)| self.journal.put_spec(uid, text.as_str().into())),
+            puts.iter()
+                .map(|(uid, _, text)| self.journal.put_spec(uid, text.as_str().into())),
         )
         .await;
         let mut refused = Vec::new();
@@ -239,14 +249,26 @@ impl Registry {
             return (facts, None);
         }
         let namespace = ingestor.metadata.namespace.as_deref().unwrap_or_default();
-        let auth = ingestor.spec.source.webhook.as_ref().map_or(&[][..], |webhook| &webhook.auth);
+        let auth = ingestor
+            .spec
+            .source
+            .webhook
+            .as_ref()
+            .map_or(&[][..], |webhook| &webhook.auth);
         let (verifiers, secret) = verifiers(auth, state.secrets.get(namespace));
         if let Some(secret) = secret {
             facts.secret = secret;
         }
         let in_force = spec.and_then(|spec| spec.in_force.clone());
         let limit = self.limit(&key, ingestor);
-        match build(uid, ingestor, verifiers, in_force, limit, self.options.max_body) {
+        match build(
+            uid,
+            ingestor,
+            verifiers,
+            in_force,
+            limit,
+            self.options.max_body,
+        ) {
             Ok(route) => {
                 facts.serving = route.spec.is_some() && !route.verifiers.is_empty();
                 (facts, Some((key, route)))
@@ -261,7 +283,9 @@ impl Registry {
     /// The endpoint's limit: with its state, unless its configuration changed.
     fn limit(&self, key: &str, ingestor: &Ingestor) -> Arc<EndpointLimit> {
         let webhook = ingestor.spec.source.webhook.as_ref();
-        let config = webhook.map(|webhook| webhook.rate_limit).unwrap_or_default();
+        let config = webhook
+            .map(|webhook| webhook.rate_limit)
+            .unwrap_or_default();
         let served = self.shared.routes.load();
         match served.routes.get(key) {
             Some(route) if route.limit.is_of(config) => Arc::clone(&route.limit),
@@ -290,10 +314,20 @@ fn build(
     limit: Arc<EndpointLimit>,
     max_body: usize,
 ) -> Result<Route, RouteError> {
-    let webhook = ingestor.spec.source.webhook.as_ref().ok_or(RouteError::NoWebhook)?;
+    let webhook = ingestor
+        .spec
+        .source
+        .webhook
+        .as_ref()
+        .ok_or(RouteError::NoWebhook)?;
     Ok(Route {
         ingestor: uid.clone(),
-        namespace: ingestor.metadata.namespace.as_deref().unwrap_or_default().into(),
+        namespace: ingestor
+            .metadata
+            .namespace
+            .as_deref()
+            .unwrap_or_default()
+            .into(),
         generation: ingestor.metadata.generation.unwrap_or_default(),
         gate: Gate::of(webhook, max_body)?,
         withheld: routes::withheld(&verifiers),
@@ -307,7 +341,11 @@ fn build(
 
 /// The Secret that an entry names; `None` where it needs none.
 fn reference(auth: &Auth) -> Option<&SecretRef> {
-    let simple = auth.github.as_ref().or(auth.standard_webhooks.as_ref()).map(|a| &a.secret_ref);
+    let simple = auth
+        .github
+        .as_ref()
+        .or(auth.standard_webhooks.as_ref())
+        .map(|a| &a.secret_ref);
     let hmac = auth.hmac.as_ref().map(|a| &a.secret_ref);
     let key = auth.api_key.as_ref().map(|a| &a.secret_ref);
     simple.or(hmac).or(key)
@@ -359,9 +397,14 @@ impl State {
 
     fn owner(&self, key: &str) -> Option<String> {
         let contenders = self.contenders.get(key)?;
-        let asking = contenders.iter().filter_map(|uid| self.ingestors.get(uid)).map(|i| &**i);
+        let asking = contenders
+            .iter()
+            .filter_map(|uid| self.ingestors.get(uid))
+            .map(|i| &**i);
         let (namespace, path) = key.split_once('/')?;
-        paths::owners(asking).owner(namespace, path).map(str::to_owned)
+        paths::owners(asking)
+            .owner(namespace, path)
+            .map(str::to_owned)
     }
 
     fn apply(&mut self, change: Change) {
@@ -374,7 +417,10 @@ impl State {
                 if let Some(seen) = self.listing.take() {
                     let here = self.ingestors.keys().cloned();
                     // Those that the journal knows of were deleted while this process was away.
-                    let gone: Vec<_> = here.chain(known).filter(|uid| !seen.contains(uid)).collect();
+                    let gone: Vec<_> = here
+                        .chain(known)
+                        .filter(|uid| !seen.contains(uid))
+                        .collect();
                     gone.iter().for_each(|uid| self.remove(uid));
                 }
                 self.ingestors_listed = true;
@@ -398,7 +444,12 @@ impl State {
     }
 
     fn put(&mut self, ingestor: Box<Ingestor>) {
-        let Some(uid) = ingestor.metadata.uid.as_deref().map(|uid| IngestorUid(uid.into())) else {
+        let Some(uid) = ingestor
+            .metadata
+            .uid
+            .as_deref()
+            .map(|uid| IngestorUid(uid.into()))
+        else {
             return;
         };
         if let Some(listing) = &mut self.listing {
@@ -412,7 +463,10 @@ impl State {
         }
         self.leave_path(&uid);
         if let Some(key) = routes::key(&ingestor) {
-            self.contenders.entry(key.clone()).or_default().insert(uid.clone());
+            self.contenders
+                .entry(key.clone())
+                .or_default()
+                .insert(uid.clone());
             self.touch_path(&key);
         }
         self.ingestors.insert(uid.clone(), Arc::from(ingestor));
@@ -427,7 +481,11 @@ impl State {
 
     /// Takes an Ingestor off the path that it asked for: another may have it now.
     fn leave_path(&mut self, uid: &IngestorUid) {
-        let Some(key) = self.ingestors.get(uid).and_then(|ingestor| routes::key(ingestor)) else {
+        let Some(key) = self
+            .ingestors
+            .get(uid)
+            .and_then(|ingestor| routes::key(ingestor))
+        else {
             return;
         };
         if let Some(contenders) = self.contenders.get_mut(&key) {

@@ -12,11 +12,7 @@ use governor::{
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use ipnet::IpNet;
 
-use super::{
-    problem::Quota,
-    replay::Idempotency,
-    verify::Verifier,
-};
+use super::{problem::Quota, replay::Idempotency, verify::Verifier};
 use crate::{
     api::{
         DecisionSpec, Ingestor, SpecDigest, duration,
@@ -116,7 +112,11 @@ impl Gate {
     /// # Errors
     /// A value that the API server should have refused.
     pub fn of(webhook: &Webhook, max_body: usize) -> Result<Self, RouteError> {
-        let methods: Vec<Method> = webhook.methods.iter().map(|method| http_method(*method)).collect();
+        let methods: Vec<Method> = webhook
+            .methods
+            .iter()
+            .map(|method| http_method(*method))
+            .collect();
         let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
         let invalid = |field, why: String| RouteError::Invalid { field, why };
         let allow = HeaderValue::from_str(&names.join(", "))
@@ -131,7 +131,11 @@ impl Gate {
         Ok(Self {
             methods,
             allow,
-            content_types: webhook.content_types.iter().map(|t| t.to_ascii_lowercase()).collect(),
+            content_types: webhook
+                .content_types
+                .iter()
+                .map(|t| t.to_ascii_lowercase())
+                .collect(),
             max_body: asked.min(max_body),
             networks,
         })
@@ -141,7 +145,9 @@ impl Gate {
     #[must_use]
     pub fn takes(&self, content_type: &str) -> bool {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
-        self.content_types.iter().any(|taken| taken.eq_ignore_ascii_case(essence))
+        self.content_types
+            .iter()
+            .any(|taken| taken.eq_ignore_ascii_case(essence))
     }
 }
 
@@ -333,10 +339,16 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "any starting point for a manual clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any starting point for a manual clock"
+    )]
     fn an_endpoint_gets_its_burst_and_then_its_rate() {
         let clock = Arc::new(Manual(Mutex::new(Instant::now())));
-        let config = RateLimit { requests_per_second: 10, burst: 3 };
+        let config = RateLimit {
+            requests_per_second: 10,
+            burst: 3,
+        };
         let limit = EndpointLimit::new(config, LimitClock::new(Arc::<Manual>::clone(&clock)));
         for _ in 0..3 {
             assert_eq!(limit.spend(), Ok(()));
