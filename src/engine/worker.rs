@@ -13,10 +13,8 @@ use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Futures
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tracing::{info, warn};
 
-use crate::{
-    journal::{Ended, FetchLimit, IngestorUid, Position, SubscriptionError},
-    ops::time::Clock as _,
-};
+use crate::journal::{Ended, FetchLimit, IngestorUid, Position, SubscriptionError};
+use crate::kube::failure::Verb;
 
 use self::fetch::{Fetched, fetch};
 use super::{
@@ -182,7 +180,7 @@ impl Queue {
     async fn follow_spec(&mut self) {
         let per_minute = match self.shared.ingestors.get(&self.uid) {
             Some(ingestor) => ingestor.spec.output.observation.max_per_minute,
-            None => self.unknown().await,
+            None => unknown(&self.shared, &self.uid).await,
         };
         let mut ledger = self.account.lock();
         let was_paused = ledger.pace.is_paused();
@@ -191,23 +189,6 @@ impl Queue {
             self.parked = None;
         }
         self.paced_until = None;
-    }
-
-    async fn unknown(&self) -> Option<u32> {
-        let text = self.shared.journal.spec_in_force(&self.uid)?;
-        let digest = text.digest;
-        let decider = self.shared.specs.get(digest, || Some(text.text)).ok()??;
-        let identity = &decider.compiled.spec().ingestor;
-        let writer = &self.shared.writer;
-        let read = writer
-            .observations()
-            .ingestor(&identity.namespace, &identity.name);
-        let ingestor = writer
-            .call(crate::kube::failure::Verb::Get, read)
-            .await
-            .ok()?;
-        let same = ingestor.metadata.uid.as_deref() == Some(&*self.uid.0);
-        same.then_some(ingestor.spec.output.observation.max_per_minute)?
     }
 
     // === fetching ===
@@ -500,4 +481,19 @@ impl Queue {
             self.parked = Some(if paused { None } else { wake });
         }
     }
+}
+
+/// The pace of an Ingestor that the watch hasn't shown.
+async fn unknown(shared: &Shared, uid: &IngestorUid) -> Option<u32> {
+    let text = shared.journal.spec_in_force(uid)?;
+    let digest = text.digest;
+    let decider = shared.specs.get(digest, || Some(text.text)).ok()??;
+    let identity = &decider.compiled.spec().ingestor;
+    let writer = &shared.writer;
+    let read = writer
+        .observations()
+        .ingestor(&identity.namespace, &identity.name);
+    let ingestor = writer.call(Verb::Get, read).await.ok()?;
+    let same = ingestor.metadata.uid.as_deref() == Some(&*uid.0);
+    same.then_some(ingestor.spec.output.observation.max_per_minute)?
 }
