@@ -17,7 +17,7 @@ use super::{
 const DETAILS_MEMBERS: usize = 1_024;
 
 /// What happened. The spec never changes once it is written, but for the counting of an aggregate.
-#[derive(CustomResource, JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[derive(CustomResource, JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[kube(
     group = "zen.watcher.io",
     version = "v1",
@@ -275,7 +275,7 @@ pub enum Severity {
 }
 
 /// What consumers report.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ObservationStatus {
     /// Whether a consumer has dealt with it.

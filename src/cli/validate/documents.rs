@@ -201,8 +201,8 @@ fn after<'p>(path: &'p str, name: &str) -> Option<&'p str> {
 
 enum Node {
     Scalar(Value),
-    Fields(Vec<(String, Spanned<Node>)>),
-    Items(Vec<Spanned<Node>>),
+    Fields(Vec<(String, Spanned<Self>)>),
+    Items(Vec<Spanned<Self>>),
 }
 
 fn split(node: Spanned<Node>, depth: usize) -> Option<(Value, Lines)> {

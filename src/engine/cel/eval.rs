@@ -460,11 +460,10 @@ impl Machine<'_> {
         first: &Value,
         second: Option<&Value>,
     ) -> Result<bool, Fault> {
-        if let Some(filter) = &fold.filter {
-            if !self.bool(filter, "the condition of a loop")? {
+        if let Some(filter) = &fold.filter
+            && !self.bool(filter, "the condition of a loop")? {
                 return Ok(true);
             }
-        }
         match fold.kind {
             FoldKind::All | FoldKind::Exists => {
                 let decisive = fold.kind == FoldKind::Exists;

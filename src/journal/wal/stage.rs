@@ -441,10 +441,9 @@ impl Engine {
                 return Ok(Admission::After(Arc::clone(&pending.flight)));
             }
         }
-        if !state
+        if state
             .index
-            .spec(&prepared.spec)
-            .is_some_and(|spec| spec.place.len > 0)
+            .spec(&prepared.spec).is_none_or(|spec| spec.place.len <= 0)
         {
             return Err(AppendError::UnknownSpec(prepared.spec));
         }
