@@ -7,7 +7,7 @@ use futures::FutureExt as _;
 use super::{Bench, Storage, all, bodies, ended, limit, uid};
 use crate::{
     api::SpecDigest,
-    journal::{AppendError, End, FetchLimit, Subscription as _},
+    journal::{AppendError, End, FetchLimit},
 };
 
 pub(super) async fn an_append_survives_a_power_cut(storage: &dyn Storage) {

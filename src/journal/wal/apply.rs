@@ -89,6 +89,7 @@ impl State {
                     reply,
                 } => {
                     let result = self.index.may_commit(ingestor, epoch);
+                    self.settle_ends(ends.iter());
                     if result.is_ok() {
                         for ended in ends {
                             self.end(ingestor, ended);
@@ -104,6 +105,7 @@ impl State {
                     reply,
                 } => {
                     let result = self.index.may_commit(ingestor, epoch);
+                    self.settle_ends([ended.as_ref()].into_iter());
                     if result.is_ok() {
                         self.apply_letter(ingestor, *ended, at, place);
                     }
