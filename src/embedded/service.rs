@@ -215,6 +215,9 @@ impl Api {
             .in_flight
             .try_acquire()
             .map_err(|_full| faults::too_many_requests(1))?;
+        if self.log.as_ref().is_some_and(Log::is_behind) {
+            return Err(faults::too_many_requests(1));
+        }
         let at = self.at();
         let target = request.target.clone();
         let (kind, answer, revision) = {
