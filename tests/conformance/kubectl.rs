@@ -328,9 +328,7 @@ async fn says_what_is_wrong() {
         kubectl.pipe("create -f -", &unknown).await;
         kubectl.pipe("create --validate=warn -f -", &unknown).await;
         let unknown = unknown.replace("name: a", "name: b");
-        kubectl
-            .pipe("apply --validate=strict -f -", &unknown)
-            .await;
+        kubectl.pipe("apply --validate=strict -f -", &unknown).await;
         let both = ingestor().replacen("webhook:", "webhok: {}\n    webhook:", 1);
         kubectl.pipe("apply -f -", &both).await;
         let versionless = observation("a").replace("zen.watcher.io/v1", "zen.watcher.io/v9");

@@ -17,6 +17,8 @@ mod identities;
 mod kubectl;
 #[cfg(feature = "real-cluster")]
 mod real;
+#[cfg(feature = "real-cluster")]
+mod testbed;
 
 // The cases, by what they are about.
 mod builtins;
