@@ -18,7 +18,6 @@ use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::render::{list_metadata, partial};
 use self::stream::Begin;
 use super::{
     discovery,
