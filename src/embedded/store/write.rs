@@ -40,7 +40,7 @@ impl Store {
         mut object: Value,
         write: &Write,
     ) -> Result<Answer, Refusal> {
-        let warnings = admit(kind, &mut object, namespace, write, None)?;
+        let mut warnings = admit(kind, &mut object, namespace, write, None)?;
         if !meta::text(&object, "resourceVersion").is_empty() {
             return Err(Refusal::plain(
                 500,
@@ -60,7 +60,7 @@ impl Store {
         check(kind, &object, None, &name)?;
         strategy::to_storage(kind, &mut object);
         if kind.is(BuiltIn::Definition) {
-            self.accept_definition(at, &mut object)?;
+            warnings.extend(self.accept_definition(at, &mut object)?);
         }
         let key = Kind::key(namespace, &name);
         if self.stored(kind, &key).is_some() {
@@ -168,7 +168,7 @@ impl Store {
         let Change {
             stored,
             write,
-            warnings,
+            mut warnings,
             patched,
         } = change;
         let name = target.name.as_deref().unwrap_or_default();
@@ -182,7 +182,7 @@ impl Store {
         check(kind, &object, Some(&old), name)?;
         strategy::to_storage(kind, &mut object);
         if kind.is(BuiltIn::Definition) && target.part == Part::Whole {
-            self.accept_definition(at, &mut object)?;
+            warnings.extend(self.accept_definition(at, &mut object)?);
         }
         let key = Kind::key(target.namespace.as_deref(), name);
         meta::set(
@@ -244,8 +244,9 @@ impl Store {
         Ok(())
     }
 
-    /// Checks a definition and writes into its status what a real server's controllers would.
-    fn accept_definition(&self, at: &At, object: &mut Value) -> Result<(), Refusal> {
+    /// Checks a definition, writes into its status what a real server's controllers would, and
+    /// gives the warnings.
+    fn accept_definition(&self, at: &At, object: &mut Value) -> Result<Vec<String>, Refusal> {
         use crate::embedded::definition;
         let name = meta::text(object, "name").to_owned();
         definition::kinds(object, 0).map_err(|errors| {
@@ -259,7 +260,7 @@ impl Store {
         })?;
         let taken = definition::taken(object, &self.registry);
         definition::settle(object, taken.as_deref(), &strategy::timestamp(at.now));
-        Ok(())
+        Ok(definition::warnings(object))
     }
 }
 
