@@ -114,6 +114,7 @@ impl Options {
     ) -> Result<Scheme, &'static str> {
         let needed = || {
             secret
+                .filter(|secret| !secret.expose_secret().is_empty())
                 .cloned()
                 .ok_or("this --scheme needs --secret, --secret-file or ZEN_SEND_SECRET")
         };
