@@ -9,6 +9,7 @@
 
 mod admit;
 mod delete;
+mod expiry;
 mod list;
 mod persist;
 mod request;
@@ -25,7 +26,10 @@ use std::{
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use self::shelf::{Shelf, Stored};
+use self::{
+    expiry::Expiry,
+    shelf::{Shelf, Stored},
+};
 pub use self::{
     request::{
         Action, Answer, AsOf, At, Body, Delete, Fields, List, Page, Part, Request, Seen, Target,
@@ -94,6 +98,7 @@ pub struct Store {
     shelves: BTreeMap<Arc<str>, Shelf>,
     /// Namespaces and definitions that wait for their objects to go.
     leaving: BTreeSet<Box<str>>,
+    expiry: Expiry,
     changes: Vec<Change>,
 }
 
@@ -114,6 +119,7 @@ impl Store {
             registry: Registry::new(),
             shelves: BTreeMap::new(),
             leaving: BTreeSet::new(),
+            expiry: Expiry::default(),
             changes: Vec::new(),
         }
     }
@@ -283,8 +289,9 @@ impl Store {
             bytes: bytes.clone(),
             epoch,
         };
+        let redefined = &*kind.shelf == DEFINITIONS && self.is_redefined(key, &object);
         self.record(&kind.shelf, key, stored, false);
-        if &*kind.shelf == DEFINITIONS {
+        if redefined {
             self.define(&object);
         }
         bytes
@@ -322,6 +329,21 @@ impl Store {
             .entry(Arc::clone(resource))
             .or_insert_with(|| Shelf::new(opened))
             .record(revision, key.into(), stored, gone, limits);
+    }
+
+    /// Whether a definition says something else than before: only then are watches of its kinds
+    /// ended and stored objects looked at again.
+    fn is_redefined(&self, key: &str, object: &Value) -> bool {
+        let before = self
+            .shelves
+            .get(DEFINITIONS)
+            .and_then(|shelf| shelf.get(key));
+        let before = before
+            .map(|stored| decode(&stored.bytes))
+            .unwrap_or_default();
+        ["/spec", "/status/conditions"]
+            .iter()
+            .any(|part| before.pointer(part) != object.pointer(part))
     }
 
     /// Serves the kinds of a definition.

@@ -1,11 +1,14 @@
 //! Creating, replacing and changing objects.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
     Answer, At, NAMESPACES, Part, Store, Stored, Target, Write,
     admit::{admit, check},
-    decode, encode, shown, storage_form, strategy, viewed,
+    decode, encode,
+    expiry::EVENTS,
+    shown, storage_form, strategy, viewed,
 };
 use crate::embedded::{
     kind::{BuiltIn, Kind},
@@ -66,7 +69,7 @@ impl Store {
         let stored = if write.dry_run {
             encode(&object)
         } else {
-            self.put(kind, &key, object)
+            self.write(at, kind, &key, object)
         };
         Ok(Self::written(kind, 201, stored, warnings))
     }
@@ -191,13 +194,21 @@ impl Store {
             return Ok(Self::written(kind, 200, encode(&object), warnings));
         }
         let bytes = if strategy::is_finished(kind, &object) {
-            let bytes = self.remove(kind, &key, object);
-            self.settle_leaving(at);
-            bytes
+            self.remove(kind, &key, object)
         } else {
-            self.put(kind, &key, object)
+            self.write(at, kind, &key, object)
         };
+        // This may have been the last that something on its way out waited for.
+        self.settle_leaving(at);
         Ok(Self::written(kind, 200, bytes, warnings))
+    }
+
+    fn write(&mut self, at: &At, kind: &Kind, key: &str, object: Value) -> Bytes {
+        let bytes = self.put(kind, key, object);
+        if &*kind.shelf == EVENTS {
+            self.event_written(at, key);
+        }
+        bytes
     }
 
     /// What is answered for an object in storage form.
