@@ -2,5 +2,6 @@
 
 mod crds;
 mod embedded;
+mod kinds;
 mod octokit;
 mod samples;
