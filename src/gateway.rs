@@ -20,9 +20,10 @@ mod registry;
 mod replay;
 mod routes;
 mod secrets;
+pub mod sign;
 mod table;
 mod tls;
-pub mod verify;
+mod verify;
 
 use std::{
     io,

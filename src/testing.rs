@@ -4,5 +4,7 @@
 
 pub mod clock;
 pub mod cluster;
+pub mod disk;
 pub mod kinds;
 pub mod samples;
+pub mod seeded;

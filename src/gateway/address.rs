@@ -16,7 +16,7 @@ const MAX_ACCOUNTS: usize = 65_536;
 
 /// A limiter; times are those of one monotonic clock, since any moment of its own.
 #[derive(Debug)]
-pub struct AddressLimit {
+pub(crate) struct AddressLimit {
     /// What one refused request costs.
     cost: Duration,
     /// How much may be owed.
@@ -28,7 +28,7 @@ pub struct AddressLimit {
 impl AddressLimit {
     /// At most `burst` refused requests at once, and `per_second` in the long run. Zero counts as one.
     #[must_use]
-    pub fn new(per_second: u32, burst: u32) -> Self {
+    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
         let cost = Duration::from_secs(1) / per_second.max(1);
         Self {
             cost,
@@ -42,7 +42,7 @@ impl AddressLimit {
     ///
     /// # Errors
     /// When it may come back.
-    pub fn check(&self, address: IpAddr, now: Duration) -> Result<(), Duration> {
+    pub(crate) fn check(&self, address: IpAddr, now: Duration) -> Result<(), Duration> {
         let account = key(address);
         let drained = match self.accounts.get(&account) {
             Some(drained) => *drained,
@@ -58,7 +58,7 @@ impl AddressLimit {
     }
 
     /// Charges one refused request.
-    pub fn charge(&mut self, address: IpAddr, now: Duration) {
+    pub(crate) fn charge(&mut self, address: IpAddr, now: Duration) {
         let account = key(address);
         if !self.accounts.contains_key(&account) && self.accounts.len() >= MAX_ACCOUNTS {
             self.accounts.retain(|_, drained| *drained > now);
@@ -73,7 +73,7 @@ impl AddressLimit {
 
     /// Whether nobody owes anything, so that the check can be left out.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.accounts.is_empty()
     }
 }

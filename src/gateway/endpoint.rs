@@ -42,7 +42,7 @@ const BODY_START: usize = 4 * 1024;
 
 /// What bounds a request.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// From the header to the last byte of the body.
     pub body_timeout: Duration,
     /// The longest that `Prefer: wait` is honoured.
@@ -57,7 +57,7 @@ pub struct Limits {
 
 /// What every request needs.
 #[derive(Debug)]
-pub struct Endpoints {
+pub(crate) struct Endpoints {
     shared: Arc<Shared>,
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
@@ -101,7 +101,7 @@ struct Accepted {
 
 impl Endpoints {
     /// Endpoints over a route table.
-    pub fn new(
+    pub(crate) fn new(
         shared: Arc<Shared>,
         journal: Arc<dyn Journal>,
         clock: Arc<dyn Clock>,
@@ -125,17 +125,17 @@ impl Endpoints {
     }
 
     /// From now on requests are answered 503.
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
     }
 
     /// Requests in service.
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::SeqCst)
     }
 
     /// Serves one request; every outcome is an answer.
-    pub async fn serve<B>(&self, request: Request<B>, peer: SocketAddr) -> Answer
+    pub(crate) async fn serve<B>(&self, request: Request<B>, peer: SocketAddr) -> Answer
     where
         B: Body<Data = Bytes> + Unpin,
     {

@@ -38,7 +38,7 @@ const MAX_PENDING_RESETS: usize = 50;
 
 /// What bounds connections.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Connections at once; more wait in the kernel's accept queue.
     pub max_connections: usize,
     /// Connections at once from one address.
@@ -55,7 +55,7 @@ pub struct Limits {
 
 /// An accept loop, ready to run.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     pub(super) socket: TcpListener,
     pub(super) limits: Limits,
     pub(super) tls: Option<Arc<Reloading>>,
@@ -80,7 +80,7 @@ struct Place {
 
 impl Listener {
     /// Accepts until the gateway drains; each connection is a task of its own.
-    pub async fn run(self, tasks: Tasks) {
+    pub(crate) async fn run(self, tasks: Tasks) {
         let places = Arc::new(Semaphore::new(self.limits.max_connections));
         let census = Arc::new(Census::default());
         let server = Arc::new(server(&self.limits));

@@ -12,7 +12,7 @@ use crate::ops::metrics::STEP_BUCKETS;
 
 /// Handles, resolved once.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     /// Events accepted.
     pub accepted: IntCounter,
     /// Requests answered as a replay.
@@ -39,7 +39,7 @@ impl Metrics {
     ///
     /// # Errors
     /// A name that is registered already.
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
         let counter = |name: &str, help: &str| -> prometheus::Result<IntCounter> {
             let counter = IntCounter::new(name, help)?;
             registry.register(Box::new(counter.clone()))?;
@@ -85,17 +85,17 @@ impl Metrics {
     }
 
     /// Counts a refusal.
-    pub fn rejected(&self, problem: Problem) {
+    pub(crate) fn rejected(&self, problem: Problem) {
         self.rejected.with_label_values(&[problem.word()]).inc();
     }
 
     /// Counts why verification failed.
-    pub fn refused(&self, refusal: Refusal) {
+    pub(crate) fn refused(&self, refusal: Refusal) {
         self.refused.with_label_values(&[refusal.as_str()]).inc();
     }
 
     /// Counts a verified request.
-    pub fn verified(&self, scheme: Scheme) {
+    pub(crate) fn verified(&self, scheme: Scheme) {
         self.verified.with_label_values(&[scheme.as_str()]).inc();
     }
 }

@@ -9,7 +9,7 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// How long the sender prefers to wait, at most `longest`; `None` where it doesn't, or says nothing
 /// that can be understood: a preference is never an error.
 #[must_use]
-pub fn wait(headers: &HeaderMap, longest: Duration) -> Option<Duration> {
+pub(crate) fn wait(headers: &HeaderMap, longest: Duration) -> Option<Duration> {
     let wanted = headers
         .get_all(PREFER)
         .iter()

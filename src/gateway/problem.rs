@@ -8,7 +8,7 @@ use http_body_util::Full;
 use serde::Serialize;
 
 /// The version of the contract that the answers keep.
-pub const CONTRACT_VERSION: &str = "v1alpha1";
+pub(crate) const CONTRACT_VERSION: &str = "v1alpha1";
 
 /// Where the types of problems are explained.
 const TYPE_PREFIX: &str = "https://zen.watcher.io/problems/";
@@ -20,11 +20,11 @@ pub(super) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("ide
 pub(super) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// An answer, whole.
-pub type Answer = Response<Full<Bytes>>;
+pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// What a sender did wrong, or what stands in the way here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Problem {
+pub(crate) enum Problem {
     /// 400: the request is not of its form; the text says what to change.
     BadRequest(&'static str),
     /// 400: the body does not parse.
@@ -77,7 +77,7 @@ struct Document<'a> {
 
 /// The state of a limit, as the `RateLimit` fields tell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quota {
+pub(crate) struct Quota {
     /// Requests that would pass now.
     pub remaining: u32,
     /// How many may come at once.
@@ -91,7 +91,7 @@ pub struct Quota {
 impl Problem {
     /// The status line.
     #[must_use]
-    pub const fn status(self) -> StatusCode {
+    pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::BadRequest(_) | Self::UnreadableBody => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -116,7 +116,7 @@ impl Problem {
 
     /// A stable word: the end of the problem's type, and a metric's label.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad-request",
             Self::UnreadableBody => "unreadable-body",
@@ -198,7 +198,7 @@ impl Problem {
 
     /// Whether the sender's address is charged: providers whose requests all pass are never.
     #[must_use]
-    pub const fn charges_address(self) -> bool {
+    pub(crate) const fn charges_address(self) -> bool {
         self.status().as_u16() < 500
             && !matches!(self, Self::EndpointLimit | Self::ShareFull | Self::Conflict)
     }
@@ -226,7 +226,7 @@ impl Problem {
 
     /// The answer. `quota` is the limit that was hit, where one was.
     #[must_use]
-    pub fn answer(self, request_id: &HeaderValue, quota: Option<Quota>) -> Answer {
+    pub(crate) fn answer(self, request_id: &HeaderValue, quota: Option<Quota>) -> Answer {
         // A whole second at least: a sender that comes back at once would be refused again.
         let by_quota = quota.map(|quota| quota.retry_after.as_secs_f64().ceil().max(1.0));
         let retry_after = by_quota.map_or_else(|| self.retry_after(), seconds);

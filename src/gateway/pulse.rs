@@ -21,7 +21,7 @@ use crate::ops::time::Clock;
 
 /// How long a connection may take for what.
 #[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
+pub(crate) struct Timeouts {
     /// From the first byte of a header to its last; also the TLS handshake.
     pub header: Duration,
     /// Without a request.
@@ -38,7 +38,7 @@ const HTTP2: u8 = 3;
 
 /// The state of one connection.
 #[derive(Debug)]
-pub struct Pulse {
+pub(crate) struct Pulse {
     clock: Arc<dyn Clock>,
     start: Instant,
     timeouts: Timeouts,
@@ -51,7 +51,7 @@ pub struct Pulse {
 impl Pulse {
     /// A connection that was just opened.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>, timeouts: Timeouts) -> Arc<Self> {
+    pub(crate) fn new(clock: Arc<dyn Clock>, timeouts: Timeouts) -> Arc<Self> {
         let start = clock.instant();
         let this = Self {
             clock,
@@ -66,13 +66,13 @@ impl Pulse {
     }
 
     /// A request's head is complete.
-    pub fn request(&self) {
+    pub(crate) fn request(&self) {
         self.in_service.fetch_add(1, Ordering::Relaxed);
         self.deadline.store(NEVER, Ordering::Relaxed);
     }
 
     /// A request was answered.
-    pub fn answered(&self) {
+    pub(crate) fn answered(&self) {
         if self.in_service.fetch_sub(1, Ordering::Relaxed) == 1 {
             // Frames of an idle HTTP/2 connection, such as pings, are no request's header.
             if self.phase.load(Ordering::Relaxed) != HTTP2 {
@@ -109,7 +109,7 @@ impl Pulse {
     }
 
     /// Returns when the connection is overdue.
-    pub async fn overdue(&self) {
+    pub(crate) async fn overdue(&self) {
         // Without a deadline, look again after the header's time: an answer sets a later one.
         loop {
             let now = self.elapsed();
@@ -127,14 +127,14 @@ impl Pulse {
 
 /// A socket that tells its [`Pulse`] about the bytes it reads.
 #[derive(Debug)]
-pub struct Watched<S> {
+pub(crate) struct Watched<S> {
     socket: S,
     pulse: Arc<Pulse>,
 }
 
 impl<S> Watched<S> {
     /// Watches `socket`.
-    pub const fn new(socket: S, pulse: Arc<Pulse>) -> Self {
+    pub(crate) const fn new(socket: S, pulse: Arc<Pulse>) -> Self {
         Self { socket, pulse }
     }
 }

@@ -294,7 +294,6 @@ fn build(
     Ok(Route {
         ingestor: uid.clone(),
         namespace: ingestor.metadata.namespace.as_deref().unwrap_or_default().into(),
-        generation: ingestor.metadata.generation.unwrap_or_default(),
         gate: Gate::of(webhook, max_body)?,
         withheld: routes::withheld(&verifiers),
         verifiers,

@@ -14,11 +14,11 @@ use super::verify::{DeliveryId, Verified};
 use crate::journal::{IngestorUid, Key, KeyHash, PayloadDigest};
 
 /// Longest id that a sender may give.
-pub const MAX_ID: usize = 255;
+pub(crate) const MAX_ID: usize = 255;
 
 /// How deliveries of one Ingestor are recognised.
 #[derive(Clone, Debug)]
-pub struct Idempotency {
+pub(crate) struct Idempotency {
     /// The header that names a delivery.
     pub header: HeaderName,
     /// How long it is remembered.
@@ -29,7 +29,7 @@ pub struct Idempotency {
 
 /// Which delivery a request is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     /// The event's id, `origin:id`; without an origin where it was made here.
     pub event_id: Arc<str>,
     /// What recognises it again; `None` where the id was made here.
@@ -39,13 +39,13 @@ pub struct Delivery {
 /// The idempotency header is there twice, or not 1 to 255 visible ASCII characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the idempotency header must be there once, with 1 to 255 visible ASCII characters")]
-pub struct BadKey;
+pub(crate) struct BadKey;
 
 /// Recognises a verified request. `made` gives an id where nothing else does.
 ///
 /// # Errors
 /// The idempotency header is not of its form; also where a signed id makes it count for nothing.
-pub fn delivery(
+pub(crate) fn delivery(
     ingestor: &IngestorUid,
     idempotency: &Idempotency,
     verified: Verified<'_>,

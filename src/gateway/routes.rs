@@ -36,7 +36,7 @@ const CREDENTIALS: [HeaderName; 3] = [
 
 /// All endpoints, by `<namespace>/<path>`.
 #[derive(Clone, Debug, Default)]
-pub struct Table {
+pub(crate) struct Table {
     /// Routes by the rest of the URL after `/hooks/`.
     pub routes: HashMap<Box<str>, Arc<Route>>,
     /// Whether every cache was filled once: before that, an unknown path may just not be known yet.
@@ -45,13 +45,11 @@ pub struct Table {
 
 /// One endpoint.
 #[derive(Debug)]
-pub struct Route {
+pub(crate) struct Route {
     /// Whose it is.
     pub ingestor: IngestorUid,
     /// `metadata.namespace`.
     pub namespace: Box<str>,
-    /// Its generation, for the facts.
-    pub generation: i64,
     /// What it checks before it verifies.
     pub gate: Gate,
     /// How it verifies; empty: the endpoint is closed.
@@ -70,7 +68,7 @@ pub struct Route {
 
 /// What an endpoint checks before it reads a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gate {
+pub(crate) struct Gate {
     /// Methods that are served.
     pub methods: Vec<Method>,
     /// The `Allow` header of a 405.
@@ -85,7 +83,7 @@ pub struct Gate {
 
 /// The decision spec in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InForce {
+pub(crate) struct InForce {
     /// Its digest.
     pub digest: SpecDigest,
     /// Whether one event gives one Observation whose name follows from the event's id.
@@ -96,7 +94,7 @@ pub struct InForce {
 
 /// Why an Ingestor gives no route.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RouteError {
+pub(crate) enum RouteError {
     /// It has no webhook.
     #[error("the Ingestor has no webhook")]
     NoWebhook,
@@ -115,7 +113,7 @@ impl Gate {
     ///
     /// # Errors
     /// A value that the API server should have refused.
-    pub fn of(webhook: &Webhook, max_body: usize) -> Result<Self, RouteError> {
+    pub(crate) fn of(webhook: &Webhook, max_body: usize) -> Result<Self, RouteError> {
         let methods: Vec<Method> = webhook.methods.iter().map(|method| http_method(*method)).collect();
         let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
         let invalid = |field, why: String| RouteError::Invalid { field, why };
@@ -139,7 +137,7 @@ impl Gate {
 
     /// Whether the endpoint takes this media type; parameters such as `charset` play no part.
     #[must_use]
-    pub fn takes(&self, content_type: &str) -> bool {
+    pub(crate) fn takes(&self, content_type: &str) -> bool {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         self.content_types.iter().any(|taken| taken.eq_ignore_ascii_case(essence))
     }
@@ -155,7 +153,7 @@ const fn http_method(method: AllowedMethod) -> Method {
 
 /// The key of an Ingestor's route, when it has the path.
 #[must_use]
-pub fn key(ingestor: &Ingestor) -> Option<Box<str>> {
+pub(crate) fn key(ingestor: &Ingestor) -> Option<Box<str>> {
     let (namespace, path) = paths::path_of(ingestor)?;
     Some(format!("{namespace}/{path}").into())
 }
@@ -164,7 +162,7 @@ pub fn key(ingestor: &Ingestor) -> Option<Box<str>> {
 ///
 /// # Errors
 /// A value that the API server should have refused.
-pub fn idempotency(webhook: &Webhook) -> Result<Idempotency, RouteError> {
+pub(crate) fn idempotency(webhook: &Webhook) -> Result<Idempotency, RouteError> {
     let invalid = |field, why: String| RouteError::Invalid { field, why };
     let config = &webhook.idempotency;
     Ok(Idempotency {
@@ -180,7 +178,7 @@ pub fn idempotency(webhook: &Webhook) -> Result<Idempotency, RouteError> {
 ///
 /// # Errors
 /// A value that the API server should have refused.
-pub fn accepted_status(webhook: &Webhook) -> Result<StatusCode, RouteError> {
+pub(crate) fn accepted_status(webhook: &Webhook) -> Result<StatusCode, RouteError> {
     match webhook.response.status {
         200 => Ok(StatusCode::OK),
         202 => Ok(StatusCode::ACCEPTED),
@@ -194,7 +192,7 @@ pub fn accepted_status(webhook: &Webhook) -> Result<StatusCode, RouteError> {
 
 /// Every header that is kept out of the journal.
 #[must_use]
-pub fn withheld(verifiers: &[Verifier]) -> Vec<HeaderName> {
+pub(crate) fn withheld(verifiers: &[Verifier]) -> Vec<HeaderName> {
     let mut names = CREDENTIALS.to_vec();
     for name in verifiers.iter().flat_map(Verifier::proof_headers) {
         if !names.contains(&name) {
@@ -207,7 +205,7 @@ pub fn withheld(verifiers: &[Verifier]) -> Vec<HeaderName> {
 impl InForce {
     /// What the answers need to know of a decision spec.
     #[must_use]
-    pub fn of(spec: &DecisionSpec, digest: SpecDigest) -> Self {
+    pub(crate) fn of(spec: &DecisionSpec, digest: SpecDigest) -> Self {
         Self {
             digest,
             named_by_event: spec.explode.is_none() && spec.dedup.strategy == Strategy::Event,
@@ -220,7 +218,7 @@ impl InForce {
 
 /// The monotonic clock that limits are told, through the one place that reads clocks.
 #[derive(Clone)]
-pub struct LimitClock {
+pub(crate) struct LimitClock {
     clock: Arc<dyn Clock>,
     start: std::time::Instant,
 }
@@ -234,7 +232,7 @@ impl fmt::Debug for LimitClock {
 impl LimitClock {
     /// Counts from now.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             start: clock.instant(),
             clock,
@@ -243,7 +241,7 @@ impl LimitClock {
 
     /// Since the start.
     #[must_use]
-    pub fn elapsed(&self) -> std::time::Duration {
+    pub(crate) fn elapsed(&self) -> std::time::Duration {
         self.clock.instant().saturating_duration_since(self.start)
     }
 }
@@ -260,7 +258,7 @@ impl ReasonablyRealtime for LimitClock {}
 
 /// A token bucket (GCRA) per endpoint.
 #[derive(Debug)]
-pub struct EndpointLimit {
+pub(crate) struct EndpointLimit {
     config: RateLimit,
     limiter: RateLimiter<NotKeyed, InMemoryState, LimitClock, StateInformationMiddleware>,
     clock: LimitClock,
@@ -269,7 +267,7 @@ pub struct EndpointLimit {
 impl EndpointLimit {
     /// A full bucket; zero counts as one.
     #[must_use]
-    pub fn new(config: RateLimit, clock: LimitClock) -> Self {
+    pub(crate) fn new(config: RateLimit, clock: LimitClock) -> Self {
         let one = std::num::NonZeroU32::MIN;
         let per_second = std::num::NonZeroU32::new(config.requests_per_second).unwrap_or(one);
         let burst = std::num::NonZeroU32::new(config.burst).unwrap_or(one);
@@ -284,7 +282,7 @@ impl EndpointLimit {
 
     /// Whether it was made from this configuration, so that it can go on with its state.
     #[must_use]
-    pub fn is_of(&self, config: RateLimit) -> bool {
+    pub(crate) fn is_of(&self, config: RateLimit) -> bool {
         self.config == config
     }
 
@@ -292,7 +290,7 @@ impl EndpointLimit {
     ///
     /// # Errors
     /// The state of the limit; nothing was spent.
-    pub fn spend(&self) -> Result<(), Quota> {
+    pub(crate) fn spend(&self) -> Result<(), Quota> {
         let refused = match self.limiter.check() {
             Ok(_) => return Ok(()),
             Err(refused) => refused,

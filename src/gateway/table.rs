@@ -16,7 +16,7 @@ use crate::journal::{
 
 /// Routes and facts, written by the registry, read by everybody.
 #[derive(Debug)]
-pub struct Shared {
+pub(crate) struct Shared {
     /// The routes; a reader sees one whole version.
     pub routes: ArcSwap<Table>,
     facts: RwLock<HashMap<IngestorUid, Facts>>,

@@ -63,7 +63,7 @@ pub enum Error {
 
 /// The configuration that new connections use.
 #[derive(Debug)]
-pub struct Reloading {
+pub(crate) struct Reloading {
     files: Files,
     current: ArcSwap<ServerConfig>,
     /// Hash of both files as they were last read, good or bad, so that a bad one is told once.
@@ -75,7 +75,7 @@ impl Reloading {
     ///
     /// # Errors
     /// Why they can't be used.
-    pub fn load(files: Files) -> Result<Arc<Self>, Error> {
+    pub(crate) fn load(files: Files) -> Result<Arc<Self>, Error> {
         let (digest, config) = read(&files)?;
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(config?),
@@ -86,7 +86,7 @@ impl Reloading {
 
     /// What a new connection uses.
     #[must_use]
-    pub fn current(&self) -> Arc<ServerConfig> {
+    pub(crate) fn current(&self) -> Arc<ServerConfig> {
         self.current.load_full()
     }
 
@@ -94,7 +94,7 @@ impl Reloading {
     ///
     /// # Errors
     /// Why the new files can't be used; the old ones stay.
-    pub fn refresh(&self) -> Result<bool, Error> {
+    pub(crate) fn refresh(&self) -> Result<bool, Error> {
         let (digest, config) = read(&self.files)?;
         {
             let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

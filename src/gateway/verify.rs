@@ -7,7 +7,7 @@
 mod api_key;
 mod github;
 mod hmac;
-mod mac;
+pub(in crate::gateway) mod mac;
 mod standard_webhooks;
 #[cfg(test)]
 mod tests;
@@ -18,11 +18,11 @@ use zeroize::Zeroizing;
 use crate::api::ingestor::Auth;
 
 /// A value of a Secret, wiped when dropped.
-pub type SecretValue = Zeroizing<Vec<u8>>;
+pub(crate) type SecretValue = Zeroizing<Vec<u8>>;
 
 /// What a verifier sees of a request.
 #[derive(Clone, Copy, Debug)]
-pub struct Signed<'a> {
+pub(crate) struct Signed<'a> {
     /// The headers as they came.
     pub headers: &'a HeaderMap,
     /// The raw body.
@@ -33,7 +33,7 @@ pub struct Signed<'a> {
 
 /// Which scheme accepted a request; also a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scheme {
+pub(crate) enum Scheme {
     /// GitHub.
     Github,
     /// Standard Webhooks or Svix.
@@ -48,7 +48,7 @@ pub enum Scheme {
 
 /// A request that was verified, with the delivery's id where the scheme knows one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verified<'a> {
+pub(crate) struct Verified<'a> {
     /// Which scheme accepted it.
     pub scheme: Scheme,
     /// The delivery's id.
@@ -57,7 +57,7 @@ pub struct Verified<'a> {
 
 /// The id that a scheme gives a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeliveryId<'a> {
+pub(crate) enum DeliveryId<'a> {
     /// Covered by the signature: always checked, and the event's id.
     Signed(&'a str),
     /// A header that the signature does not cover.
@@ -68,7 +68,7 @@ pub enum DeliveryId<'a> {
 
 /// Why a request was refused; a metric's label, never an answer: a 401 does not say which step failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The header that carries the proof is not there.
     MissingSignature,
     /// A header that belongs to the proof is there twice, or is not of its form.
@@ -81,7 +81,7 @@ pub enum Refusal {
 
 /// Why a scheme can't be used as it is configured. Names no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// Not exactly one scheme is set.
     #[error("exactly one scheme must be set")]
     NotOneScheme,
@@ -101,7 +101,7 @@ pub enum ConfigError {
 
 /// One entry of `auth`, ready to verify.
 #[derive(Clone, Debug)]
-pub enum Verifier {
+pub(crate) enum Verifier {
     /// GitHub.
     Github(github::Github),
     /// Standard Webhooks or Svix.
@@ -117,7 +117,7 @@ pub enum Verifier {
 impl Scheme {
     /// The name in a spec, in metrics and in event ids.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Github => "github",
             Self::StandardWebhooks => "standardWebhooks",
@@ -131,7 +131,7 @@ impl Scheme {
 impl Refusal {
     /// The label in metrics.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::MissingSignature => "missing_signature",
             Self::Malformed => "malformed",
@@ -146,7 +146,7 @@ impl Verifier {
     ///
     /// # Errors
     /// What is wrong with the configuration, or that no value of the Secret is usable.
-    pub fn new(auth: &Auth, secrets: &[SecretValue]) -> Result<Self, ConfigError> {
+    pub(crate) fn new(auth: &Auth, secrets: &[SecretValue]) -> Result<Self, ConfigError> {
         let set = [
             auth.github.is_some(),
             auth.standard_webhooks.is_some(),
@@ -174,7 +174,7 @@ impl Verifier {
     ///
     /// # Errors
     /// Why this entry does not accept it; another entry may.
-    pub fn verify<'a>(&self, request: Signed<'a>) -> Result<Verified<'a>, Refusal> {
+    pub(crate) fn verify<'a>(&self, request: Signed<'a>) -> Result<Verified<'a>, Refusal> {
         match self {
             Self::Github(scheme) => scheme.verify(request),
             Self::StandardWebhooks(scheme) => scheme.verify(request),
@@ -189,7 +189,7 @@ impl Verifier {
 
     /// Headers that carry the proof: they are not written to the journal.
     #[must_use]
-    pub fn proof_headers(&self) -> Vec<HeaderName> {
+    pub(crate) fn proof_headers(&self) -> Vec<HeaderName> {
         match self {
             Self::Github(_) => github::PROOF.to_vec(),
             Self::StandardWebhooks(_) => standard_webhooks::PROOF.to_vec(),

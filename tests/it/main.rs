@@ -1,7 +1,12 @@
 //! Scenarios in one process: real components on loopback, no cluster.
 
+mod admin;
+mod cli;
+mod command;
 mod crds;
 mod embedded;
 mod kinds;
+#[cfg(test)]
+mod journal;
 mod octokit;
 mod samples;

@@ -16,7 +16,7 @@ const HASHED: &str = "sha256:";
 
 /// Keys of an endpoint, each as its hash: comparing hashes takes the same time for any key.
 #[derive(Clone)]
-pub struct ApiKey {
+pub(crate) struct ApiKey {
     header: HeaderName,
     hashes: Vec<[u8; 32]>,
 }

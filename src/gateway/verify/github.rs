@@ -21,7 +21,7 @@ pub(super) const PROOF: [HeaderName; 2] = [SIGNATURE, OLD_SIGNATURE];
 
 /// Keys of a GitHub webhook.
 #[derive(Clone, Debug)]
-pub struct Github {
+pub(crate) struct Github {
     keys: Vec<MacKey>,
 }
 

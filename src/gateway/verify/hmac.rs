@@ -15,7 +15,7 @@ const TOLERANCE_SECONDS: u32 = 300;
 
 /// A configured HMAC, ready.
 #[derive(Clone, Debug)]
-pub struct ConfiguredHmac {
+pub(crate) struct ConfiguredHmac {
     header: HeaderName,
     algorithm: HmacAlgorithm,
     encoding: HmacEncoding,

@@ -36,6 +36,22 @@ impl MacKey {
         }
     }
 
+    /// The HMAC of the parts, one after the other.
+    pub(in crate::gateway) fn tag(&self, parts: &[&[u8]]) -> Vec<u8> {
+        macro_rules! tag {
+            ($mac:expr) => {{
+                let mut mac = $mac.clone();
+                parts.iter().for_each(|part| mac.update(part));
+                mac.finalize().into_bytes().to_vec()
+            }};
+        }
+        match self {
+            Self::Sha1(mac) => tag!(mac),
+            Self::Sha256(mac) => tag!(mac),
+            Self::Sha512(mac) => tag!(mac),
+        }
+    }
+
     /// Whether `tag` is the HMAC of the parts, one after the other; in constant time.
     pub(in crate::gateway) fn matches(&self, parts: &[&[u8]], tag: &[u8]) -> bool {
         macro_rules! matches {

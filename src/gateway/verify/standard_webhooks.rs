@@ -43,7 +43,7 @@ pub(super) const PROOF: [HeaderName; 2] = [
 
 /// Keys of a Standard Webhooks endpoint.
 #[derive(Clone)]
-pub struct StandardWebhooks {
+pub(crate) struct StandardWebhooks {
     symmetric: Vec<MacKey>,
     public: Vec<[u8; 32]>,
 }
