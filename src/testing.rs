@@ -5,6 +5,5 @@
 pub mod clock;
 pub mod cluster;
 pub mod disk;
-pub mod kinds;
 pub mod samples;
 pub mod seeded;

@@ -109,6 +109,7 @@ impl Server {
         let write = Write {
             dry_run: true,
             fields: Fields::Strict,
+            ..Write::default()
         };
         self.create(target, object.clone(), write)
     }
