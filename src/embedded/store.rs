@@ -20,10 +20,12 @@ mod write;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     sync::Arc,
 };
 
 use bytes::Bytes;
+use serde::Serialize as _;
 use serde_json::{Value, json};
 
 use self::{
@@ -378,9 +380,28 @@ impl Store {
 }
 
 fn encode(object: &Value) -> Bytes {
-    // A tree of JSON values always has a text.
-    let text = serde_json::to_vec(object).unwrap_or_default();
+    let mut text = Vec::with_capacity(256);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, GoNumbers);
+    // A tree of JSON values always has a text, and a vector takes it.
+    if object.serialize(&mut serializer).is_err() {
+        text.clear();
+    }
     Bytes::from(text.into_boxed_slice())
+}
+
+/// Numbers as Go's `encoding/json` writes them: a whole one has no fraction, so that `5.0`, which an
+/// integer field admits, is `5` for every reader.
+struct GoNumbers;
+
+impl serde_json::ser::Formatter for GoNumbers {
+    fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        // From here on, Go writes an exponent.
+        if value.fract() == 0.0 && value.abs() < 1e21 {
+            write!(writer, "{value:.0}")
+        } else {
+            serde_json::ser::CompactFormatter.write_f64(writer, value)
+        }
+    }
 }
 
 fn decode(bytes: &Bytes) -> Value {

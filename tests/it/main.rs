@@ -5,6 +5,7 @@ mod cli;
 mod command;
 mod crds;
 mod embedded;
+mod kinds;
 #[cfg(test)]
 mod journal;
 mod octokit;
