@@ -47,10 +47,10 @@ crds: ## Generate crds/*.yaml
 bench: ## Microbenchmarks (criterion)
 	$(CARGO) bench --features testing
 
-load: tools ## Measure every performance bar and write docs/performance.md
+load: tools build ## Measure every performance bar and write docs/performance.md
 	$(CARGO) run --release -p loadtest -- report
 
-load-crash: tools ## kill -9 under load, at least 50 times, then compare every object
+load-crash: tools build ## kill -9 under load, at least 50 times, then compare every object
 	$(CARGO) run --release -p loadtest -- crash --kills 50
 
 clean-data: ## Remove what `make run` has stored
