@@ -12,6 +12,8 @@
 //! This file is the port: data and the traits. `cases` is the conformance suite that every
 //! engine passes; `wal` is the segment log.
 
+#[cfg(feature = "testing")]
+pub mod cases;
 pub mod facts;
 pub mod wal;
 

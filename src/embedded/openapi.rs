@@ -64,7 +64,7 @@ fn three(store: &Store, group: &str, version: &str) -> Result<Value, Refusal> {
         });
     }
     if paths.is_empty() {
-        return Err(Refusal::plain(404, "NotFound", "404 page not found"));
+        return Err(Refusal::no_page());
     }
     Ok(json!({
         "openapi": "3.0.0",

@@ -4,5 +4,8 @@ mod admin;
 mod cli;
 mod command;
 mod crds;
-#[cfg(test)]
 mod embedded;
+#[cfg(test)]
+mod journal;
+mod octokit;
+mod samples;
