@@ -89,7 +89,9 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Plain HTTP where others could listen in.
-    #[error("refuse plain HTTP on {0}, which others can reach: give --tls-cert and --tls-key, or --allow-plain-http behind a proxy that ends TLS")]
+    #[error(
+        "refuse plain HTTP on {0}, which others can reach: give --tls-cert and --tls-key, or --allow-plain-http behind a proxy that ends TLS"
+    )]
     PlainHttp(IpAddr),
     /// The certificate.
     #[error(transparent)]

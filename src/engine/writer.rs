@@ -95,6 +95,12 @@ impl Writer {
         }
     }
 
+    /// The calls that are no writes of items.
+    #[must_use]
+    pub(crate) const fn observations(&self) -> &Observations {
+        &self.observations
+    }
+
     /// Brings a batch in.
     pub async fn write(&self, batch: &Batch) -> Written {
         let Some((first, rest)) = batch.items.split_first() else {
@@ -220,7 +226,7 @@ impl Writer {
     }
 
     /// Makes a call, counts it, and lets the limiter learn from it.
-    pub(super) async fn call<T>(
+    pub(crate) async fn call<T>(
         &self,
         verb: Verb,
         call: impl Future<Output = Result<T, Failure>>,

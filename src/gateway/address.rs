@@ -106,7 +106,11 @@ mod tests {
             limit.charge(address(1), now);
         }
         let wait = limit.check(address(1), now).unwrap_err();
-        assert_eq!(limit.check(address(2), now), Ok(()), "others are not concerned");
+        assert_eq!(
+            limit.check(address(2), now),
+            Ok(()),
+            "others are not concerned"
+        );
         now += wait;
         assert_eq!(limit.check(address(1), now), Ok(()));
         limit.charge(address(1), now);
@@ -121,7 +125,10 @@ mod tests {
             limit.charge(address(n), now);
         }
         assert_eq!(limit.accounts.len(), MAX_ACCOUNTS);
-        assert!(limit.check(address(1_000_000), now).is_err(), "newcomers share one account");
+        assert!(
+            limit.check(address(1_000_000), now).is_err(),
+            "newcomers share one account"
+        );
         let later = now + Duration::from_secs(100_000);
         limit.charge(address(1_000_000), later);
         assert_eq!(limit.accounts.len(), 1, "who owes nothing leaves");

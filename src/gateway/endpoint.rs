@@ -207,7 +207,9 @@ impl Endpoints {
         let Some(spec) = route.spec.as_ref().filter(|_| !route.verifiers.is_empty()) else {
             return Err(Problem::EndpointClosed.into());
         };
-        let body = self.body(incoming, &head.headers, route.gate.max_body).await?;
+        let body = self
+            .body(incoming, &head.headers, route.gate.max_body)
+            .await?;
         let now = self.clock.now();
         let verified = self.verify(&route, head, &body, now.0.div_euclid(1_000))?;
         let content_type = header_text(&head.headers, "content-type").unwrap_or_default();
@@ -253,7 +255,9 @@ impl Endpoints {
 
     fn route(&self, path: &str) -> Result<Arc<Route>, Problem> {
         let table = self.shared.routes.load();
-        let found = path.strip_prefix(PREFIX).and_then(|key| table.routes.get(key));
+        let found = path
+            .strip_prefix(PREFIX)
+            .and_then(|key| table.routes.get(key));
         match found {
             Some(route) => Ok(Arc::clone(route)),
             None if !table.synced => Err(Problem::NotInSync),
@@ -267,7 +271,11 @@ impl Endpoints {
         if trusted.is_empty() {
             return peer;
         }
-        let listed = |address: IpAddr| trusted.iter().any(|net| net.contains(&address.to_canonical()));
+        let listed = |address: IpAddr| {
+            trusted
+                .iter()
+                .any(|net| net.contains(&address.to_canonical()))
+        };
         let mut client = peer;
         let forwarded: Vec<&str> = headers
             .get_all("x-forwarded-for")
@@ -293,7 +301,10 @@ impl Endpoints {
             return Ok(());
         }
         let now = self.monotonic.elapsed();
-        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let addresses = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         addresses.check(client, now).map_err(|wait| Refused {
             problem: Problem::AddressLimit,
             quota: Some(Quota {
@@ -310,7 +321,10 @@ impl Endpoints {
 
     fn charge(&self, client: IpAddr) {
         let now = self.monotonic.elapsed();
-        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut addresses = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         addresses.charge(client, now);
         self.owing.store(!addresses.is_idle(), Ordering::Relaxed);
     }
@@ -350,13 +364,16 @@ impl Endpoints {
             now,
         };
         let mut first_refusal: Option<Refusal> = None;
-        let verified = route.verifiers.iter().find_map(|verifier| match verifier.verify(signed) {
-            Ok(verified) => Some(verified),
-            Err(refusal) => {
-                first_refusal.get_or_insert(refusal);
-                None
-            }
-        });
+        let verified = route
+            .verifiers
+            .iter()
+            .find_map(|verifier| match verifier.verify(signed) {
+                Ok(verified) => Some(verified),
+                Err(refusal) => {
+                    first_refusal.get_or_insert(refusal);
+                    None
+                }
+            });
         let took = self.monotonic.elapsed().saturating_sub(started);
         self.metrics.verify.observe(took.as_secs_f64());
         match (verified, first_refusal) {
@@ -365,7 +382,8 @@ impl Endpoints {
                 Ok(verified)
             }
             (None, refusal) => {
-                self.metrics.refused(refusal.unwrap_or(Refusal::MissingSignature));
+                self.metrics
+                    .refused(refusal.unwrap_or(Refusal::MissingSignature));
                 Err(Problem::Unauthorized)
             }
         }
@@ -422,7 +440,10 @@ impl Endpoints {
         {
             waited = Some(longest);
             let end = tokio::time::timeout(longest, self.journal.ended(accepted.record)).await;
-            created = end.ok().flatten().and_then(|ended| only_observation(&ended, &accepted));
+            created = end
+                .ok()
+                .flatten()
+                .and_then(|ended| only_observation(&ended, &accepted));
         }
         let status = match &created {
             Some(_) => StatusCode::CREATED,
@@ -486,7 +507,11 @@ fn only_observation(ended: &Ended, accepted: &Accepted) -> Option<String> {
     if !one {
         return None;
     }
-    ended.observation.as_deref().map(str::to_owned).or_else(|| accepted.name.clone())
+    ended
+        .observation
+        .as_deref()
+        .map(str::to_owned)
+        .or_else(|| accepted.name.clone())
 }
 
 fn check_head(route: &Route, head: &Parts, client: IpAddr) -> Result<(), Refused> {
@@ -503,7 +528,10 @@ fn check_head(route: &Route, head: &Parts, client: IpAddr) -> Result<(), Refused
         return Err(Problem::AddressNotAllowed.into());
     }
     let mut types = head.headers.get_all(header::CONTENT_TYPE).iter();
-    let content_type = types.next().and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = types
+        .next()
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     if types.next().is_some() || !gate.takes(content_type) {
         return Err(Problem::UnsupportedMediaType.into());
     }
@@ -573,7 +601,9 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     let given = headers.get(problem::REQUEST_ID);
     if let Some(value) = given
         && value.len() == 36
-        && value.to_str().is_ok_and(|text| uuid::Uuid::try_parse(text).is_ok())
+        && value
+            .to_str()
+            .is_ok_and(|text| uuid::Uuid::try_parse(text).is_ok())
     {
         return value.clone();
     }
@@ -582,4 +612,3 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     HeaderValue::from_str(made.hyphenated().encode_lower(&mut text))
         .unwrap_or_else(|_never| HeaderValue::from_static("-"))
 }
-

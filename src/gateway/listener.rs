@@ -85,12 +85,19 @@ impl Listener {
         let census = Arc::new(Census::default());
         let server = Arc::new(server(&self.limits));
         loop {
-            let Some(permit) = self.draining.run_until_cancelled(Arc::clone(&places).acquire_owned()).await
+            let Some(permit) = self
+                .draining
+                .run_until_cancelled(Arc::clone(&places).acquire_owned())
+                .await
             else {
                 return;
             };
             let Ok(permit) = permit else { return };
-            let Some(accepted) = self.draining.run_until_cancelled(self.socket.accept()).await else {
+            let Some(accepted) = self
+                .draining
+                .run_until_cancelled(self.socket.accept())
+                .await
+            else {
                 return;
             };
             let (stream, peer) = match accepted {
@@ -123,7 +130,10 @@ impl Listener {
                 pulse: Pulse::new(Arc::clone(&self.clock), self.limits.timeouts),
                 draining: self.draining.clone(),
             };
-            let tls = self.tls.as_ref().map(|tls| TlsAcceptor::from(tls.current()));
+            let tls = self
+                .tls
+                .as_ref()
+                .map(|tls| TlsAcceptor::from(tls.current()));
             tasks.spawn("connection", async move {
                 connection.accept(stream, tls).await;
                 drop(place);
@@ -180,7 +190,13 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { server, endpoints, peer, pulse, draining } = self;
+        let Self {
+            server,
+            endpoints,
+            peer,
+            pulse,
+            draining,
+        } = self;
         let service = service_fn(|request: hyper::Request<Incoming>| {
             let endpoints = Arc::clone(&endpoints);
             let pulse = Arc::clone(&pulse);

@@ -1,8 +1,6 @@
 //! What the gateway counts. Labels are enums: their number is bounded.
 
-use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::{
     problem::Problem,
@@ -62,18 +60,32 @@ impl Metrics {
             Ok(histogram)
         };
         Ok(Self {
-            accepted: counter("gateway_accepted_total", "Events made durable for a request")?,
+            accepted: counter(
+                "gateway_accepted_total",
+                "Events made durable for a request",
+            )?,
             replayed: counter("gateway_replayed_total", "Requests answered as a replay")?,
             requests: counter("gateway_requests_total", "Requests of any outcome")?,
-            rejected: counters("gateway_rejected_total", "Requests refused, by problem", "problem")?,
+            rejected: counters(
+                "gateway_rejected_total",
+                "Requests refused, by problem",
+                "problem",
+            )?,
             refused: counters(
                 "gateway_verification_refused_total",
                 "Requests that no entry of auth accepted, by the first entry's reason",
                 "reason",
             )?,
-            verified: counters("gateway_verified_total", "Requests verified, by scheme", "scheme")?,
+            verified: counters(
+                "gateway_verified_total",
+                "Requests verified, by scheme",
+                "scheme",
+            )?,
             verify: seconds("gateway_verify_seconds", "Verification of one request")?,
-            append: seconds("gateway_append_seconds", "Until the journal made an event durable")?,
+            append: seconds(
+                "gateway_append_seconds",
+                "Until the journal made an event durable",
+            )?,
             connections: gauge("gateway_connections", "Open connections")?,
             routes: gauge("gateway_routes", "Endpoints that are served")?,
             tls_reloads: counters(

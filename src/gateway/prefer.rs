@@ -47,7 +47,15 @@ mod tests {
         assert_eq!(of(&["respond-async", "Wait = \"3\""]), Some(3));
         assert_eq!(of(&["wait=5; foo=bar"]), Some(5));
         assert_eq!(of(&["wait=100"]), Some(10), "no longer than allowed");
-        for nothing in ["", "wait", "wait=", "wait=-1", "wait=x", "wait=0", "waiting=5"] {
+        for nothing in [
+            "",
+            "wait",
+            "wait=",
+            "wait=-1",
+            "wait=x",
+            "wait=0",
+            "waiting=5",
+        ] {
             assert_eq!(of(&[nothing]), None, "{nothing}");
         }
     }

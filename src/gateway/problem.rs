@@ -107,10 +107,9 @@ impl Problem {
             Self::AddressLimit | Self::EndpointLimit | Self::ShareFull => {
                 StatusCode::TOO_MANY_REQUESTS
             }
-            Self::Draining
-            | Self::NotInSync
-            | Self::EndpointClosed
-            | Self::JournalUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Draining | Self::NotInSync | Self::EndpointClosed | Self::JournalUnavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -255,7 +254,10 @@ impl Problem {
             rate_limit(headers, quota);
         }
         if self == Self::Unauthorized {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Signature"));
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Signature"),
+            );
         }
         if matches!(self, Self::Draining | Self::BodyTimeout | Self::TooLarge) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -265,12 +267,19 @@ impl Problem {
 }
 
 fn seconds(value: f64) -> Option<u64> {
-    Duration::try_from_secs_f64(value).ok().map(|duration| duration.as_secs())
+    Duration::try_from_secs_f64(value)
+        .ok()
+        .map(|duration| duration.as_secs())
 }
 
 /// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
 fn rate_limit(headers: &mut http::HeaderMap, quota: Quota) {
-    let Quota { remaining, burst, window, retry_after } = quota;
+    let Quota {
+        remaining,
+        burst,
+        window,
+        retry_after,
+    } = quota;
     let reset = retry_after.as_secs().max(1);
     let window = window.as_secs().max(1);
     let limit = HeaderValue::from_str(&format!("\"endpoint\";r={remaining};t={reset}"));
@@ -308,14 +317,21 @@ mod tests {
         assert_eq!(answer.status(), 429);
         assert_eq!(answer.headers()["retry-after"], "2");
         assert_eq!(answer.headers()["ratelimit"], "\"endpoint\";r=0;t=1");
-        assert_eq!(answer.headers()["ratelimit-policy"], "\"endpoint\";q=10;w=2");
+        assert_eq!(
+            answer.headers()["ratelimit-policy"],
+            "\"endpoint\";q=10;w=2"
+        );
     }
 
     #[test]
     fn only_what_the_sender_did_wrong_is_charged() {
         assert!(Problem::Unauthorized.charges_address());
         assert!(Problem::NotFound.charges_address());
-        for own in [Problem::EndpointLimit, Problem::Draining, Problem::JournalUnavailable] {
+        for own in [
+            Problem::EndpointLimit,
+            Problem::Draining,
+            Problem::JournalUnavailable,
+        ] {
             assert!(!own.charges_address(), "{own:?}");
         }
     }

@@ -87,7 +87,11 @@ impl Pulse {
         match self.phase.load(Ordering::Relaxed) {
             FRESH => {
                 // HTTP/2's preface (RFC 9113, 3.4) begins with `PRI`, and no method of ours does.
-                let phase = if bytes.starts_with(b"PRI") { HTTP2 } else { HEAD };
+                let phase = if bytes.starts_with(b"PRI") {
+                    HTTP2
+                } else {
+                    HEAD
+                };
                 self.phase.store(phase, Ordering::Relaxed);
             }
             IDLE => {

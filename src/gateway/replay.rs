@@ -109,7 +109,10 @@ fn key_hash(ingestor: &IngestorUid, event_id: &str) -> KeyHash {
     }
     let digest: [u8; 32] = hash.finalize().into();
     let mut short = [0; 16];
-    short.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    short
+        .iter_mut()
+        .zip(digest)
+        .for_each(|(to, from)| *to = from);
     KeyHash(short)
 }
 
@@ -122,7 +125,12 @@ mod tests {
 
     const DIGEST: PayloadDigest = PayloadDigest([7; 32]);
 
-    fn of(id: DeliveryId<'_>, scheme: Scheme, header: Option<&str>, by_content: bool) -> Result<Delivery, BadKey> {
+    fn of(
+        id: DeliveryId<'_>,
+        scheme: Scheme,
+        header: Option<&str>,
+        by_content: bool,
+    ) -> Result<Delivery, BadKey> {
         let idempotency = Idempotency {
             header: HeaderName::from_static("idempotency-key"),
             window: Duration::from_secs(60),
@@ -133,7 +141,14 @@ mod tests {
             headers.insert("idempotency-key", HeaderValue::from_str(value).unwrap());
         }
         let uid = IngestorUid("u".into());
-        delivery(&uid, &idempotency, Verified { scheme, id }, &headers, DIGEST, || "made".to_owned())
+        delivery(
+            &uid,
+            &idempotency,
+            Verified { scheme, id },
+            &headers,
+            DIGEST,
+            || "made".to_owned(),
+        )
     }
 
     fn id(result: Result<Delivery, BadKey>) -> String {
@@ -144,8 +159,14 @@ mod tests {
     fn the_origin_decides_in_the_contract_s_order() {
         let signed = DeliveryId::Signed("m1");
         let unsigned = DeliveryId::Unsigned("d1");
-        assert_eq!(id(of(signed, Scheme::StandardWebhooks, Some("h"), true)), "standardWebhooks:m1");
-        assert_eq!(id(of(unsigned, Scheme::Github, Some("h"), true)), "header:h");
+        assert_eq!(
+            id(of(signed, Scheme::StandardWebhooks, Some("h"), true)),
+            "standardWebhooks:m1"
+        );
+        assert_eq!(
+            id(of(unsigned, Scheme::Github, Some("h"), true)),
+            "header:h"
+        );
         assert_eq!(id(of(unsigned, Scheme::Github, None, true)), "github:d1");
         assert!(id(of(DeliveryId::Absent, Scheme::Hmac, None, true)).starts_with("content:0707"));
         let made = of(DeliveryId::Absent, Scheme::Hmac, None, false).unwrap();
@@ -154,7 +175,13 @@ mod tests {
 
     #[test]
     fn nobody_burns_a_signed_id_with_a_header() {
-        let signed = of(DeliveryId::Signed("m1"), Scheme::StandardWebhooks, None, false).unwrap();
+        let signed = of(
+            DeliveryId::Signed("m1"),
+            Scheme::StandardWebhooks,
+            None,
+            false,
+        )
+        .unwrap();
         for forged in ["m1", "standardWebhooks:m1"] {
             let other = of(DeliveryId::Absent, Scheme::None, Some(forged), false).unwrap();
             assert_ne!(other.event_id, signed.event_id);
@@ -166,7 +193,11 @@ mod tests {
     fn a_key_is_visible_ascii() {
         let long = "x".repeat(256);
         for bad in ["", "a b", long.as_str()] {
-            assert_eq!(of(DeliveryId::Absent, Scheme::None, Some(bad), false), Err(BadKey), "{bad}");
+            assert_eq!(
+                of(DeliveryId::Absent, Scheme::None, Some(bad), false),
+                Err(BadKey),
+                "{bad}"
+            );
         }
     }
 }

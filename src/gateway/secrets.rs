@@ -128,7 +128,12 @@ impl Secrets {
             return None;
         }
         let data = secret.data.unwrap_or_default();
-        Some((name, data.into_iter().map(|(key, value)| (key, Zeroizing::new(value.0))).collect()))
+        Some((
+            name,
+            data.into_iter()
+                .map(|(key, value)| (key, Zeroizing::new(value.0)))
+                .collect(),
+        ))
     }
 }
 
@@ -146,14 +151,20 @@ mod tests {
     }
 
     fn reference(key: Option<&str>) -> SecretRef {
-        SecretRef { name: "s".to_owned(), key: key.map(str::to_owned) }
+        SecretRef {
+            name: "s".to_owned(),
+            key: key.map(str::to_owned),
+        }
     }
 
     fn values(secrets: &Secrets, key: Option<&str>) -> Option<Vec<String>> {
         match secrets.lookup(&reference(key)) {
-            Lookup::Values(values) => {
-                Some(values.iter().map(|v| String::from_utf8(v.to_vec()).unwrap()).collect())
-            }
+            Lookup::Values(values) => Some(
+                values
+                    .iter()
+                    .map(|v| String::from_utf8(v.to_vec()).unwrap())
+                    .collect(),
+            ),
             Lookup::Pending | Lookup::Unusable(_) => None,
         }
     }
@@ -187,7 +198,10 @@ mod tests {
         secrets.listed(secret("s", "one"));
         secrets.list_ends();
         secrets.list_begins();
-        assert!(values(&secrets, None).is_some(), "in force until the new list is complete");
+        assert!(
+            values(&secrets, None).is_some(),
+            "in force until the new list is complete"
+        );
         secrets.list_ends();
         assert!(values(&secrets, None).is_none());
         secrets.forbidden();

@@ -97,7 +97,10 @@ impl Reloading {
     pub(crate) fn refresh(&self) -> Result<bool, Error> {
         let (digest, config) = read(&self.files)?;
         {
-            let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut seen = self
+                .seen
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             if *seen == digest {
                 return Ok(false);
             }
@@ -113,7 +116,11 @@ impl Reloading {
         let reloads = metrics.tls_reloads.clone();
         let stop = tasks.token();
         tasks.spawn("tls-reload", async move {
-            while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+            while stop
+                .run_until_cancelled(tokio::time::sleep(LOOK_EVERY))
+                .await
+                .is_some()
+            {
                 match this.refresh() {
                     Ok(false) => {}
                     Ok(true) => {
@@ -143,7 +150,10 @@ fn read(files: &Files) -> Result<([u8; 32], Result<ServerConfig, Error>), Error>
     };
     let certificate = load(&files.certificate)?;
     let key = zeroize::Zeroizing::new(load(&files.key)?);
-    let digest = Sha256::new().chain_update(&certificate).chain_update(&key).finalize();
+    let digest = Sha256::new()
+        .chain_update(&certificate)
+        .chain_update(&key)
+        .finalize();
     Ok((digest.into(), config(files, &certificate, &key)))
 }
 
@@ -202,7 +212,10 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &second));
         fs::write(folder.path().join("tls.crt"), "no certificate").unwrap();
         assert!(reloading.refresh().is_err());
-        assert!(Arc::ptr_eq(&second, &reloading.current()), "the old one is served on");
+        assert!(
+            Arc::ptr_eq(&second, &reloading.current()),
+            "the old one is served on"
+        );
         assert!(!reloading.refresh().unwrap(), "a bad file is told once");
         fs::remove_file(folder.path().join("tls.key")).unwrap();
         assert!(matches!(reloading.refresh(), Err(Error::Read { .. })));

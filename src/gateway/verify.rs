@@ -212,7 +212,10 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
     if values.next().is_some() {
         return Err(Refusal::Malformed);
     }
-    first.to_str().map(Some).map_err(|_not_ascii| Refusal::Malformed)
+    first
+        .to_str()
+        .map(Some)
+        .map_err(|_not_ascii| Refusal::Malformed)
 }
 
 /// The header that carries the proof.

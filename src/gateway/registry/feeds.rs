@@ -42,11 +42,19 @@ pub(super) enum Change {
     IngestorsInit,
     Ingestor(Box<Ingestor>),
     IngestorGone(IngestorUid),
-    IngestorsDone { known: Vec<IngestorUid> },
-    Namespace { name: String, uid: String },
+    IngestorsDone {
+        known: Vec<IngestorUid>,
+    },
+    Namespace {
+        name: String,
+        uid: String,
+    },
     NamespaceGone(String),
     NamespacesDone,
-    Secrets { namespace: String, change: SecretChange },
+    Secrets {
+        namespace: String,
+        change: SecretChange,
+    },
 }
 
 /// A change of a namespace's Secrets.
@@ -100,11 +108,16 @@ impl Feeds {
         let changes = this.changes.clone();
         this.tasks.spawn(
             "watch-ingestors",
-            forward(ingestors, changes, stop.clone(), move |event| ingestor(event, &*journal)),
+            forward(ingestors, changes, stop.clone(), move |event| {
+                ingestor(event, &*journal)
+            }),
         );
         let namespaces = Api::<Namespace>::all(this.client.clone());
         let changes = this.changes.clone();
-        this.tasks.spawn("watch-namespaces", forward(namespaces, changes, stop, namespace));
+        this.tasks.spawn(
+            "watch-namespaces",
+            forward(namespaces, changes, stop, namespace),
+        );
         this
     }
 
@@ -117,8 +130,15 @@ impl Feeds {
         let mut named: HashMap<&str, HashSet<String>> = HashMap::new();
         for ingestor in ingestors.values() {
             let namespace = ingestor.metadata.namespace.as_deref().unwrap_or_default();
-            let auth = ingestor.spec.source.webhook.iter().flat_map(|webhook| &webhook.auth);
-            let names = auth.filter_map(reference).map(|reference| reference.name.clone());
+            let auth = ingestor
+                .spec
+                .source
+                .webhook
+                .iter()
+                .flat_map(|webhook| &webhook.auth);
+            let names = auth
+                .filter_map(reference)
+                .map(|reference| reference.name.clone());
             for name in names {
                 named.entry(namespace).or_default().insert(name);
             }
@@ -148,7 +168,10 @@ impl Feeds {
         let secrets = Api::<Secret>::namespaced(self.client.clone(), namespace);
         let namespace = namespace.to_owned();
         let of = move |event| secret(&namespace, event);
-        self.tasks.spawn("watch-secrets", forward(secrets, self.changes.clone(), stop, of));
+        self.tasks.spawn(
+            "watch-secrets",
+            forward(secrets, self.changes.clone(), stop, of),
+        );
     }
 }
 
@@ -167,7 +190,11 @@ where
             warn!(kind, %error, "a watch failed; it is begun again");
         }
         let Some(change) = of(event) else { continue };
-        if stop.run_until_cancelled(changes.send(change)).await.is_none_or(|sent| sent.is_err()) {
+        if stop
+            .run_until_cancelled(changes.send(change))
+            .await
+            .is_none_or(|sent| sent.is_err())
+        {
             return;
         }
     }
@@ -190,9 +217,7 @@ fn ingestor(
                 .filter(|uid| journal.spec_in_force(uid).is_some())
                 .collect(),
         },
-        Event::Delete(ingestor) => {
-            Change::IngestorGone(IngestorUid(ingestor.metadata.uid?.into()))
-        }
+        Event::Delete(ingestor) => Change::IngestorGone(IngestorUid(ingestor.metadata.uid?.into())),
     })
 }
 

@@ -23,7 +23,9 @@ pub(crate) struct ApiKey {
 
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApiKey").field("header", &self.header).finish_non_exhaustive()
+        f.debug_struct("ApiKey")
+            .field("header", &self.header)
+            .finish_non_exhaustive()
     }
 }
 
@@ -48,9 +50,10 @@ impl ApiKey {
             return Err(Refusal::MissingSignature);
         }
         let given: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-        let found = self.hashes.iter().fold(Choice::from(0), |found, hash| {
-            found | hash.ct_eq(&given)
-        });
+        let found = self
+            .hashes
+            .iter()
+            .fold(Choice::from(0), |found, hash| found | hash.ct_eq(&given));
         if bool::from(found) {
             Ok(Verified {
                 scheme: Scheme::ApiKey,
@@ -67,7 +70,9 @@ fn hash(secret: &[u8]) -> Option<[u8; 32]> {
     if secret.is_empty() {
         return None;
     }
-    let hashed = std::str::from_utf8(secret).ok().and_then(|text| text.strip_prefix(HASHED));
+    let hashed = std::str::from_utf8(secret)
+        .ok()
+        .and_then(|text| text.strip_prefix(HASHED));
     match hashed {
         Some(hex) => unhex(hex.trim()),
         None => Some(Sha256::digest(secret).into()),

@@ -39,7 +39,9 @@ impl Github {
 
     pub(super) fn verify<'a>(&self, request: Signed<'a>) -> Result<Verified<'a>, Refusal> {
         let signature = required(request.headers, &SIGNATURE)?;
-        let hex = signature.strip_prefix("sha256=").ok_or(Refusal::Malformed)?;
+        let hex = signature
+            .strip_prefix("sha256=")
+            .ok_or(Refusal::Malformed)?;
         let tag: [u8; 32] = unhex(hex).ok_or(Refusal::Malformed)?;
         if !any_matches(&self.keys, &[request.body], &tag) {
             return Err(Refusal::BadSignature);

@@ -133,7 +133,10 @@ fn parse(template: &str) -> Vec<Part> {
             parts.push(Part::Timestamp);
             rest = after;
         } else {
-            let next = ["{body}", "{timestamp}"].iter().filter_map(|name| rest.find(name)).min();
+            let next = ["{body}", "{timestamp}"]
+                .iter()
+                .filter_map(|name| rest.find(name))
+                .min();
             let (literal, after) = rest.split_at(next.unwrap_or(rest.len()));
             parts.push(Part::Literal(literal.to_owned()));
             rest = after;

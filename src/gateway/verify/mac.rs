@@ -71,5 +71,6 @@ impl MacKey {
 
 /// Whether any key gives `tag`. Every key is tried, so that the time does not tell which one it was.
 pub(in crate::gateway) fn any_matches(keys: &[MacKey], parts: &[&[u8]], tag: &[u8]) -> bool {
-    keys.iter().fold(false, |found, key| key.matches(parts, tag) | found)
+    keys.iter()
+        .fold(false, |found, key| key.matches(parts, tag) | found)
 }

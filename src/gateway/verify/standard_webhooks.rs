@@ -68,7 +68,8 @@ impl StandardWebhooks {
             let text = text.trim();
             if let Some(encoded) = text.strip_prefix("whpk_") {
                 let key = BASE64_STANDARD.decode(encoded).ok();
-                this.public.extend(key.and_then(|key| <[u8; 32]>::try_from(key).ok()));
+                this.public
+                    .extend(key.and_then(|key| <[u8; 32]>::try_from(key).ok()));
             } else {
                 let encoded = text.strip_prefix("whsec_").unwrap_or(text);
                 let key = BASE64_STANDARD.decode(encoded).ok().map(Zeroizing::new);
@@ -89,12 +90,19 @@ impl StandardWebhooks {
         let signatures = required(request.headers, signature)?;
         let id = required(request.headers, id)?;
         let timestamp = required(request.headers, timestamp)?;
-        let id_shaped = !id.is_empty() && id.len() <= MAX_ID && id.bytes().all(|b| b.is_ascii_graphic());
+        let id_shaped =
+            !id.is_empty() && id.len() <= MAX_ID && id.bytes().all(|b| b.is_ascii_graphic());
         if !id_shaped {
             return Err(Refusal::Malformed);
         }
         fresh(timestamp, request.now, TOLERANCE_SECONDS)?;
-        let parts: [&[u8]; 5] = [id.as_bytes(), b".", timestamp.as_bytes(), b".", request.body];
+        let parts: [&[u8]; 5] = [
+            id.as_bytes(),
+            b".",
+            timestamp.as_bytes(),
+            b".",
+            request.body,
+        ];
         if self.any_valid(signatures, &parts)? {
             Ok(Verified {
                 scheme: Scheme::StandardWebhooks,
@@ -107,7 +115,11 @@ impl StandardWebhooks {
 
     fn any_valid(&self, signatures: &str, parts: &[&[u8]; 5]) -> Result<bool, Refusal> {
         let mut understood = 0;
-        for (n, entry) in signatures.split(' ').filter(|entry| !entry.is_empty()).enumerate() {
+        for (n, entry) in signatures
+            .split(' ')
+            .filter(|entry| !entry.is_empty())
+            .enumerate()
+        {
             if n >= MAX_SIGNATURES {
                 return Err(Refusal::Malformed);
             }
@@ -125,7 +137,9 @@ impl StandardWebhooks {
             } else {
                 let message = parts.concat();
                 let by = |key: &[u8; 32]| {
-                    UnparsedPublicKey::new(&ED25519, key).verify(&message, &tag).is_ok()
+                    UnparsedPublicKey::new(&ED25519, key)
+                        .verify(&message, &tag)
+                        .is_ok()
                 };
                 self.public.iter().any(by)
             };

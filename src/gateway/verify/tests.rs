@@ -56,7 +56,11 @@ fn run(scheme: &str, case: &Case) -> Result<Scheme, String> {
 
 fn check(scheme: &str, text: &str, at_least: usize) {
     let file: File = serde_json::from_str(text).unwrap();
-    assert!(file.cases.len() >= at_least, "{scheme}: {} cases", file.cases.len());
+    assert!(
+        file.cases.len() >= at_least,
+        "{scheme}: {} cases",
+        file.cases.len()
+    );
     for case in &file.cases {
         let outcome = run(scheme, case);
         match case.expect.as_str() {
@@ -76,7 +80,11 @@ fn check(scheme: &str, text: &str, at_least: usize) {
 
 #[test]
 fn github_cases() {
-    check("github", include_str!("../../../tests/data/vectors/github.json"), 27);
+    check(
+        "github",
+        include_str!("../../../tests/data/vectors/github.json"),
+        27,
+    );
 }
 
 #[test]
@@ -93,12 +101,20 @@ fn svix_cases() {
 
 #[test]
 fn hmac_cases() {
-    check("hmac", include_str!("../../../tests/data/vectors/hmac.json"), 42);
+    check(
+        "hmac",
+        include_str!("../../../tests/data/vectors/hmac.json"),
+        42,
+    );
 }
 
 #[test]
 fn api_key_cases() {
-    check("apiKey", include_str!("../../../tests/data/vectors/apiKey.json"), 8);
+    check(
+        "apiKey",
+        include_str!("../../../tests/data/vectors/apiKey.json"),
+        8,
+    );
 }
 
 #[test]
@@ -106,7 +122,10 @@ fn an_empty_secret_verifies_nothing() {
     for scheme in ["github", "standardWebhooks"] {
         for secrets in [vec![], vec![SecretValue::new(Vec::new())]] {
             let refused = Verifier::new(&auth(scheme, json!({})), &secrets).unwrap_err();
-            assert!(matches!(refused, ConfigError::NoUsableSecret(_)), "{scheme}: {refused}");
+            assert!(
+                matches!(refused, ConfigError::NoUsableSecret(_)),
+                "{scheme}: {refused}"
+            );
         }
     }
 }
