@@ -277,6 +277,11 @@ impl Log {
         {
             tracing::error!("the thread of the object log panicked");
         }
+        // Whoever waits for a version that nobody will write any more is told so.
+        self.shared
+            .lock()
+            .failed
+            .get_or_insert_with(|| "the server is stopping".into());
     }
 }
 

@@ -124,6 +124,7 @@ impl Api {
                 if let Some(log) = &api.log {
                     log.close();
                 }
+                api.fail();
             });
             if closed.await.is_err() {
                 tracing::error!("the object log could not be closed");

@@ -122,6 +122,18 @@ async fn many_writers_at_once_lose_nothing_through_a_restart() {
 }
 
 #[tokio::test]
+async fn a_stopped_server_says_so_and_keeps_nobody_waiting() {
+    let folder = tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let api: Api<ConfigMap> = Api::default_namespaced(running.handle.client());
+    running.stop().await;
+    for _ in 0..2 {
+        let refused = tokio::time::timeout(PATIENCE, api.create(&PostParams::default(), &map("a")));
+        assert_eq!(status_of(refused.await.unwrap()).code, 500);
+    }
+}
+
+#[tokio::test]
 async fn only_the_token_opens_the_door() {
     let folder = tempdir().unwrap();
     let running = Running::start(folder.path()).await;
