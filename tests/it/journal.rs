@@ -2,6 +2,7 @@
 
 mod crash;
 mod model;
+mod trim;
 
 use std::{path::PathBuf, sync::Arc};
 
