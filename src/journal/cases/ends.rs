@@ -3,9 +3,7 @@
 use futures::FutureExt as _;
 
 use super::{Bench, Storage, all, ended, everything, limit, uid};
-use crate::journal::{
-    Bucket, End, Ended, Epoch, Holder, Items, Subscribe, SubscriptionError,
-};
+use crate::journal::{Bucket, End, Ended, Epoch, Holder, Items, Subscribe, SubscriptionError};
 
 pub(super) async fn a_second_subscriber_fences_the_first(storage: &dyn Storage) {
     let bench = Bench::new(storage);
