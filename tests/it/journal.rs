@@ -1,6 +1,7 @@
 //! The segment log: the conformance suite on both disks, and crashes.
 
 mod crash;
+mod faults;
 mod model;
 mod trim;
 
