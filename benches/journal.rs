@@ -26,8 +26,8 @@ use sha2::{Digest as _, Sha256};
 use zen_fabric::{
     api::SpecDigest,
     journal::{
-        Appended, BUCKETS, Bucket, End, Ended, Event, FetchLimit, Holder, IngestorUid, Items, Journal, Key,
-        KeyHash, Millis, Origin, PayloadDigest, Subscribe,
+        Appended, BUCKETS, Bucket, End, Ended, Event, FetchLimit, Holder, IngestorUid, Items,
+        Journal, Key, KeyHash, Millis, Origin, PayloadDigest, Subscribe,
         wal::{
             Durability, Options, Wal,
             disk::{Disk, DiskFile, RealDisk},
@@ -54,7 +54,10 @@ struct TimedFile {
 
 impl Timed {
     fn timed(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(TimedFile { file, syncing: Arc::clone(&self.syncing) })
+        Arc::new(TimedFile {
+            file,
+            syncing: Arc::clone(&self.syncing),
+        })
     }
 }
 
@@ -111,7 +114,10 @@ fn event(n: u64, body: &Bytes, spec: SpecDigest, payload: PayloadDigest, now: Mi
         ingestor: uid(),
         spec,
         event_id: format!("{n:032x}").into(),
-        key: Some(Key { hash: KeyHash(hash), window: Duration::from_hours(24) }),
+        key: Some(Key {
+            hash: KeyHash(hash),
+            window: Duration::from_hours(24),
+        }),
         payload,
         accepted_at: now,
         origin: Origin::Request,
@@ -130,16 +136,31 @@ fn event(n: u64, body: &Bytes, spec: SpecDigest, payload: PayloadDigest, now: Mi
 /// CPU time of this process so far.
 fn cpu() -> Duration {
     let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks: u64 = [11, 12].iter().map(|field: &usize| fields[*field].parse::<u64>().unwrap()).sum();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    let ticks: u64 = [11, 12]
+        .iter()
+        .map(|field: &usize| fields[*field].parse::<u64>().unwrap())
+        .sum();
     Duration::from_millis(ticks * 10)
 }
 
 async fn drain(journal: Arc<Wal>, stop: Arc<AtomicBool>) -> u64 {
     let buckets = (0..BUCKETS).map(Bucket).collect();
-    let subscribe = Subscribe { buckets, holder: Holder("bench#1".into()), epoch: None };
+    let subscribe = Subscribe {
+        buckets,
+        holder: Holder("bench#1".into()),
+        epoch: None,
+    };
     let subscription = journal.subscribe(subscribe).await.unwrap();
-    let limit = FetchLimit { records: NonZeroU32::new(1000).unwrap(), bytes: 4 << 20 };
+    let limit = FetchLimit {
+        records: NonZeroU32::new(1000).unwrap(),
+        bytes: 4 << 20,
+    };
     let mut done = 0;
     while !stop.load(Ordering::Relaxed) {
         let records = subscription.fetch(&uid(), None, limit).await.unwrap();
@@ -147,7 +168,10 @@ async fn drain(journal: Arc<Wal>, stop: Arc<AtomicBool>) -> u64 {
             tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         }
-        let items = Items { observed: 1, ..Items::default() };
+        let items = Items {
+            observed: 1,
+            ..Items::default()
+        };
         let ends = records.iter().map(|record| Ended {
             position: record.id.position,
             end: End::Observed,
@@ -164,24 +188,44 @@ async fn drain(journal: Arc<Wal>, stop: Arc<AtomicBool>) -> u64 {
 async fn measure(name: &str, options: Options, seconds: u64, drained: bool) {
     let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     let syncing = Arc::new(AtomicU64::new(0));
-    let disk = Timed { disk: RealDisk::open(dir.path()).unwrap(), syncing: Arc::clone(&syncing) };
-    let journal = Wal::open_on(Arc::new(disk), options, Arc::new(SystemClock), rand::random()).unwrap();
+    let disk = Timed {
+        disk: RealDisk::open(dir.path()).unwrap(),
+        syncing: Arc::clone(&syncing),
+    };
+    let journal = Wal::open_on(
+        Arc::new(disk),
+        options,
+        Arc::new(SystemClock),
+        rand::random(),
+    )
+    .unwrap();
     let spec = journal.put_spec(&uid(), "{}".into()).await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let drain = drained.then(|| tokio::spawn(drain(Arc::clone(&journal), Arc::clone(&stop))));
     let next = Arc::new(AtomicU64::new(0));
     let body = Bytes::from(vec![b'x'; BODY]);
     let payload = PayloadDigest(Sha256::digest(&body).into());
-    let (begin, cpu_before, syncing_before) = (Instant::now(), cpu(), syncing.load(Ordering::Relaxed));
+    let (begin, cpu_before, syncing_before) =
+        (Instant::now(), cpu(), syncing.load(Ordering::Relaxed));
     let appenders = (0..APPENDERS).map(|_| {
-        let (journal, next, body, stop) = (Arc::clone(&journal), Arc::clone(&next), body.clone(), Arc::clone(&stop));
+        let (journal, next, body, stop) = (
+            Arc::clone(&journal),
+            Arc::clone(&next),
+            body.clone(),
+            Arc::clone(&stop),
+        );
         tokio::spawn(async move {
             let mut latencies = Vec::new();
             while !stop.load(Ordering::Relaxed) {
                 let n = next.fetch_add(1, Ordering::Relaxed);
                 let begin = Instant::now();
-                let appended = journal.append(event(n, &body, spec, payload, Millis(1_790_000_000_000))).await;
-                assert!(matches!(appended, Ok(Appended::Accepted(_))), "{appended:?}");
+                let appended = journal
+                    .append(event(n, &body, spec, payload, Millis(1_790_000_000_000)))
+                    .await;
+                assert!(
+                    matches!(appended, Ok(Appended::Accepted(_))),
+                    "{appended:?}"
+                );
                 latencies.push(begin.elapsed());
             }
             latencies
@@ -194,7 +238,10 @@ async fn measure(name: &str, options: Options, seconds: u64, drained: bool) {
     for appender in appenders {
         latencies.extend(appender.await.unwrap());
     }
-    let (took, cpu) = (begin.elapsed().as_secs_f64(), cpu().checked_sub(cpu_before).unwrap());
+    let (took, cpu) = (
+        begin.elapsed().as_secs_f64(),
+        cpu().checked_sub(cpu_before).unwrap(),
+    );
     let committed = match drain {
         Some(drain) => drain.await.unwrap(),
         None => 0,
@@ -204,7 +251,8 @@ async fn measure(name: &str, options: Options, seconds: u64, drained: bool) {
     let mean = latencies.iter().sum::<Duration>().as_secs_f64() * 1e3 / count as f64;
     let p99 = latencies[count * 99 / 100].as_secs_f64() * 1e3;
     let stats = journal.stats();
-    let synced = Duration::from_nanos(syncing.load(Ordering::Relaxed) - syncing_before).as_secs_f64();
+    let synced =
+        Duration::from_nanos(syncing.load(Ordering::Relaxed) - syncing_before).as_secs_f64();
     println!(
         "{name:<22} {:>8.0}/s  mean {mean:>6.2} ms  p99 {p99:>6.2} ms  cpu {:>5.2} us/append  {:>5.1} records/sync  {:>4.1} % of the time in sync  committed {committed}  disk {} MiB",
         count as f64 / took,
@@ -218,10 +266,20 @@ async fn measure(name: &str, options: Options, seconds: u64, drained: bool) {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
-    let seconds = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(5);
-    let options = Options { total_bytes: 16 << 30, share_bytes: 8 << 30, ..Options::default() };
+    let seconds = std::env::args()
+        .filter_map(|arg| arg.parse().ok())
+        .next()
+        .unwrap_or(5);
+    let options = Options {
+        total_bytes: 16 << 30,
+        share_bytes: 8 << 30,
+        ..Options::default()
+    };
     measure("durable, drained", options.clone(), seconds, true).await;
     measure("durable, appends alone", options.clone(), seconds, false).await;
-    let unsafe_options = Options { durability: Durability::Unsafe, ..options };
+    let unsafe_options = Options {
+        durability: Durability::Unsafe,
+        ..options
+    };
     measure("without sync, drained", unsafe_options, seconds, true).await;
 }
