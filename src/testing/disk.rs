@@ -37,7 +37,7 @@ pub struct SimDisk {
     sim: Arc<Mutex<Sim>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Sim {
     choices: Seeded,
     faults: Faults,
@@ -51,7 +51,7 @@ struct Sim {
     next_file: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct File {
     current: Vec<u8>,
     durable: Vec<u8>,
@@ -126,6 +126,15 @@ impl SimDisk {
 
     fn sim(&self) -> MutexGuard<'_, Sim> {
         self.sim.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A disk of its own with the same content.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let sim = self.sim().clone();
+        Self {
+            sim: Arc::new(Mutex::new(sim)),
+        }
     }
 
     /// Sets when it fails; `crash_after` counts from now.

@@ -1,7 +1,9 @@
 //! The segment log: the conformance suite on both disks, and crashes.
 
 mod crash;
+mod faults;
 mod model;
+mod trim;
 
 use std::{path::PathBuf, sync::Arc};
 

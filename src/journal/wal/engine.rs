@@ -200,7 +200,7 @@ impl Engine {
         state.refusal = Some(failure.clone());
     }
 
-    fn commit(&self, io: &mut Io, staged: &mut Staged, carried: Staged, now: Millis) {
+    fn commit(&self, io: &mut Io, staged: &mut Staged, mut carried: Staged, now: Millis) {
         let needed = count(carried.len() + staged.len() + 3 * BATCH_HEADER);
         let full = |io: &Io, limit: u64| {
             io.active
@@ -212,15 +212,18 @@ impl Engine {
         {
             let failure = failure(&error);
             self.refuse(&failure);
-            // What frees room goes on in the last sixteenth.
+            // What frees room goes on in the last sixteenth: ends first, then what trimming carries.
             self.state().fail_events(staged, &failure);
-            let control = count(carried.len() + staged.len() + 3 * BATCH_HEADER);
-            let fits = io
-                .active
-                .as_ref()
-                .is_some_and(|active| active.used + control <= self.options.segment_bytes);
-            if !fits {
+            let fits = |io: &Io, bytes: usize| {
+                io.active.as_ref().is_some_and(|active| {
+                    active.used + count(bytes + 2 * BATCH_HEADER) <= self.options.segment_bytes
+                })
+            };
+            if !fits(io, carried.len() + staged.len()) {
+                carried = Staged::default();
                 io.trim = None;
+            }
+            if !fits(io, staged.len()) {
                 self.state().fail(staged, &failure);
                 return;
             }

@@ -53,13 +53,15 @@ struct Window<'f> {
     file: &'f dyn DiskFile,
     start: u64,
     bytes: Vec<u8>,
+    /// How many of them were read.
+    filled: usize,
 }
 
 impl std::fmt::Debug for Window<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Window")
             .field("start", &self.start)
-            .field("len", &self.bytes.len())
+            .field("len", &self.filled)
             .finish()
     }
 }
@@ -70,6 +72,7 @@ impl<'f> Window<'f> {
             file,
             start: 0,
             bytes: Vec::new(),
+            filled: 0,
         }
     }
 
@@ -78,20 +81,18 @@ impl<'f> Window<'f> {
         let inside = offset
             .checked_sub(self.start)
             .and_then(|skip| usize::try_from(skip).ok())
-            .filter(|skip| {
-                skip.checked_add(len)
-                    .is_some_and(|end| end <= self.bytes.len())
-            });
+            .filter(|skip| skip.checked_add(len).is_some_and(|end| end <= self.filled));
         let skip = if let Some(skip) = inside {
             skip
         } else {
-            self.start = offset;
-            self.bytes.resize(len.max(CHUNK), 0);
-            let read = self.file.read_at(offset, &mut self.bytes)?;
-            self.bytes.truncate(read);
+            (self.start, self.filled) = (offset, 0);
+            if self.bytes.len() < len.max(CHUNK) {
+                self.bytes = vec![0; len.max(CHUNK)];
+            }
+            self.filled = self.file.read_at(offset, &mut self.bytes)?;
             0
         };
-        let end = skip.saturating_add(len).min(self.bytes.len());
+        let end = skip.saturating_add(len).min(self.filled);
         Ok(self.bytes.get(skip..end).unwrap_or_default())
     }
 }

@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 use super::{
     engine::{Engine, Io},
     entry::{self, CompactKey, LetterEntry},
+    flight::Failure,
     format::{EntryHeader, Kind, Place, SegmentId},
     scan::{Item, Scanner},
     stage::{Moved, Part, Staged, State, What},
@@ -86,25 +87,17 @@ impl Engine {
         io.churn += io.live_before.saturating_sub(live);
         io.live_before = live;
         self.finish(io);
-        let Some(mut budget) = self.trim_budget(io) else {
-            io.churn = 0;
+        self.drop_dead(io);
+        let budget = self.trim_budget(io).or_else(|| self.starved(io));
+        io.churn = 0;
+        let Some(mut budget) = budget else {
             return Staged::default();
         };
-        io.churn = 0;
         let mut carried = Staged::default();
         while budget > 0 && carried.control.bytes.len() < CARRY_MAX {
-            let Some((id, dead)) = self.oldest(io) else {
+            let Some((id, _)) = self.oldest(io) else {
                 break;
             };
-            let trimming = io.trim.is_some_and(|trim| trim.segment == id && trim.read);
-            if dead && !trimming {
-                self.remove_segment(id);
-                io.trim = None;
-                if !self.wants_trim(io) {
-                    break;
-                }
-                continue;
-            }
             let trim = io.trim.filter(|trim| trim.segment == id).unwrap_or(Trim {
                 segment: id,
                 at: None,
@@ -129,6 +122,24 @@ impl Engine {
             }
         }
         carried
+    }
+
+    /// Removes segments in which nothing is live, whether room is needed or not.
+    fn drop_dead(&self, io: &mut Io) {
+        while let Some((id, true)) = self.oldest(io) {
+            if io.trim.is_some_and(|trim| trim.segment == id) {
+                io.trim = None;
+            }
+            self.remove_segment(id);
+        }
+    }
+
+    /// Without room for another segment all that can be freed is needed, as far as the rest of the
+    /// open one lets it be carried.
+    fn starved(&self, io: &Io) -> Option<u64> {
+        io.active.as_ref().filter(|_| io.trim_failed.is_none())?;
+        let refusal = self.state().refusal.clone();
+        (refusal == Some(Failure::NoSpace)).then_some(self.options.segment_bytes)
     }
 
     /// The oldest segment, and whether nothing in it is live.

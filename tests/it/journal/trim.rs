@@ -1,0 +1,167 @@
+//! Trimming: a paused Ingestor beside a busy one costs no more than its own records.
+//!
+//! `ZEN_JOURNAL_RECORDS=2000000` runs the bar's size, with the segments of production and the time of
+//! the restart held against two seconds; without it a smaller one, on which no time is judged.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use sha2::{Digest as _, Sha256};
+use zen_fabric::{
+    api::SpecDigest,
+    journal::{
+        BUCKETS, Bucket, End, Ended, Event, FetchLimit, Holder, IngestorUid, Items, Journal, Key,
+        KeyHash, Millis, Origin, PayloadDigest, Subscribe, Subscription,
+        wal::{Options, Wal},
+    },
+    ops::time::{Clock, SystemClock},
+};
+
+const BATCH: u64 = 250;
+
+fn uid(name: &str) -> IngestorUid {
+    IngestorUid(format!("{name}-7d0c2c1e-8f0e-4a55-9d5e-0c1b1e2f3a4b").into())
+}
+
+fn event(n: u64, ingestor: &IngestorUid, now: Millis) -> Event {
+    let body = vec![u8::try_from(n % 256).unwrap(); 1024];
+    let hash = Sha256::digest(n.to_le_bytes());
+    Event {
+        ingestor: ingestor.clone(),
+        spec: SpecDigest::of("{}"),
+        event_id: format!("{n:032x}").into(),
+        key: Some(Key {
+            hash: KeyHash(hash.first_chunk().copied().unwrap()),
+            window: Duration::from_hours(24),
+        }),
+        payload: PayloadDigest(hash.into()),
+        accepted_at: now,
+        origin: Origin::Request,
+        traceparent: None,
+        headers: vec![("content-type".into(), "application/json".into())],
+        query: "".into(),
+        body: body.into(),
+    }
+}
+
+async fn subscribe(journal: &Wal) -> Arc<dyn Subscription> {
+    let buckets = (0..BUCKETS).map(Bucket).collect();
+    let subscribe = Subscribe {
+        buckets,
+        holder: Holder("core#1".into()),
+        epoch: None,
+    };
+    journal.subscribe(subscribe).await.unwrap()
+}
+
+async fn finish(subscription: &dyn Subscription, ingestor: &IngestorUid) -> usize {
+    let limit = FetchLimit {
+        records: NonZeroU32::new(2000).unwrap(),
+        bytes: 8 << 20,
+    };
+    let mut finished = 0;
+    loop {
+        let records = subscription.fetch(ingestor, None, limit).await.unwrap();
+        if records.is_empty() {
+            return finished;
+        }
+        finished += records.len();
+        let items = Items {
+            observed: 1,
+            ..Items::default()
+        };
+        let ends = records.iter().map(|record| Ended {
+            position: record.id.position,
+            end: End::Observed,
+            items,
+            letters: Vec::new(),
+            observation: None,
+        });
+        subscription.commit(ingestor, ends.collect()).await.unwrap();
+    }
+}
+
+/// A commit frees bytes in a moment, and trimming follows in the next rounds of the committer.
+async fn assert_bounded(journal: &Wal, options: &Options, when: u64) {
+    let mut last = None;
+    for _ in 0..2000 {
+        let stats = journal.stats();
+        let bound = 2 * stats.live_bytes + 2 * options.segment_bytes;
+        if stats.disk_bytes <= bound {
+            return;
+        }
+        last = Some((stats, bound));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("after {when} records: {last:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_ingestor_costs_no_more_than_its_own_records() {
+    let full = std::env::vars().find(|(name, _)| name == "ZEN_JOURNAL_RECORDS");
+    let records: u64 = full
+        .as_ref()
+        .map_or(30_000, |(_, records)| records.parse().unwrap());
+    let options = if full.is_some() {
+        Options {
+            share_bytes: 8 << 30,
+            total_bytes: 16 << 30,
+            ..Options::default()
+        }
+    } else {
+        Options {
+            segment_bytes: 1 << 20,
+            ..Options::default()
+        }
+    };
+    // Beside the build, on the disk that is measured, not where memory may be mounted.
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let journal = Wal::open(dir.path(), options.clone(), Arc::clone(&clock)).unwrap();
+    let (paused, busy) = (uid("paused"), uid("busy"));
+    for ingestor in [&paused, &busy] {
+        journal.put_spec(ingestor, "{}".into()).await.unwrap();
+    }
+    let subscription = subscribe(&journal).await;
+    let now = clock.now();
+    let mut kept = 0;
+    for batch in 0..records / BATCH {
+        let appends = (0..BATCH).map(|n| {
+            let n = batch * BATCH + n;
+            journal.append(event(n, if n % 10 == 0 { &paused } else { &busy }, now))
+        });
+        for appended in futures::future::join_all(appends).await {
+            appended.unwrap();
+        }
+        kept += usize::try_from(BATCH / 10).unwrap();
+        finish(subscription.as_ref(), &busy).await;
+        assert_bounded(&journal, &options, (batch + 1) * BATCH).await;
+    }
+    drop(subscription);
+    let before = journal.stats();
+    journal.close().await;
+    drop(journal);
+
+    let begin = clock.instant();
+    let journal = Wal::open(dir.path(), options.clone(), Arc::clone(&clock)).unwrap();
+    let took = clock.instant().duration_since(begin);
+    println!(
+        "{records} records, restart in {took:?}: {:?}",
+        journal.stats()
+    );
+    if full.is_some() {
+        assert!(took <= Duration::from_secs(2), "the restart took {took:?}");
+    }
+    assert_eq!(journal.stats().keys, before.keys);
+    let tally = journal.tally(&busy);
+    assert_eq!(
+        (tally.requests, tally.observed, tally.backlog),
+        (records / 10 * 9, records / 10 * 9, 0)
+    );
+    let subscription = subscribe(&journal).await;
+    assert_eq!(
+        finish(subscription.as_ref(), &paused).await,
+        kept,
+        "the paused one lost nothing"
+    );
+    assert_eq!(journal.tally(&paused).observed, records / 10);
+}
