@@ -10,6 +10,11 @@
 //! iterate in the order of their keys, nothing reads a clock or a time zone database, and work is
 //! counted, not timed.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an operation names the types that it takes, and refuses all others alike"
+)]
+
 mod budget;
 mod escapes;
 mod eval;
@@ -28,6 +33,7 @@ pub use budget::{Budget, Fault};
 pub(in crate::engine) use functions::plain;
 pub(in crate::engine) use json::check_json;
 pub use json::{from_json, to_json};
+pub(in crate::engine) use value::nearest;
 pub use value::{Key, Map, Value, whole};
 
 /// Longest expression in bytes: see [`crate::api`]'s bound of the same name; the longest in the

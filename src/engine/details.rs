@@ -5,8 +5,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::api::limits::DETAILS_BYTES;
 
+use super::text::hex;
+
 /// The entry that says that details were cut, and what the whole was.
-pub const MARKER: &str = "zenTruncated";
+pub(super) const MARKER: &str = "zenTruncated";
 
 /// Room that is kept for the marker: hash, size, and up to sixteen names of 63 characters.
 const MARKER_BYTES: usize = 2_048;
@@ -17,7 +19,7 @@ const MARKER_NAMES: usize = 16;
 /// The details as they are stored: the whole if it is at most 64 KiB as JSON, else the entries that
 /// fit, smallest first, with a marker that has the size and the SHA-256 of the whole.
 #[must_use]
-pub fn cut(details: Map<String, Json>) -> Map<String, Json> {
+pub(super) fn cut(details: Map<String, Json>) -> Map<String, Json> {
     let whole = Json::Object(details);
     let text = whole.to_string();
     let Json::Object(details) = whole else {
@@ -48,11 +50,10 @@ pub fn cut(details: Map<String, Json>) -> Map<String, Json> {
     missing.sort();
     let count = missing.len();
     missing.truncate(MARKER_NAMES);
-    let digest = Sha256::digest(text.as_bytes());
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&Sha256::digest(text.as_bytes()));
     kept.insert(
         MARKER.to_owned(),
-        json!({ "sha256": hex, "bytes": text.len(), "missing": count, "names": missing }),
+        json!({ "sha256": digest, "bytes": text.len(), "missing": count, "names": missing }),
     );
     kept
 }

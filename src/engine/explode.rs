@@ -65,17 +65,19 @@ impl Compiled {
             why,
         };
         let value = self.program.evaluate(inputs, budget);
-        let value = match value.map_err(|fault| failed(fault.to_string()))? {
-            Value::Optional(Some(inner)) => inner.as_ref().clone(),
-            other => other,
-        };
-        match value {
-            Value::List(items) if items.len() > EXPLODED_ITEMS => {
-                Err(ExplodeError::TooMany { count: items.len() })
-            }
-            Value::List(items) => Ok(items),
-            Value::Null | Value::Optional(_) => Ok(Arc::default()),
-            other => Err(failed(format!("it gave a {}", other.type_name()))),
+        let mut value = value.map_err(|fault| failed(fault.to_string()))?;
+        if let Value::Optional(Some(inner)) = &value {
+            value = inner.as_ref().clone();
         }
+        if let Value::Null | Value::Optional(None) = value {
+            return Ok(Arc::default());
+        }
+        let Value::List(items) = value else {
+            return Err(failed(format!("it gave a {}", value.type_name())));
+        };
+        if items.len() > EXPLODED_ITEMS {
+            return Err(ExplodeError::TooMany { count: items.len() });
+        }
+        Ok(items)
     }
 }

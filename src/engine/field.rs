@@ -35,6 +35,7 @@ enum Source {
 pub(super) type Check = fn(&str) -> Result<(), String>;
 
 /// Any constant.
+#[expect(clippy::unnecessary_wraps, reason = "one check among others")]
 pub(super) fn any(_: &str) -> Result<(), String> {
     Ok(())
 }
@@ -131,20 +132,20 @@ impl Field {
         }
     }
 
-    /// The value, or else the default, as `make` reads it; what it can't read is an error, and
+    /// The value, or else the default, as `read` reads it; what it can't read is an error, and
     /// counts as absent.
     pub(super) fn read<T>(
         &self,
         reading: &mut Reading<'_>,
-        make: impl Fn(&Value) -> Result<T, String>,
+        read: impl Fn(&Value) -> Result<T, String>,
     ) -> Option<T> {
         if let Some(value) = self.value(reading) {
-            match make(&value) {
+            match read(&value) {
                 Ok(made) => return Some(made),
                 Err(message) => reading.failed(&self.path, message),
             }
         }
-        make(&self.default()?).ok()
+        read(&self.default()?).ok()
     }
 }
 

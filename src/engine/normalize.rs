@@ -325,13 +325,13 @@ fn event_type(value: &Value) -> Result<String, String> {
 }
 
 fn time(value: &Value) -> Result<Timestamp, String> {
-    let read = match value {
-        Value::Timestamp(at) => Some(*at),
-        Value::String(text) => times::text(text),
-        Value::Int(_) | Value::Uint(_) | Value::Double(_) => cel::plain(value)
-            .and_then(|text| text.parse().ok())
-            .and_then(times::unix),
-        _ => None,
+    let read = if let Value::Timestamp(at) = value {
+        Some(*at)
+    } else if let Value::String(text) = value {
+        times::text(text)
+    } else {
+        let number = cel::nearest(value);
+        number.and_then(times::unix)
     };
     // What every reader of an Observation can add a zone to; the CRD holds the same range.
     let storable = |at: &Timestamp| (-30_610_224_000..=32_503_679_999).contains(&at.as_second());

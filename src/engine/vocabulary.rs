@@ -417,9 +417,9 @@ mod tests {
     fn the_table_for_users_is_this_one() {
         let mut text = String::new();
         let mut rows = |title: &str, rows: Vec<(String, &[&str])>| {
-            let _ = writeln!(text, "| {title} | words |\n|---|---|");
+            writeln!(text, "| {title} | words |\n|---|---|").unwrap();
             for (name, words) in rows {
-                let _ = writeln!(text, "| `{name}` | {} |", words.join(", "));
+                writeln!(text, "| `{name}` | {} |", words.join(", ")).unwrap();
             }
             text.push('\n');
         };

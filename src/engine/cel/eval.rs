@@ -460,10 +460,10 @@ impl Machine<'_> {
         first: &Value,
         second: Option<&Value>,
     ) -> Result<bool, Fault> {
-        if let Some(filter) = &fold.filter {
-            if !self.bool(filter, "the condition of a loop")? {
-                return Ok(true);
-            }
+        if let Some(filter) = &fold.filter
+            && !self.bool(filter, "the condition of a loop")?
+        {
+            return Ok(true);
         }
         match fold.kind {
             FoldKind::All | FoldKind::Exists => {

@@ -25,7 +25,7 @@ impl Pattern {
             return Err(format!("a pattern longer than {MAX_LENGTH} bytes"));
         }
         let translated = from_re2(pattern);
-        let mut last = String::new();
+        let mut last = "";
         for size in SIZES {
             let compiled = RegexBuilder::new(&translated)
                 .size_limit(size * 1_024)
@@ -38,13 +38,12 @@ impl Pattern {
                 Ok(regex) => return Ok(Self { regex, size }),
                 Err(regex::Error::CompiledTooBig(_)) => {
                     last = "the pattern is too large: its repetitions or classes make more than \
-                            some 2,000 states"
-                        .to_owned();
+                            some 2,000 states";
                 }
                 Err(error) => return Err(format!("no regular expression: {error}")),
             }
         }
-        Err(last)
+        Err(last.to_owned())
     }
 
     fn charge(&self, text: &str, budget: &mut Budget) -> Result<(), Fault> {
