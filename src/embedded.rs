@@ -34,6 +34,7 @@ mod service;
 pub mod store;
 mod table;
 mod tls;
+mod view;
 mod wire;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};

@@ -5,6 +5,7 @@
 //!                             └───────────── pure: spec, pipeline ─────────────┘     └── async ──┘
 //! ```
 
+pub mod account;
 pub mod aggregate;
 pub mod body;
 pub mod cel;
@@ -23,9 +24,15 @@ mod normalize;
 pub mod pace;
 pub mod pipeline;
 pub mod queue;
+mod report;
+mod shared;
 pub mod specs;
+pub mod start;
+pub mod status;
 pub mod text;
 pub mod times;
 pub mod verdict;
 pub mod vocabulary;
+mod watch;
+mod worker;
 pub mod writer;

@@ -5,5 +5,5 @@
 pub mod clock;
 pub mod cluster;
 pub mod disk;
-pub mod seeded;
 pub mod samples;
+pub mod seeded;

@@ -2,7 +2,7 @@
 
 mod status;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -47,6 +47,66 @@ pub(super) fn fill_defaults(definition: &mut Value) {
             names.insert(field.to_owned(), json!(default));
         }
     }
+}
+
+/// What a client is warned of: formats that nobody checks.
+pub(super) fn warnings(definition: &Value) -> Vec<String> {
+    /// `supportedFormats` of the API server, by their normalized names.
+    const KNOWN: [&str; 26] = [
+        "bsonobjectid",
+        "byte",
+        "cidr",
+        "creditcard",
+        "date",
+        "datetime",
+        "duration",
+        "email",
+        "hexcolor",
+        "hostname",
+        "ipv4",
+        "ipv6",
+        "isbn",
+        "isbn10",
+        "isbn13",
+        "k8slongname",
+        "k8sshortname",
+        "mac",
+        "password",
+        "rgbcolor",
+        "ssn",
+        "uri",
+        "uuid",
+        "uuid3",
+        "uuid4",
+        "uuid5",
+    ];
+    let mut unknown = BTreeSet::new();
+    let mut rest: Vec<&Value> = definition.pointer("/spec/versions").into_iter().collect();
+    while let Some(value) = rest.pop() {
+        match value {
+            Value::Object(map) => {
+                let format = map
+                    .get("format")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                let normal = format.replace('-', "");
+                if !normal.is_empty() && !KNOWN.contains(&normal.as_str()) {
+                    unknown.insert(format);
+                }
+                // A column's format is a hint for printers.
+                let below = map
+                    .iter()
+                    .filter(|(name, _)| *name != "additionalPrinterColumns");
+                rest.extend(below.map(|(_, value)| value));
+            }
+            Value::Array(list) => rest.extend(list),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    unknown
+        .into_iter()
+        .map(|format| format!("unrecognized format {format:?}"))
+        .collect()
 }
 
 /// The shelf of the objects that a definition defines.

@@ -34,6 +34,9 @@ const COMPACT_FROM: u64 = 8 * 1024 * 1024;
 /// of what was written anyway.
 const COMPACT_FACTOR: u64 = 4;
 
+/// What may wait for the disk: some seconds of writing for a slow one.
+const MAX_PENDING: usize = 64 * 1024 * 1024;
+
 /// Why the log can't be used. Nothing is lost by it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -71,7 +74,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Pending {
-    /// Encoded records. Bounded by the requests in flight, each of which waits for its own.
+    /// Encoded records. Over [`MAX_PENDING`] requests are answered 429 until the disk has caught up.
     buffer: Vec<u8>,
     revision: u64,
     shelves: Vec<Arc<str>>,
@@ -248,6 +251,11 @@ impl Log {
             self.shared.wake.notify_one();
         }
         Ok(())
+    }
+
+    /// Whether so much waits for the disk that nothing more should be taken.
+    pub(super) fn is_behind(&self) -> bool {
+        self.shared.lock().buffer.len() > MAX_PENDING
     }
 
     /// Why nothing can be made durable any more.

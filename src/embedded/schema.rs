@@ -44,6 +44,8 @@ pub(super) struct Schema {
     bounds: Option<Box<Bounds>>,
     list: List,
     rules: Vec<Rule>,
+    /// Whether there is a rule here or anywhere below: where there is none, nobody need look.
+    ruled: bool,
 }
 
 /// What `additionalProperties` says.
@@ -184,13 +186,10 @@ impl Schema {
         self.properties.get(name)
     }
 
-    /// Whether any rule of this schema looks at the old value.
+    /// Whether there is a rule here or anywhere below.
     #[must_use]
-    pub(super) fn has_rules(&self) -> bool {
-        !self.rules.is_empty()
-            || self.properties.values().any(Self::has_rules)
-            || self.items.as_ref().is_some_and(|items| items.has_rules())
-            || matches!(&self.additional, Additional::Each(each) if each.has_rules())
+    pub(super) const fn has_rules(&self) -> bool {
+        self.ruled
     }
 
     fn bounds(&self) -> Option<&Bounds> {

@@ -18,7 +18,6 @@ use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::render::{list_metadata, partial};
 use self::stream::Begin;
 use super::{
     discovery,
@@ -215,6 +214,9 @@ impl Api {
             .in_flight
             .try_acquire()
             .map_err(|_full| faults::too_many_requests(1))?;
+        if self.log.as_ref().is_some_and(Log::is_behind) {
+            return Err(faults::too_many_requests(1));
+        }
         let at = self.at();
         let target = request.target.clone();
         let (kind, answer, revision) = {

@@ -9,6 +9,7 @@
 
 mod admit;
 mod delete;
+mod expiry;
 mod list;
 mod persist;
 mod request;
@@ -19,13 +20,18 @@ mod write;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     sync::Arc,
 };
 
 use bytes::Bytes;
+use serde::Serialize as _;
 use serde_json::{Value, json};
 
-use self::shelf::{Shelf, Stored};
+use self::{
+    expiry::Expiry,
+    shelf::{Shelf, Stored},
+};
 pub use self::{
     request::{
         Action, Answer, AsOf, At, Body, Delete, Fields, List, Page, Part, Request, Seen, Target,
@@ -94,6 +100,7 @@ pub struct Store {
     shelves: BTreeMap<Arc<str>, Shelf>,
     /// Namespaces and definitions that wait for their objects to go.
     leaving: BTreeSet<Box<str>>,
+    expiry: Expiry,
     changes: Vec<Change>,
 }
 
@@ -114,6 +121,7 @@ impl Store {
             registry: Registry::new(),
             shelves: BTreeMap::new(),
             leaving: BTreeSet::new(),
+            expiry: Expiry::default(),
             changes: Vec::new(),
         }
     }
@@ -283,8 +291,9 @@ impl Store {
             bytes: bytes.clone(),
             epoch,
         };
+        let redefined = &*kind.shelf == DEFINITIONS && self.is_redefined(key, &object);
         self.record(&kind.shelf, key, stored, false);
-        if &*kind.shelf == DEFINITIONS {
+        if redefined {
             self.define(&object);
         }
         bytes
@@ -324,6 +333,21 @@ impl Store {
             .record(revision, key.into(), stored, gone, limits);
     }
 
+    /// Whether a definition says something else than before: only then are watches of its kinds
+    /// ended and stored objects looked at again.
+    fn is_redefined(&self, key: &str, object: &Value) -> bool {
+        let before = self
+            .shelves
+            .get(DEFINITIONS)
+            .and_then(|shelf| shelf.get(key));
+        let before = before
+            .map(|stored| decode(&stored.bytes))
+            .unwrap_or_default();
+        ["/spec", "/status/conditions"]
+            .iter()
+            .any(|part| before.pointer(part) != object.pointer(part))
+    }
+
     /// Serves the kinds of a definition.
     fn define(&mut self, object: &Value) {
         let Some(resource) = definition::shelf(object) else {
@@ -356,9 +380,28 @@ impl Store {
 }
 
 fn encode(object: &Value) -> Bytes {
-    // A tree of JSON values always has a text.
-    let text = serde_json::to_vec(object).unwrap_or_default();
+    let mut text = Vec::with_capacity(256);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, GoNumbers);
+    // A tree of JSON values always has a text, and a vector takes it.
+    if object.serialize(&mut serializer).is_err() {
+        text.clear();
+    }
     Bytes::from(text.into_boxed_slice())
+}
+
+/// Numbers as Go's `encoding/json` writes them: a whole one has no fraction, so that `5.0`, which an
+/// integer field admits, is `5` for every reader.
+struct GoNumbers;
+
+impl serde_json::ser::Formatter for GoNumbers {
+    fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        // From here on, Go writes an exponent.
+        if value.fract() == 0.0 && value.abs() < 1e21 {
+            write!(writer, "{value:.0}")
+        } else {
+            serde_json::ser::CompactFormatter.write_f64(writer, value)
+        }
+    }
 }
 
 fn decode(bytes: &Bytes) -> Value {

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::{
     kind::{Column, Kind, Source},
-    service::{list_metadata, partial},
     store::Page,
+    view::{list_metadata, partial},
     wire::Rows,
 };
 use crate::journal::Millis;

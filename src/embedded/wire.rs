@@ -267,16 +267,19 @@ fn action(
         ("GET", Some(_)) => Ok(Action::Get(query.number("resourceVersion")?)),
         ("GET", None) => list(query).map(Action::List),
         ("POST", _) => {
-            let (object, write) = written(query, headers, body)?;
+            let (object, write) = written(query, "CreateOptions", (headers, body))?;
             Ok(Action::Create(object, write))
         }
         ("PUT", Some(_)) => {
-            let (object, write) = written(query, headers, body)?;
+            let (object, write) = written(query, "UpdateOptions", (headers, body))?;
             Ok(Action::Update(object, write))
         }
         ("PATCH", Some(_)) => {
             let media_type = content_type(headers);
-            Ok(Action::Patch(Patch::read(media_type, body)?, write(query)?))
+            Ok(Action::Patch(
+                Patch::read(media_type, body)?,
+                write(query, "PatchOptions")?,
+            ))
         }
         ("DELETE", Some(_)) => delete(query, headers, body).map(Action::Delete),
         ("DELETE", None) => Ok(Action::DeleteCollection(
@@ -324,13 +327,14 @@ fn list(query: &Query) -> Result<List, Refusal> {
     })
 }
 
-fn write(query: &Query) -> Result<Write, Refusal> {
+fn write(query: &Query, options: &str) -> Result<Write, Refusal> {
     let fields = match query.get("fieldValidation") {
         None | Some("" | "Warn") => Fields::Warn,
         Some("Strict") => Fields::Strict,
         Some("Ignore") => Fields::Ignore,
         Some(other) => {
             return Err(unknown_word(
+                options,
                 "fieldValidation",
                 other,
                 &["Ignore", "Strict", "Warn"],
@@ -338,13 +342,13 @@ fn write(query: &Query) -> Result<Write, Refusal> {
         }
     };
     Ok(Write {
-        dry_run: dry_run(query)?,
+        dry_run: dry_run(query, options)?,
         fields,
         repeated: Vec::new(),
     })
 }
 
-fn unknown_word(option: &str, found: &str, known: &[&str]) -> Refusal {
+fn unknown_word(options: &str, option: &str, found: &str, known: &[&str]) -> Refusal {
     let known: Vec<String> = known.iter().map(|one| (*one).to_owned()).collect();
     // A repeatable option is shown as the list that it is.
     let found = if option == "dryRun" {
@@ -353,14 +357,14 @@ fn unknown_word(option: &str, found: &str, known: &[&str]) -> Refusal {
         Value::from(found)
     };
     let error = FieldError::not_supported(option, &found, &known);
-    Refusal::bad_option("WriteOptions", error)
+    Refusal::bad_option(options, error)
 }
 
-fn dry_run(query: &Query) -> Result<bool, Refusal> {
+fn dry_run(query: &Query, options: &str) -> Result<bool, Refusal> {
     match query.get("dryRun") {
         None | Some("") => Ok(false),
         Some("All") => Ok(true),
-        Some(other) => Err(unknown_word("dryRun", other, &["All"])),
+        Some(other) => Err(unknown_word(options, "dryRun", other, &["All"])),
     }
 }
 
@@ -376,15 +380,19 @@ fn delete(query: &Query, headers: &HeaderMap, body: &[u8]) -> Result<Delete, Ref
         .and_then(Value::as_array)
         .is_some_and(|all| all.iter().any(|one| one == "All"));
     Ok(Delete {
-        dry_run: dry || dry_run(query)?,
+        dry_run: dry || dry_run(query, "DeleteOptions")?,
         uid: text("/preconditions/uid"),
         version: text("/preconditions/resourceVersion"),
     })
 }
 
 /// An object to write, and how.
-fn written(query: &Query, headers: &HeaderMap, body: &[u8]) -> Result<(Value, Write), Refusal> {
-    let options = write(query)?;
+fn written(
+    query: &Query,
+    options: &str,
+    (headers, body): (&HeaderMap, &[u8]),
+) -> Result<(Value, Write), Refusal> {
+    let options = write(query, options)?;
     let (object, repeated) = content(headers, body)?;
     Ok((
         object,

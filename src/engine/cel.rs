@@ -12,7 +12,7 @@
 
 #![expect(
     clippy::wildcard_enum_match_arm,
-    reason = "an operation names the types that it takes, and refuses all others alike"
+    reason = "a dynamic language: whatever is not named is a mismatch, also what is added later"
 )]
 
 mod budget;
@@ -33,7 +33,6 @@ pub use budget::{Budget, Fault};
 pub(in crate::engine) use functions::plain;
 pub(in crate::engine) use json::check_json;
 pub use json::{from_json, to_json};
-pub(in crate::engine) use value::nearest;
 pub use value::{Key, Map, Value, whole};
 
 /// Longest expression in bytes: see [`crate::api`]'s bound of the same name; the longest in the

@@ -17,7 +17,7 @@ use super::{
     filter, names,
     normalize::{self, timestamp, whole_seconds},
     pipeline::{CompileError, Decision, DedupKind, ExpressionError, Item, Verdict, WHOLE},
-    text::{clip, hex},
+    text::clip,
 };
 
 /// Longest event id in an annotation: a contract's key has at most 255 characters, and a scheme's
@@ -239,7 +239,7 @@ impl Compiled {
         dedup: DedupKind,
     ) -> BTreeMap<String, String> {
         let event = &record.event;
-        let payload = hex(&event.payload.0);
+        let payload: String = event.payload.0.iter().map(|b| format!("{b:02x}")).collect();
         let mut made = BTreeMap::from([
             (
                 annotations::RECEIVED_AT,

@@ -1,5 +1,10 @@
 //! Which events are the same: fingerprints, windows, and the name that follows from them.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "values of expressions: whatever is not named is a mismatch, also what is added later"
+)]
+
 use crate::{
     api::{
         decision::Identity,
@@ -74,9 +79,9 @@ impl Window {
     #[must_use]
     pub fn of(fingerprint: &[u8; 32], at: Millis, millis: i64) -> Self {
         let length = millis.max(1);
+        let [a, b, c, d, e, f, g, ..] = *fingerprint;
         // 56 bits: never negative.
-        let bytes = fingerprint.iter().take(7);
-        let hash = bytes.fold(0_i64, |hash, byte| hash << 8 | i64::from(*byte));
+        let hash = i64::from_be_bytes([0, a, b, c, d, e, f, g]);
         let shift = hash % length;
         let number = at.0.saturating_sub(shift).div_euclid(length);
         let end = number
@@ -215,10 +220,10 @@ fn fingerprint(fields: &[Part], reading: &mut Reading<'_>) -> Result<[u8; 32], F
 fn field_of(event: Option<&Value>, path: &[String]) -> Option<Value> {
     let mut value = event?;
     for name in path {
-        let Value::Map(map) = value else {
-            return None;
-        };
-        value = map.field(name)?;
+        match value {
+            Value::Map(map) => value = map.field(name)?,
+            _ => return None,
+        }
     }
     Some(value.clone())
 }

@@ -5,8 +5,6 @@ use sha2::{Digest as _, Sha256};
 
 use crate::api::limits::DETAILS_BYTES;
 
-use super::text::hex;
-
 /// The entry that says that details were cut, and what the whole was.
 pub(super) const MARKER: &str = "zenTruncated";
 
@@ -50,10 +48,11 @@ pub(super) fn cut(details: Map<String, Json>) -> Map<String, Json> {
     missing.sort();
     let count = missing.len();
     missing.truncate(MARKER_NAMES);
-    let digest = hex(&Sha256::digest(text.as_bytes()));
+    let digest = Sha256::digest(text.as_bytes());
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     kept.insert(
         MARKER.to_owned(),
-        json!({ "sha256": digest, "bytes": text.len(), "missing": count, "names": missing }),
+        json!({ "sha256": hex, "bytes": text.len(), "missing": count, "names": missing }),
     );
     kept
 }

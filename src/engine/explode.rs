@@ -1,5 +1,10 @@
 //! From one event to its items.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "values of expressions: whatever is not named is a mismatch, also what is added later"
+)]
+
 use std::sync::Arc;
 
 use crate::api::limits::EXPLODED_ITEMS;
@@ -65,19 +70,17 @@ impl Compiled {
             why,
         };
         let value = self.program.evaluate(inputs, budget);
-        let mut value = value.map_err(|fault| failed(fault.to_string()))?;
-        if let Value::Optional(Some(inner)) = &value {
-            value = inner.as_ref().clone();
-        }
-        if let Value::Null | Value::Optional(None) = value {
-            return Ok(Arc::default());
-        }
-        let Value::List(items) = value else {
-            return Err(failed(format!("it gave a {}", value.type_name())));
+        let value = match value.map_err(|fault| failed(fault.to_string()))? {
+            Value::Optional(Some(inner)) => inner.as_ref().clone(),
+            other => other,
         };
-        if items.len() > EXPLODED_ITEMS {
-            return Err(ExplodeError::TooMany { count: items.len() });
+        match value {
+            Value::List(items) if items.len() > EXPLODED_ITEMS => {
+                Err(ExplodeError::TooMany { count: items.len() })
+            }
+            Value::List(items) => Ok(items),
+            Value::Null | Value::Optional(_) => Ok(Arc::default()),
+            other => Err(failed(format!("it gave a {}", other.type_name()))),
         }
-        Ok(items)
     }
 }

@@ -35,7 +35,7 @@ enum Source {
 pub(super) type Check = fn(&str) -> Result<(), String>;
 
 /// Any constant.
-#[expect(clippy::unnecessary_wraps, reason = "one check among others")]
+#[expect(clippy::unnecessary_wraps, reason = "a check, one of several")]
 pub(super) fn any(_: &str) -> Result<(), String> {
     Ok(())
 }
@@ -132,20 +132,20 @@ impl Field {
         }
     }
 
-    /// The value, or else the default, as `read` reads it; what it can't read is an error, and
+    /// The value, or else the default, as `make` reads it; what it can't read is an error, and
     /// counts as absent.
     pub(super) fn read<T>(
         &self,
         reading: &mut Reading<'_>,
-        read: impl Fn(&Value) -> Result<T, String>,
+        make: impl Fn(&Value) -> Result<T, String>,
     ) -> Option<T> {
         if let Some(value) = self.value(reading) {
-            match read(&value) {
+            match make(&value) {
                 Ok(made) => return Some(made),
                 Err(message) => reading.failed(&self.path, message),
             }
         }
-        read(&self.default()?).ok()
+        make(&self.default()?).ok()
     }
 }
 

@@ -126,8 +126,8 @@ mod tests {
                 "window" => {
                     let mut fingerprint = [0; 32];
                     for (at, byte) in fingerprint.iter_mut().enumerate() {
-                        let hex = text("fingerprint").get(2 * at..2 * at + 2);
-                        *byte = u8::from_str_radix(hex.unwrap(), 16).unwrap();
+                        let hex = &text("fingerprint")[2 * at..2 * at + 2];
+                        *byte = u8::from_str_radix(hex, 16).unwrap();
                     }
                     window(&ingestor, &fingerprint, vector["window"].as_i64().unwrap())
                 }

@@ -1,5 +1,10 @@
 //! From a body to the fields of an Observation.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "values of expressions: whatever is not named is a mismatch, also what is added later"
+)]
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value as Json};
@@ -325,13 +330,13 @@ fn event_type(value: &Value) -> Result<String, String> {
 }
 
 fn time(value: &Value) -> Result<Timestamp, String> {
-    let read = if let Value::Timestamp(at) = value {
-        Some(*at)
-    } else if let Value::String(text) = value {
-        times::text(text)
-    } else {
-        let number = cel::nearest(value);
-        number.and_then(times::unix)
+    let read = match value {
+        Value::Timestamp(at) => Some(*at),
+        Value::String(text) => times::text(text),
+        Value::Int(_) | Value::Uint(_) | Value::Double(_) => cel::plain(value)
+            .and_then(|text| text.parse().ok())
+            .and_then(times::unix),
+        _ => None,
     };
     // What every reader of an Observation can add a zone to; the CRD holds the same range.
     let storable = |at: &Timestamp| (-30_610_224_000..=32_503_679_999).contains(&at.as_second());

@@ -47,18 +47,9 @@ pub fn clip(text: &str, longest: usize) -> String {
 }
 
 fn hash(text: &str) -> String {
-    let mut hash = hex(&names::digest(&[text.as_bytes()]));
-    hash.truncate(HASH);
-    hash
-}
-
-/// Bytes in lower-case hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits
-        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
-        .collect()
+    let digest = names::digest(&[text.as_bytes()]);
+    let bytes = digest.iter().take(HASH / 2);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

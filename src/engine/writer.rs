@@ -95,6 +95,12 @@ impl Writer {
         }
     }
 
+    /// The calls that are no writes of items.
+    #[must_use]
+    pub(crate) const fn observations(&self) -> &Observations {
+        &self.observations
+    }
+
     /// Brings a batch in.
     pub async fn write(&self, batch: &Batch) -> Written {
         let Some((first, rest)) = batch.items.split_first() else {
@@ -200,7 +206,7 @@ impl Writer {
         let tried = self.observations.dry_run(&work.namespace, &name, body);
         let tried = self.call(Verb::DryRun, tried).await;
         let told = tried.as_ref().err().unwrap_or(failure);
-        match after_plain(tried.as_ref().map(|()| ())) {
+        match after_plain(tried.as_ref().copied()) {
             Verdict::Dead(DeadReason::Refused) => {
                 Written::dead(std::slice::from_ref(work), DeadReason::Refused, failure)
             }
@@ -220,7 +226,7 @@ impl Writer {
     }
 
     /// Makes a call, counts it, and lets the limiter learn from it.
-    pub(super) async fn call<T>(
+    pub(crate) async fn call<T>(
         &self,
         verb: Verb,
         call: impl Future<Output = Result<T, Failure>>,

@@ -1,12 +1,33 @@
-//! Signing as a sender does: for `send`, `dev`'s hints and the load generator. The same HMAC verifies.
+//! Signing as a sender does: for `send`, `dev`'s hints and the load generator. Pure.
 
-use super::verify::mac::MacKey;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha1::Sha1;
+use sha2::{Sha256, Sha512};
+
 use crate::api::ingestor::HmacAlgorithm;
 
-/// The HMAC of the parts, one after the other; empty for an empty key, which signs nothing.
+/// The HMAC of the parts, one after the other.
 #[must_use]
 pub fn mac(algorithm: HmacAlgorithm, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
-    MacKey::new(algorithm, key).map(|key| key.tag(parts)).unwrap_or_default()
+    macro_rules! with {
+        ($hash:ty) => {
+            // HMAC takes a key of any length (RFC 2104), so there is always a result.
+            Hmac::<$hash>::new_from_slice(key).map_or_else(
+                |_never| Vec::new(),
+                |mut mac| {
+                    for part in parts {
+                        mac.update(part);
+                    }
+                    mac.finalize().into_bytes().to_vec()
+                },
+            )
+        };
+    }
+    match algorithm {
+        HmacAlgorithm::Sha1 => with!(Sha1),
+        HmacAlgorithm::Sha256 => with!(Sha256),
+        HmacAlgorithm::Sha512 => with!(Sha512),
+    }
 }
 
 /// The value of GitHub's `X-Hub-Signature-256`.

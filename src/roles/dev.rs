@@ -7,7 +7,7 @@
 
 mod hints;
 mod options;
-mod sample;
+pub mod sample;
 
 use std::{
     fs, io,
@@ -25,8 +25,8 @@ use self::hints::Hints;
 use crate::{
     config::Config,
     embedded,
-    engine::{self, Engine},
-    gateway::{self, Gateway},
+    engine::start::{self as engine, Engine, Ports},
+    gateway::{self, Gateway, Surroundings},
     journal::{
         Journal,
         wal::{self, Wal},
@@ -180,23 +180,26 @@ async fn start(config: &Config) -> Result<(Running, Option<String>), Error> {
     let api = api_server(config, &clock, &api_tasks).await?;
     let secret = sample::seed(&api.client).await?;
     let gateway_tasks = Tasks::new();
-    let gateway = Gateway::start(
-        options::gateway(&config.gateway),
-        api.client.clone(),
-        Arc::<Wal>::clone(&journal),
-        Arc::clone(&clock),
-        &registry,
-        &readiness,
-        &gateway_tasks,
-    )
-    .await?;
+    let surroundings = Surroundings {
+        client: api.client.clone(),
+        journal: Arc::<Wal>::clone(&journal),
+        clock: Arc::clone(&clock),
+        registry: &registry,
+        readiness: &readiness,
+        tasks: &gateway_tasks,
+    };
+    let gateway =
+        Gateway::start(gateway::Options::from_config(&config.gateway), surroundings).await?;
     let engine_tasks = Tasks::new();
+    let ports = Ports {
+        client: api.client.clone(),
+        journal: Arc::<Wal>::clone(&journal),
+        facts: gateway.facts(),
+        clock,
+    };
     let engine = Engine::start(
         options::engine(&config.engine),
-        api.client.clone(),
-        Arc::<Wal>::clone(&journal),
-        gateway.facts(),
-        clock,
+        ports,
         &registry,
         &readiness,
         &engine_tasks,
@@ -268,7 +271,10 @@ async fn api_server(
     handle.write_kubeconfig(&kubeconfig)?;
     let client = handle.client();
     sample::install_crds(&client).await?;
-    let url = handle.address().map(|address| format!("https://{address}")).unwrap_or_default();
+    let url = handle
+        .address()
+        .map(|address| format!("https://{address}"))
+        .unwrap_or_default();
     Ok(ApiServer {
         client,
         url,
@@ -311,8 +317,14 @@ impl Running {
         secret: Option<&str>,
         out: &mut (dyn io::Write + Send),
     ) -> Result<(), Error> {
-        let program = std::env::current_exe().ok().and_then(|path| path.to_str().map(str::to_owned));
-        let gateway = config.gateway.public_url.as_deref().unwrap_or_else(|| self.gateway.url());
+        let program = std::env::current_exe()
+            .ok()
+            .and_then(|path| path.to_str().map(str::to_owned));
+        let gateway = config
+            .gateway
+            .public_url
+            .as_deref()
+            .unwrap_or_else(|| self.gateway.url());
         let hints = Hints {
             gateway: self.gateway.url(),
             admin: &self.admin,
@@ -346,8 +358,8 @@ impl Running {
     async fn stop(self, draining: Draining, config: &Config) -> Result<(), Error> {
         let grace = config.gateway.drain_timeout;
         let ending = async {
-            self.gateway.drain().await;
-            self.engine.drain().await;
+            self.gateway.drain(grace).await;
+            self.engine.drain(grace).await;
             for tasks in [&self.gateway_tasks, &self.engine_tasks, &self.admin_tasks] {
                 // What does not end is told by `stop` itself and cut off with the process.
                 tasks.stop(grace).await.ok();

@@ -92,6 +92,7 @@ macro_rules! every_case {
                 are_found_by_short_names,
                 definitions_bring_no_warnings,
                 observation_in_an_absent_namespace,
+                samples_are_taken,
             }
             list {
                 is_ordered_by_name,

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 use serde_json::{Value, json};
+use zen_fabric::testing::samples;
 
 use crate::bench::{Answer, Bench, DEFINITIONS, Patch, from_yaml, names, text, unique};
 
@@ -159,8 +160,8 @@ pub(crate) async fn change_details(t: &Bench, from: &Value, to: &Value) -> Answe
 }
 
 /// Equality over the free-form details is deep: of these pairs of different values none passes for
-/// the same, whatever their types. (For the one kind of pair that does on a real server see
-/// `a_detail_that_is_null_may_be_renamed`.)
+/// the same, whatever their types. (For the pairs that do on a real server see
+/// `details_at_the_top_may_be_renamed`.)
 pub(crate) async fn details_are_compared_deeply(t: &Bench) {
     let changes = [
         (json!({ "a": "x" }), json!({ "a": "y" })),
@@ -312,4 +313,17 @@ pub(crate) async fn observation_in_an_absent_namespace(t: &Bench) {
     .await
     .refused(404, "NotFound")
     .about("namespaces", "", "nowhere");
+}
+
+/// Every sample of `examples/` can be applied, without a warning.
+pub(crate) async fn samples_are_taken(t: &Bench) {
+    install(t).await;
+    for name in samples::SAMPLES.iter().chain(&["quickstart"]) {
+        let mut sample = samples::manifest(name);
+        sample["metadata"]["namespace"] = t.namespace.clone().into();
+        sample["metadata"]["name"] = unique("sample").into();
+        let answer = create(t, "ingestors", &sample).await;
+        assert_eq!(answer.warnings(), Vec::<String>::new(), "{name}");
+        answer.created();
+    }
 }

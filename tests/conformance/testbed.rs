@@ -25,7 +25,8 @@ fn exists(id: u32) -> bool {
 async fn create(cluster: &RealCluster, name: &str) -> kube::Result<ConfigMap> {
     let api = config_maps(cluster);
     let object = config_map(name);
-    let attempt = api.create(&PostParams::default(), &object);
+    let params = PostParams::default();
+    let attempt = api.create(&params, &object);
     match tokio::time::timeout(Duration::from_secs(2), attempt).await {
         Ok(answer) => answer,
         Err(elapsed) => Err(kube::Error::Service(Box::new(elapsed))),

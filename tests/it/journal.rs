@@ -1,5 +1,8 @@
 //! The segment log: the conformance suite on both disks, and crashes.
 
+mod crash;
+mod model;
+
 use std::{path::PathBuf, sync::Arc};
 
 use zen_fabric::{

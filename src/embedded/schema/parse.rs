@@ -66,7 +66,7 @@ pub(super) fn node(raw: &Value, path: &str, place: Place, errors: &mut Vec<Field
         .collect();
     let additional = additional(raw, path, below, errors);
     let items = items(raw, path, (kind, below), errors);
-    let schema = Schema {
+    let mut schema = Schema {
         kind,
         nullable: flag("nullable"),
         int_or_string: flag("x-kubernetes-int-or-string"),
@@ -79,7 +79,12 @@ pub(super) fn node(raw: &Value, path: &str, place: Place, errors: &mut Vec<Field
         bounds: node_bounds(raw, path, below, errors).map(Box::new),
         list: node_list(raw, path, errors),
         rules: rules::parse(raw, path, errors),
+        ruled: false,
     };
+    schema.ruled = !schema.rules.is_empty()
+        || schema.properties.values().any(Schema::has_rules)
+        || schema.items.as_ref().is_some_and(|items| items.has_rules())
+        || matches!(&schema.additional, Additional::Each(each) if each.has_rules());
     rules::verify(&schema, place.depth == 0, path, errors);
     check_default(&schema, path, errors);
     schema

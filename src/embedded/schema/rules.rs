@@ -156,14 +156,14 @@ impl Walk<'_> {
         match value {
             Value::Object(map) => {
                 for (name, child) in map {
-                    let below = match (schema.properties.get(name), &schema.additional) {
-                        (Some(below), _) => below,
-                        (None, Additional::Each(each)) => each,
+                    let (below, path) = match (schema.properties.get(name), &schema.additional) {
+                        (Some(below), _) => (below, join(path, name)),
+                        (None, Additional::Each(each)) => (&**each, format!("{path}[{name}]")),
                         (None, Additional::None | Additional::Any) => continue,
                     };
                     if below.has_rules() {
                         let old = old.and_then(|old| old.get(name));
-                        self.node(below, child, old, &join(path, name));
+                        self.node(below, child, old, &path);
                     }
                 }
             }

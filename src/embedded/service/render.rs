@@ -16,6 +16,7 @@ use crate::{
         refusal::Refusal,
         store::{Answer, Body, Page},
         table,
+        view::{list_metadata, partial, untyped},
         wire::{As, Discovery},
     },
     journal::Millis,
@@ -147,20 +148,6 @@ fn list(kind: &Kind, page: &Page, shown: As, now: Millis) -> Bytes {
     body.into()
 }
 
-/// The `ListMeta` of a page.
-pub(in crate::embedded) fn list_metadata(page: &Page) -> Value {
-    let mut metadata = json!({"resourceVersion": page.version.to_string()});
-    if let Some(map) = metadata.as_object_mut() {
-        if let Some(next) = &page.next {
-            map.insert("continue".to_owned(), json!(next));
-        }
-        if let Some(remaining) = page.remaining {
-            map.insert("remainingItemCount".to_owned(), json!(remaining));
-        }
-    }
-    metadata
-}
-
 fn only(object: &Bytes) -> Page {
     let version = partial(object)
         .pointer("/metadata/resourceVersion")
@@ -173,29 +160,10 @@ fn only(object: &Bytes) -> Page {
     }
 }
 
-fn untyped(object: &Bytes) -> Value {
-    let mut value: Value = serde_json::from_slice(object).unwrap_or_default();
-    if let Some(map) = value.as_object_mut() {
-        map.remove("apiVersion");
-        map.remove("kind");
-    }
-    value
-}
-
 fn yaml(body: &Bytes) -> Bytes {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
     // A tree of JSON values always has a text.
     Bytes::from(serde_saphyr::to_string(&value).unwrap_or_default())
-}
-
-/// An object's metadata alone.
-pub(in crate::embedded) fn partial(object: &Bytes) -> Value {
-    let value: Value = serde_json::from_slice(object).unwrap_or_default();
-    json!({
-        "kind": "PartialObjectMetadata",
-        "apiVersion": "meta.k8s.io/v1",
-        "metadata": value.get("metadata").cloned().unwrap_or_default(),
-    })
 }
 
 /// An object as a watch shows it.

@@ -93,6 +93,7 @@ impl Store {
         for shelf in self.shelves.values_mut() {
             shelf.cut(self.opened);
         }
+        self.restore_events(at);
         self.resume_leaving(at);
     }
 }

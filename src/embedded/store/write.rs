@@ -1,11 +1,14 @@
 //! Creating, replacing and changing objects.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
     Answer, At, NAMESPACES, Part, Store, Stored, Target, Write,
     admit::{admit, check},
-    decode, encode, shown, storage_form, strategy, viewed,
+    decode, encode,
+    expiry::EVENTS,
+    shown, storage_form, strategy, viewed,
 };
 use crate::embedded::{
     kind::{BuiltIn, Kind},
@@ -37,7 +40,7 @@ impl Store {
         mut object: Value,
         write: &Write,
     ) -> Result<Answer, Refusal> {
-        let warnings = admit(kind, &mut object, namespace, write, None)?;
+        let mut warnings = admit(kind, &mut object, namespace, write, None)?;
         if !meta::text(&object, "resourceVersion").is_empty() {
             return Err(Refusal::plain(
                 500,
@@ -57,7 +60,7 @@ impl Store {
         check(kind, &object, None, &name)?;
         strategy::to_storage(kind, &mut object);
         if kind.is(BuiltIn::Definition) {
-            self.accept_definition(at, &mut object)?;
+            warnings.extend(self.accept_definition(at, &mut object)?);
         }
         let key = Kind::key(namespace, &name);
         if self.stored(kind, &key).is_some() {
@@ -66,7 +69,7 @@ impl Store {
         let stored = if write.dry_run {
             encode(&object)
         } else {
-            self.put(kind, &key, object)
+            self.write(at, kind, &key, object)
         };
         Ok(Self::written(kind, 201, stored, warnings))
     }
@@ -165,7 +168,7 @@ impl Store {
         let Change {
             stored,
             write,
-            warnings,
+            mut warnings,
             patched,
         } = change;
         let name = target.name.as_deref().unwrap_or_default();
@@ -179,7 +182,7 @@ impl Store {
         check(kind, &object, Some(&old), name)?;
         strategy::to_storage(kind, &mut object);
         if kind.is(BuiltIn::Definition) && target.part == Part::Whole {
-            self.accept_definition(at, &mut object)?;
+            warnings.extend(self.accept_definition(at, &mut object)?);
         }
         let key = Kind::key(target.namespace.as_deref(), name);
         meta::set(
@@ -191,17 +194,25 @@ impl Store {
             return Ok(Self::written(kind, 200, encode(&object), warnings));
         }
         let bytes = if strategy::is_finished(kind, &object) {
-            let bytes = self.remove(kind, &key, object);
-            self.settle_leaving(at);
-            bytes
+            self.remove(kind, &key, object)
         } else {
-            self.put(kind, &key, object)
+            self.write(at, kind, &key, object)
         };
+        // This may have been the last that something on its way out waited for.
+        self.settle_leaving(at);
         Ok(Self::written(kind, 200, bytes, warnings))
     }
 
+    fn write(&mut self, at: &At, kind: &Kind, key: &str, object: Value) -> Bytes {
+        let bytes = self.put(kind, key, object);
+        if &*kind.shelf == EVENTS {
+            self.event_written(at, key);
+        }
+        bytes
+    }
+
     /// What is answered for an object in storage form.
-    fn written(kind: &Kind, code: u16, bytes: bytes::Bytes, warnings: Vec<String>) -> Answer {
+    fn written(kind: &Kind, code: u16, bytes: Bytes, warnings: Vec<String>) -> Answer {
         let stored = Stored {
             bytes,
             epoch: kind.epoch,
@@ -233,8 +244,9 @@ impl Store {
         Ok(())
     }
 
-    /// Checks a definition and writes into its status what a real server's controllers would.
-    fn accept_definition(&self, at: &At, object: &mut Value) -> Result<(), Refusal> {
+    /// Checks a definition, writes into its status what a real server's controllers would, and
+    /// gives the warnings.
+    fn accept_definition(&self, at: &At, object: &mut Value) -> Result<Vec<String>, Refusal> {
         use crate::embedded::definition;
         let name = meta::text(object, "name").to_owned();
         definition::kinds(object, 0).map_err(|errors| {
@@ -248,7 +260,7 @@ impl Store {
         })?;
         let taken = definition::taken(object, &self.registry);
         definition::settle(object, taken.as_deref(), &strategy::timestamp(at.now));
-        Ok(())
+        Ok(definition::warnings(object))
     }
 }
 

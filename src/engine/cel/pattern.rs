@@ -25,7 +25,7 @@ impl Pattern {
             return Err(format!("a pattern longer than {MAX_LENGTH} bytes"));
         }
         let translated = from_re2(pattern);
-        let mut last = "";
+        let mut last = String::new();
         for size in SIZES {
             let compiled = RegexBuilder::new(&translated)
                 .size_limit(size * 1_024)
@@ -37,13 +37,16 @@ impl Pattern {
             match compiled {
                 Ok(regex) => return Ok(Self { regex, size }),
                 Err(regex::Error::CompiledTooBig(_)) => {
-                    last = "the pattern is too large: its repetitions or classes make more than \
-                            some 2,000 states";
+                    last.clear();
+                    last.push_str(
+                        "the pattern is too large: its repetitions or classes make more than \
+                            some 2,000 states",
+                    );
                 }
                 Err(error) => return Err(format!("no regular expression: {error}")),
             }
         }
-        Err(last.to_owned())
+        Err(last)
     }
 
     fn charge(&self, text: &str, budget: &mut Budget) -> Result<(), Fault> {

@@ -5,23 +5,16 @@ mod conformance;
 mod other;
 mod textproto;
 
-/// A body that the test wrote itself.
-fn read(body: &str) -> Value {
-    from_json(body, 64, 1_000_000).unwrap()
-}
-
-/// The time of acceptance in these tests.
-fn now() -> Value {
-    Value::Timestamp("2026-11-23T10:00:00Z".parse().unwrap())
-}
-
 fn eval_with(text: &str, body: &str) -> Result<Value, String> {
     let scope = Scope::REQUEST.with(Variable::Item).with(Variable::Event);
     let program = Program::compile(text, scope).map_err(|error| error.to_string())?;
     let mut inputs = Inputs::default();
-    inputs.set(Variable::Body, read(body));
+    inputs.set(Variable::Body, from_json(body, 64, 1_000_000).unwrap());
     inputs.set(Variable::Source, Value::text("github"));
-    inputs.set(Variable::Now, now());
+    inputs.set(
+        Variable::Now,
+        Value::Timestamp("2026-11-23T10:00:00Z".parse().unwrap()),
+    );
     program
         .evaluate(&inputs, &mut Budget::default())
         .map_err(|fault| fault.to_string())

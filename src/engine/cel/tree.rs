@@ -149,8 +149,8 @@ impl fmt::Display for Node {
             Kind::Select { of, field } => write!(f, "{of}.{field}"),
             Kind::OptSelect { of, field } => write!(f, "{of}.?{field}"),
             Kind::Index(pair) => {
-                let [of, key] = pair.as_ref();
-                write!(f, "{of}[{key}]")
+                let [of, index] = &**pair;
+                write!(f, "{of}[{index}]")
             }
             Kind::Const(Value::String(text)) if text.len() <= 64 => write!(f, "'{text}'"),
             Kind::Const(Value::Int(int)) => int.fmt(f),

@@ -108,8 +108,8 @@ impl fmt::Display for Key {
 #[must_use]
 pub fn whole(d: f64) -> Option<i64> {
     // −2^63 is a double; 2^63 is the first that doesn't fit.
-    let limit = 2_f64.powi(63);
-    if d.fract() != 0.0 || !(-limit..limit).contains(&d) {
+    const LIMIT: f64 = 9_223_372_036_854_776_000.0;
+    if d.fract() != 0.0 || !(-LIMIT..LIMIT).contains(&d) {
         return None;
     }
     #[expect(
@@ -262,7 +262,7 @@ pub(in crate::engine::cel) fn compare_numbers(a: &Value, b: &Value) -> Option<Or
 
 /// The double that is nearest to a number.
 #[must_use]
-pub(in crate::engine) fn nearest(number: &Value) -> Option<f64> {
+pub(in crate::engine::cel) fn nearest(number: &Value) -> Option<f64> {
     #[expect(
         clippy::cast_precision_loss,
         reason = "the nearest double is what is asked for"

@@ -1,7 +1,7 @@
 //! Bounds.
 
 use super::{Bench, Limits, Storage, all, ended, uid};
-use crate::journal::{AppendError, End, Subscription as _, SubscriptionError};
+use crate::journal::{AppendError, End, SubscriptionError};
 
 pub(super) async fn a_full_share_closes_one_ingestor(storage: &dyn Storage) {
     let mut bench = Bench::with(

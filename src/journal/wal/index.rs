@@ -183,6 +183,7 @@ impl Index {
         self.ingestors.get_mut(usize::try_from(number).ok()?)
     }
 
+    #[expect(clippy::unused_self, reason = "a question to the index")]
     pub(super) fn tally(&self, ingestor: &Ingestor) -> Tally {
         Tally {
             backlog: count(ingestor.queue.len()),
@@ -285,6 +286,17 @@ impl Index {
         }
         self.end_key(slot.position, ended.end, ended.items);
         true
+    }
+
+    /// Records an end while a log is read. Its record may have been trimmed since; every end in a log
+    /// is the first of its record, so it is counted all the same.
+    pub(super) fn end_read(&mut self, number: u32, ended: &PlainEnd) {
+        if !self.end(number, ended) {
+            if let Some(ingestor) = self.ingestor_mut(number) {
+                count_end(&mut ingestor.tally, ended.end, &ended.items);
+            }
+            self.end_key(ended.position, ended.end, ended.items);
+        }
     }
 
     fn end_key(&mut self, position: u64, end: End, items: Items) {

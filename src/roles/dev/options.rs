@@ -4,37 +4,11 @@ use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
     config::{self, Config, SyncMode},
-    embedded, engine, gateway,
-    journal::wal,
+    embedded,
+    engine::start as engine,
+    journal::{Holder, wal},
     ops::time::Clock,
 };
-
-/// Memory is what bounds a size here: on the machines that this runs on the two are equal.
-fn size(bytes: config::Bytes) -> usize {
-    usize::try_from(bytes.0).unwrap_or(usize::MAX)
-}
-
-pub(super) fn gateway(config: &config::Gateway) -> gateway::Options {
-    let files = config.tls_cert.clone().zip(config.tls_key.clone());
-    gateway::Options {
-        bind: SocketAddr::new(config.bind, config.port),
-        tls: files.map(|(certificate, key)| gateway::TlsFiles { certificate, key }),
-        allow_plain_http: config.allow_plain_http,
-        public_url: config.public_url.clone(),
-        max_connections: config.max_connections,
-        max_streams: config.max_streams,
-        max_headers: config.max_headers,
-        max_header_bytes: size(config.max_header_bytes),
-        max_body_bytes: size(config.max_body_bytes),
-        header_timeout: config.header_timeout,
-        body_timeout: config.body_timeout,
-        idle_timeout: config.idle_timeout,
-        max_wait: config.max_wait,
-        max_waiters: config.max_waiters,
-        trusted_proxies: config.trusted_proxies.clone(),
-        address_failures: (config.address_failures_per_second, config.address_failures_burst),
-    }
-}
 
 pub(super) fn journal(config: &Config) -> wal::Options {
     let defaults = wal::Options::default();
@@ -55,13 +29,15 @@ pub(super) fn journal(config: &Config) -> wal::Options {
     }
 }
 
+/// The one core of a `dev` process; replicas get names of their own.
+const HOLDER: &str = "zen-fabric-core-0#1";
+
 pub(super) fn engine(config: &config::Engine) -> engine::Options {
     engine::Options {
+        holder: Holder(HOLDER.into()),
+        seed: rand::random(),
         status_writes_per_second: config.status_writes_per_second,
-        min_concurrency: config.min_concurrency,
-        max_concurrency: config.max_concurrency,
-        sweep_interval: config.sweep_interval,
-        sweep_deletes_per_second: config.sweep_deletes_per_second,
+        sweep_every: config.sweep_interval,
     }
 }
 

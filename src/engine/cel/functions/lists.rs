@@ -23,10 +23,10 @@ pub(super) const TABLE: &[Entry] = &[
     method("distinct", 1, 1, distinct),
     method("flatten", 1, 2, flatten),
     method("first", 1, 1, |args, _| {
-        Ok(optional::present(list("first", args, 0)?.first()))
+        optional::unwrap_or_none(list("first", args, 0)?.first())
     }),
     method("last", 1, 1, |args, _| {
-        Ok(optional::present(list("last", args, 0)?.last()))
+        optional::unwrap_or_none(list("last", args, 0)?.last())
     }),
     global("lists.range", 1, 1, range),
     global("sets.contains", 2, 2, |args, budget| {

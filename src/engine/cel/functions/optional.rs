@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Entry, arg, global, method, wrong};
+use super::{Entry, Outcome, arg, global, method, wrong};
 use crate::engine::cel::{budget::Fault, value::Value};
 
 pub(super) const TABLE: &[Entry] = &[
@@ -49,8 +49,12 @@ fn optional<'a>(function: &str, value: &'a Value) -> Result<&'a Option<Arc<Value
     }
 }
 
-pub(super) fn present(value: Option<&Value>) -> Value {
-    value.map_or(Value::Optional(None), some)
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the outcome of a function of the language"
+)]
+pub(super) fn unwrap_or_none(value: Option<&Value>) -> Outcome {
+    Ok(value.map_or(Value::Optional(None), some))
 }
 
 fn is_zero(value: &Value) -> bool {

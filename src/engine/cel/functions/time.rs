@@ -2,7 +2,7 @@
 //! `Europe/Berlin` would depend on the machine's database.
 
 use jiff::{
-    SignedDuration, Zoned,
+    Zoned,
     tz::{Offset, TimeZone},
 };
 
@@ -31,15 +31,15 @@ pub(super) const TABLE: &[Entry] = &[
         part("getDayOfYear", args, |at| i64::from(at.day_of_year()) - 1)
     }),
     method("getHours", 1, 2, |args, _| {
-        span("getHours", args, SignedDuration::as_hours)
+        span("getHours", args, jiff::SignedDuration::as_hours)
             .unwrap_or_else(|| part("getHours", args, |at| i64::from(at.hour())))
     }),
     method("getMinutes", 1, 2, |args, _| {
-        span("getMinutes", args, SignedDuration::as_mins)
+        span("getMinutes", args, jiff::SignedDuration::as_mins)
             .unwrap_or_else(|| part("getMinutes", args, |at| i64::from(at.minute())))
     }),
     method("getSeconds", 1, 2, |args, _| {
-        span("getSeconds", args, SignedDuration::as_secs)
+        span("getSeconds", args, jiff::SignedDuration::as_secs)
             .unwrap_or_else(|| part("getSeconds", args, |at| i64::from(at.second())))
     }),
     method("getMilliseconds", 1, 2, |args, _| {
@@ -50,7 +50,7 @@ pub(super) const TABLE: &[Entry] = &[
     }),
 ];
 
-fn span(function: &str, args: &[Value], read: fn(&SignedDuration) -> i64) -> Option<Outcome> {
+fn span(function: &str, args: &[Value], read: fn(&jiff::SignedDuration) -> i64) -> Option<Outcome> {
     match args {
         [Value::Duration(span)] => Some(Ok(Value::Int(read(span)))),
         [Value::Duration(_), ..] => Some(Fault::new(format!(

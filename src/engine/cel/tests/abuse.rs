@@ -1,7 +1,5 @@
 //! What an expression may not do, whatever it is: panic, hang, overflow the stack, grow memory.
 
-#![expect(clippy::string_slice, reason = "what is cut is ASCII")]
-
 use proptest::prelude::*;
 
 use super::*;
@@ -36,9 +34,9 @@ fn exercise(text: &str, body: &Value) {
     let mut budget = Budget::default();
     if let Ok(value) = program.evaluate(&inputs(body.clone()), &mut budget) {
         budget.begin();
-        drop(to_json(&value, &mut budget));
+        let _ = to_json(&value, &mut budget).is_ok();
         budget.begin();
-        drop(eval::equal(&value, &value.clone(), &mut budget));
+        let _ = eval::equal(&value, &value.clone(), &mut budget).is_ok();
     }
 }
 
@@ -319,92 +317,6 @@ fn soup() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())
 }
 
-/// Expressions around one other, `%`.
-const ONE: &[&str] = &[
-    "size(%)",
-    "string(%)",
-    "int(%)",
-    "uint(%)",
-    "double(%)",
-    "bool(%)",
-    "bytes(%)",
-    "type(%)",
-    "timestamp(%)",
-    "duration(%)",
-    "dyn(%)",
-    "!(%)",
-    "-(%)",
-    "(%).sort()",
-    "(%).reverse()",
-    "(%).distinct()",
-    "(%).flatten()",
-    "(%).sum()",
-    "(%).max()",
-    "(%).isSorted()",
-    "(%).trim()",
-    "(%).lowerAscii()",
-    "(%).matches('a|b')",
-    "(%).findAll('.')",
-    "(%).first()",
-    "(%).value()",
-    "(%).hasValue()",
-    "optional.of(%)",
-    "optional.ofNonZeroValue(%)",
-    "(%).getMonth()",
-    "(%).getHours()",
-    "(%).map(x, x)",
-    "(%).filter(x, x == 1)",
-    "(%).all(k, v, k == v)",
-    "(%).optMap(x, [x])",
-    "has((%).a)",
-    "(%).a",
-    "(%).?a",
-    "(%)[0]",
-    "base64.encode(%)",
-    "'%s %d %e'.format(%)",
-    "math.abs(%)",
-    "strings.quote(%)",
-    "lists.range(%)",
-    "(%).join()",
-];
-
-/// Expressions around two others, `%` and `#`.
-const TWO: &[&str] = &[
-    "(%) + (#)",
-    "(%) - (#)",
-    "(%) * (#)",
-    "(%) / (#)",
-    "(%) % (#)",
-    "(%) == (#)",
-    "(%) < (#)",
-    "(%) in (#)",
-    "(%) && (#)",
-    "(%) || (#)",
-    "(%) ? (#) : (%)",
-    "[%, #]",
-    "{%: #}",
-    "[?%, #]",
-    "(%).orValue(#)",
-    "(%).or(#)",
-    "(%).split(#)",
-    "(%).contains(#)",
-    "(%).startsWith(#)",
-    "(%).indexOf(#)",
-    "(%).lastIndexOf(#, 1)",
-    "(%).substring(#)",
-    "(%).charAt(#)",
-    "(%).replace(#, %)",
-    "(%).map(x, #)",
-    "(%).exists(x, x == #)",
-    "(%).transformMap(k, v, #)",
-    "math.greatest(%, #)",
-    "sets.contains(%, #)",
-    "(%)[#]",
-    "(%)[?#]",
-    "math.bitShiftLeft(%, #)",
-    "(%).slice(#, 2)",
-];
-
 /// Expressions that compile, made from the inside out.
 fn expression() -> impl Strategy<Value = String> {
     let leaf = prop::sample::select(vec![
@@ -430,8 +342,88 @@ fn expression() -> impl Strategy<Value = String> {
     ])
     .prop_map(str::to_owned);
     leaf.prop_recursive(5, 40, 3, |inner| {
-        let one = prop::sample::select(ONE.to_vec());
-        let two = prop::sample::select(TWO.to_vec());
+        let one = prop::sample::select(vec![
+            "size(%)",
+            "string(%)",
+            "int(%)",
+            "uint(%)",
+            "double(%)",
+            "bool(%)",
+            "bytes(%)",
+            "type(%)",
+            "timestamp(%)",
+            "duration(%)",
+            "dyn(%)",
+            "!(%)",
+            "-(%)",
+            "(%).sort()",
+            "(%).reverse()",
+            "(%).distinct()",
+            "(%).flatten()",
+            "(%).sum()",
+            "(%).max()",
+            "(%).isSorted()",
+            "(%).trim()",
+            "(%).lowerAscii()",
+            "(%).matches('a|b')",
+            "(%).findAll('.')",
+            "(%).first()",
+            "(%).value()",
+            "(%).hasValue()",
+            "optional.of(%)",
+            "optional.ofNonZeroValue(%)",
+            "(%).getMonth()",
+            "(%).getHours()",
+            "(%).map(x, x)",
+            "(%).filter(x, x == 1)",
+            "(%).all(k, v, k == v)",
+            "(%).optMap(x, [x])",
+            "has((%).a)",
+            "(%).a",
+            "(%).?a",
+            "(%)[0]",
+            "base64.encode(%)",
+            "'%s %d %e'.format(%)",
+            "math.abs(%)",
+            "strings.quote(%)",
+            "lists.range(%)",
+            "(%).join()",
+        ]);
+        let two = prop::sample::select(vec![
+            "(%) + (#)",
+            "(%) - (#)",
+            "(%) * (#)",
+            "(%) / (#)",
+            "(%) % (#)",
+            "(%) == (#)",
+            "(%) < (#)",
+            "(%) in (#)",
+            "(%) && (#)",
+            "(%) || (#)",
+            "(%) ? (#) : (%)",
+            "[%, #]",
+            "{%: #}",
+            "[?%, #]",
+            "(%).orValue(#)",
+            "(%).or(#)",
+            "(%).split(#)",
+            "(%).contains(#)",
+            "(%).startsWith(#)",
+            "(%).indexOf(#)",
+            "(%).lastIndexOf(#, 1)",
+            "(%).substring(#)",
+            "(%).charAt(#)",
+            "(%).replace(#, %)",
+            "(%).map(x, #)",
+            "(%).exists(x, x == #)",
+            "(%).transformMap(k, v, #)",
+            "math.greatest(%, #)",
+            "sets.contains(%, #)",
+            "(%)[#]",
+            "(%)[?#]",
+            "math.bitShiftLeft(%, #)",
+            "(%).slice(#, 2)",
+        ]);
         prop_oneof![
             (one, inner.clone()).prop_map(|(shape, a)| shape.replace('%', &a)),
             (two, inner.clone(), inner).prop_map(|(shape, a, b)| shape
@@ -470,7 +462,7 @@ proptest! {
 
     #[test]
     fn any_soup_of_pieces_is_compiled_or_refused(text in soup()) {
-        drop(Program::compile(&text, SCOPE));
+        let _ = Program::compile(&text, SCOPE).is_ok();
         exercise(&text, &from_json(r#"{"a":{"b":[1,"x",null]}}"#, 64, 100).unwrap());
     }
 

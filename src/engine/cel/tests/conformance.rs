@@ -1,6 +1,6 @@
 //! The conformance tests of CEL's specification: what comes out otherwise is listed, with reasons.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
 
 use super::{
     super::{eval, parser},
@@ -142,7 +142,6 @@ fn value(message: &Message) -> Option<Value> {
 }
 
 /// Equal, of one type, and NaN is NaN.
-#[expect(clippy::float_cmp, reason = "the suite names the very double")]
 fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Double(a), Value::Double(b)) => a == b || (a.is_nan() && b.is_nan()),
@@ -223,16 +222,12 @@ fn every_case_of_the_specification_passes_or_is_listed() {
                     (Ok(()), None) => passed += 1,
                     (Err(_), Some(_)) => {}
                     (Err(error), None) => {
-                        writeln!(
-                            report,
-                            "{id}\n    {:?}\n    {error:.200}",
+                        report += &format!(
+                            "{id}\n    {:?}\n    {error:.200}\n",
                             test.text("expr").unwrap()
-                        )
-                        .unwrap();
+                        );
                     }
-                    (Ok(()), Some(reason)) => {
-                        writeln!(report, "{id} passes, but: {reason}").unwrap();
-                    }
+                    (Ok(()), Some(reason)) => report += &format!("{id} passes, but: {reason}\n"),
                 }
             }
         }

@@ -1,7 +1,5 @@
 //! Enough of protocol buffers' text format to read the conformance tests.
 
-#![expect(clippy::string_slice, reason = "cut at what was just found")]
-
 /// A message: its fields in order, repeated ones several times.
 #[derive(Debug, Default)]
 pub(super) struct Message(Vec<(String, Field)>);
