@@ -1,5 +1,11 @@
 //! What the engine costs per event: reading a body, deciding what it becomes, compiling a spec.
 
+#![expect(
+    clippy::panic,
+    clippy::duration_suboptimal_units,
+    reason = "a bench that cannot start fails"
+)]
+
 use std::{hint::black_box, time::Duration};
 
 use bytes::Bytes;

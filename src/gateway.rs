@@ -146,7 +146,11 @@ impl Gateway {
         };
         let socket = TcpListener::bind(options.listen).await.map_err(listening)?;
         let address = socket.local_addr().map_err(listening)?;
-        let scheme = if certificates.is_some() { "https" } else { "http" };
+        let scheme = if certificates.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         let own = format!("{scheme}://{address}");
         let url = options.public_url.clone().unwrap_or(own);
         let gate = with.readiness.gate("gateway");
@@ -218,7 +222,10 @@ impl Handle {
         self.gate.shut("draining");
         self.shared.draining.cancel();
         let mut ended = self.ended.clone();
-        if tokio::time::timeout(deadline, ended.wait_for(|ended| *ended)).await.is_ok() {
+        if tokio::time::timeout(deadline, ended.wait_for(|ended| *ended))
+            .await
+            .is_ok()
+        {
             return;
         }
         self.abort.cancel();

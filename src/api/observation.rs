@@ -1,5 +1,10 @@
 //! `Observation` v1: the canonical event.
 
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "every printer column has a type and a description"
+)]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;

@@ -89,12 +89,18 @@ fn read(file: &PathBuf, streams: &mut Streams<'_>) -> io::Result<Input> {
     let mut text = String::new();
     let stdin = file.as_os_str() == "-";
     let size = if stdin {
-        (&mut *streams.input).take(MAX_BYTES + 1).read_to_string(&mut text)?
+        (&mut *streams.input)
+            .take(MAX_BYTES + 1)
+            .read_to_string(&mut text)?
     } else {
-        fs::File::open(file)?.take(MAX_BYTES + 1).read_to_string(&mut text)?
+        fs::File::open(file)?
+            .take(MAX_BYTES + 1)
+            .read_to_string(&mut text)?
     };
     if u64::try_from(size).is_ok_and(|size| size > MAX_BYTES) {
-        return Err(io::Error::other(format!("is larger than {MAX_BYTES} bytes")));
+        return Err(io::Error::other(format!(
+            "is larger than {MAX_BYTES} bytes"
+        )));
     }
     Ok(Input {
         name: file.display().to_string(),
@@ -125,7 +131,9 @@ pub fn validate(inputs: &[Input]) -> Report {
                 continue;
             }
             Verdict::Refused(complaints) => {
-                complaints.into_iter().for_each(|complaint| add(Level::Error, complaint));
+                for complaint in complaints {
+                    add(Level::Error, complaint);
+                }
             }
             Verdict::Accepted(object) => match kind(&document.object) {
                 "Ingestor" => match serde_json::from_value(object) {
@@ -143,10 +151,13 @@ pub fn validate(inputs: &[Input]) -> Report {
         found.map(|(level, complaint)| (one.document, level, complaint))
     });
     let repeated = repeated(&documents);
-    for (document, level, complaint) in
-        alone.chain(unseen::together(&accepted, &secrets)).chain(repeated)
+    for (document, level, complaint) in alone
+        .chain(unseen::together(&accepted, &secrets))
+        .chain(repeated)
     {
-        let place = documents.iter().position(|known| std::ptr::eq(known, document));
+        let place = documents
+            .iter()
+            .position(|known| std::ptr::eq(known, document));
         if let Some(findings) = place.and_then(|place| findings.get_mut(place)) {
             findings.push(Finding::of(document, level, complaint));
         }
@@ -156,7 +167,10 @@ pub fn validate(inputs: &[Input]) -> Report {
 }
 
 fn kind(object: &serde_json::Value) -> &str {
-    object.get("kind").and_then(serde_json::Value::as_str).unwrap_or_default()
+    object
+        .get("kind")
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or_default()
 }
 
 /// Documents that describe an object which an earlier one describes.
@@ -164,7 +178,12 @@ fn repeated(documents: &[Document]) -> Vec<(&Document, Level, Complaint)> {
     let mut first: BTreeMap<String, &Document> = BTreeMap::new();
     let mut found = Vec::new();
     for document in documents {
-        let text = |pointer| document.object.pointer(pointer).and_then(serde_json::Value::as_str);
+        let text = |pointer| {
+            document
+                .object
+                .pointer(pointer)
+                .and_then(serde_json::Value::as_str)
+        };
         let (Some(version), Some(name)) = (text("/apiVersion"), text("/metadata/name")) else {
             continue;
         };
@@ -274,10 +293,17 @@ impl fmt::Display for Report {
             writeln!(f, "{finding}")?;
         }
         for title in &self.foreign {
-            writeln!(f, "not checked, of a kind that this build does not know: {title}")?;
+            writeln!(
+                f,
+                "not checked, of a kind that this build does not know: {title}"
+            )?;
         }
         let invalid = self.invalid();
-        writeln!(f, "{} valid, {invalid} invalid", self.checked.saturating_sub(invalid))
+        writeln!(
+            f,
+            "{} valid, {invalid} invalid",
+            self.checked.saturating_sub(invalid)
+        )
     }
 }
 

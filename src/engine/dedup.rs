@@ -1,5 +1,10 @@
 //! Which events are the same: fingerprints, windows, and the name that follows from them.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "values of expressions: whatever is not named is a mismatch, also what is added later"
+)]
+
 use crate::{
     api::{
         decision::Identity,

@@ -1,5 +1,10 @@
 //! From one event to its items.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "values of expressions: whatever is not named is a mismatch, also what is added later"
+)]
+
 use std::sync::Arc;
 
 use crate::api::limits::EXPLODED_ITEMS;

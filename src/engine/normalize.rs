@@ -1,5 +1,10 @@
 //! From a body to the fields of an Observation.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "values of expressions: whatever is not named is a mismatch, also what is added later"
+)]
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value as Json};

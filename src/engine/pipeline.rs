@@ -54,7 +54,7 @@ pub struct ExpressionError {
 }
 
 /// What becomes of one item.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// A filter dropped it.
     Filtered {
@@ -68,7 +68,7 @@ pub enum Verdict {
 }
 
 /// An item that is to be written.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     /// The item's index in the explosion.
     pub index: u32,

@@ -57,13 +57,16 @@ pub enum ItemEnd {
     Dead(Letter),
 }
 
+/// The order in which lanes are served: by their oldest item, then by name.
+type Place = (Position, u32, Arc<str>);
+
 /// See the module's documentation. What it keeps is bounded by what is admitted.
 #[derive(Debug, Default)]
 pub struct Window {
     records: BTreeMap<Position, Open>,
     lanes: HashMap<Arc<str>, Lane>,
     /// Lanes that may be taken, by the place of their first item.
-    ready: BTreeSet<(Position, u32, Arc<str>)>,
+    ready: BTreeSet<Place>,
     /// Lanes that wait for a time.
     asleep: BTreeSet<(Instant, Arc<str>)>,
     /// Records whose end is known and not yet handed out.
@@ -155,7 +158,7 @@ impl Window {
     pub fn take(&mut self, now: Instant, most: usize, rank: impl Fn(&str) -> u32) -> Option<Batch> {
         self.wake(now);
         // With everything at rank 0, the usual case, the first is the one.
-        let mut best: Option<(u32, &(Position, u32, Arc<str>))> = None;
+        let mut best: Option<(u32, &Place)> = None;
         for place in &self.ready {
             let rank = rank(&place.2);
             if best.is_none_or(|(least, _)| rank < least) {

@@ -73,6 +73,10 @@ pub(super) struct Queue {
     /// The pace lets the next write go then.
     paced_until: Option<Instant>,
     /// Nothing is in memory until then (`None` inside: until the spec changes).
+    #[expect(
+        clippy::option_option,
+        reason = "not parked; parked for good; parked until a time"
+    )]
     parked: Option<Option<Instant>>,
     flushed: bool,
 }

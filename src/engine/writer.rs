@@ -206,7 +206,7 @@ impl Writer {
         let tried = self.observations.dry_run(&work.namespace, &name, body);
         let tried = self.call(Verb::DryRun, tried).await;
         let told = tried.as_ref().err().unwrap_or(failure);
-        match after_plain(tried.as_ref().map(|()| ())) {
+        match after_plain(tried.as_ref().copied()) {
             Verdict::Dead(DeadReason::Refused) => {
                 Written::dead(std::slice::from_ref(work), DeadReason::Refused, failure)
             }

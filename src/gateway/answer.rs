@@ -47,7 +47,10 @@ impl Base {
         let mut headers = HeaderMap::with_capacity(12);
         let fixed = [
             ("cache-control", "no-store"),
-            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            (
+                "content-security-policy",
+                "default-src 'none'; frame-ancestors 'none'",
+            ),
             ("referrer-policy", "no-referrer"),
             ("x-content-type-options", "nosniff"),
         ];
@@ -69,7 +72,11 @@ impl Base {
         connection: Connection,
     ) -> Response<Full<Bytes>> {
         let empty = answer.status == StatusCode::NO_CONTENT;
-        let body = if empty { Bytes::new() } else { document(&answer.id) };
+        let body = if empty {
+            Bytes::new()
+        } else {
+            document(&answer.id)
+        };
         let mut response = self.response(answer.status, body, request_id, connection);
         let headers = response.headers_mut();
         if !empty {

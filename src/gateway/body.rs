@@ -108,7 +108,12 @@ where
         }
         lease.grow(data.len())?;
         if read.is_empty() {
-            read.reserve_exact(declared.unwrap_or_default().min(RESERVED).max(data.remaining()));
+            read.reserve_exact(
+                declared
+                    .unwrap_or_default()
+                    .min(RESERVED)
+                    .max(data.remaining()),
+            );
         }
         read.extend_from_slice(&data);
     }
@@ -153,7 +158,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_body_is_given_up() {
-        let frames = futures::stream::once(async { Ok::<_, String>(Frame::data(Bytes::from_static(b"x"))) });
+        let frames =
+            futures::stream::once(async { Ok::<_, String>(Frame::data(Bytes::from_static(b"x"))) });
         let never = futures::stream::pending();
         let body = StreamBody::new(Box::pin(futures::StreamExt::chain(frames, never)));
         let budget = Budget::new(100);

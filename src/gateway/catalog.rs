@@ -32,6 +32,10 @@ use crate::{
 pub type Name = (String, String);
 
 /// Something that was learned.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives for a moment, on its way through a short queue"
+)]
 #[derive(Debug)]
 pub enum Input {
     /// All Ingestors there are, each with the decision spec that the journal has in force.
@@ -246,9 +250,13 @@ impl Catalog {
             Some("Ingestors are being read")
         } else if !self.namespaces_listed {
             Some("namespaces are being read")
-        } else if self.entries.values().any(entry::Entry::waits_for_journal) {
+        } else if self.entries.values().any(Entry::waits_for_journal) {
             Some("decision specs are being recorded")
-        } else if self.entries.values().any(|entry| entry.secret_names().any(|name| secret_unread(&name))) {
+        } else if self
+            .entries
+            .values()
+            .any(|entry| entry.secret_names().any(|name| secret_unread(&name)))
+        {
             Some("Secrets are being read")
         } else {
             None

@@ -45,7 +45,12 @@ const CONNECTION_WINDOW: u32 = 1_024 * 1_024;
 const RESETS: usize = 20;
 
 /// Serves a connection to its end.
-pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: IpAddr, tls: Option<TlsAcceptor>) {
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    socket: TcpStream,
+    peer: IpAddr,
+    tls: Option<TlsAcceptor>,
+) {
     let limit = shared.options.limits.header_timeout;
     let Some(acceptor) = tls else {
         let mut socket = socket;
@@ -101,7 +106,9 @@ where
     let limits = &shared.options.limits;
     let service = {
         let (shared, activity) = (Arc::clone(&shared), Arc::clone(&activity));
-        service_fn(move |request| request_of(Arc::clone(&shared), Arc::clone(&activity), peer, request))
+        service_fn(move |request| {
+            request_of(Arc::clone(&shared), Arc::clone(&activity), peer, request)
+        })
     };
     match protocol {
         Protocol::Http1 => {
@@ -111,7 +118,13 @@ where
                 .header_read_timeout(None)
                 .max_buf_size(KEPT)
                 .serve_connection(tap, service);
-            drive(&shared, &activity, connection, http1::Connection::graceful_shutdown).await;
+            drive(
+                &shared,
+                &activity,
+                connection,
+                http1::Connection::graceful_shutdown,
+            )
+            .await;
         }
         Protocol::Http2 => {
             let connection = http2::Builder::new(TokioExecutor::new())
@@ -124,7 +137,13 @@ where
                 .keep_alive_interval(PING)
                 .keep_alive_timeout(limits.body_timeout)
                 .serve_connection(tap, service);
-            drive(&shared, &activity, connection, http2::Connection::graceful_shutdown).await;
+            drive(
+                &shared,
+                &activity,
+                connection,
+                http2::Connection::graceful_shutdown,
+            )
+            .await;
         }
     }
 }

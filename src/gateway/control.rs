@@ -14,10 +14,7 @@ use super::{
     secrets::WatchKey,
     watch,
 };
-use crate::{
-    journal::IngestorUid,
-    ops::ready::Gate,
-};
+use crate::{journal::IngestorUid, ops::ready::Gate};
 
 /// Inputs that wait for the loop. A list is one input; beyond it the watches wait.
 const INPUTS: usize = 1_024;
@@ -75,7 +72,8 @@ impl Control {
             self.catalog_takes(first);
             for _ in 0..BATCH {
                 let journaled = self.journaling.next().now_or_never().flatten();
-                let Some(input) = journaled.flatten().or_else(|| self.inputs.try_recv().ok()) else {
+                let Some(input) = journaled.flatten().or_else(|| self.inputs.try_recv().ok())
+                else {
                     break;
                 };
                 self.catalog_takes(Some(input));
@@ -92,8 +90,14 @@ impl Control {
 
     fn watch_all(&self, stop: &CancellationToken) {
         let tasks = &self.shared.tasks;
-        let mut scopes: Vec<Option<String>> =
-            self.shared.options.namespaces.iter().cloned().map(Some).collect();
+        let mut scopes: Vec<Option<String>> = self
+            .shared
+            .options
+            .namespaces
+            .iter()
+            .cloned()
+            .map(Some)
+            .collect();
         if scopes.is_empty() {
             scopes.push(None);
         }
@@ -104,7 +108,10 @@ impl Control {
             tasks.spawn("gateway-ingestors", watching);
         }
         let (client, sender) = (self.client.clone(), self.sender.clone());
-        tasks.spawn("gateway-namespaces", watch::namespaces(client, sender, stop.clone()));
+        tasks.spawn(
+            "gateway-namespaces",
+            watch::namespaces(client, sender, stop.clone()),
+        );
     }
 
     /// Publishes what follows from the inputs.

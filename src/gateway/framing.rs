@@ -20,7 +20,9 @@ pub(super) enum Framing {
 pub(super) fn judge(kept: &[u8], method: &str) -> Framing {
     // Line ends before a request are skipped, as the parser does.
     let start = kept.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
-    let head = start.and_then(|start| kept.get(start..)).unwrap_or_default();
+    let head = start
+        .and_then(|start| kept.get(start..))
+        .unwrap_or_default();
     let ours = head
         .strip_prefix(method.as_bytes())
         .is_some_and(|rest| rest.first() == Some(&b' '));
@@ -58,13 +60,19 @@ mod tests {
         ] {
             assert_eq!(judge(head.as_bytes(), "POST"), Framing::Both, "{head:?}");
         }
-        let clean = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nContent-Length: 5\r\n\r\n";
+        let clean =
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nContent-Length: 5\r\n\r\n";
         assert_eq!(judge(clean.as_bytes(), "POST"), Framing::Clean);
     }
 
     #[test]
     fn what_was_not_kept_is_not_guessed() {
-        for kept in ["", "5\r\nhello\r\n0\r\n\r\n", "POST / HTTP/1.1\r\nHost: x\r\n", "PUT / HTTP/1.1\r\n\r\n"] {
+        for kept in [
+            "",
+            "5\r\nhello\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\n",
+            "PUT / HTTP/1.1\r\n\r\n",
+        ] {
             assert_eq!(judge(kept.as_bytes(), "POST"), Framing::Unknown, "{kept:?}");
         }
     }

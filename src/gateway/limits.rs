@@ -246,7 +246,11 @@ mod tests {
         }
         assert!(addresses.check(address, T0).is_err());
         assert!(addresses.check("192.0.2.2".parse().unwrap(), T0).is_ok());
-        assert!(addresses.check(address, T0 + Duration::from_secs(1)).is_ok());
+        assert!(
+            addresses
+                .check(address, T0 + Duration::from_secs(1))
+                .is_ok()
+        );
         addresses.sweep(T0 + Duration::from_secs(2));
         assert!(addresses.is_empty());
     }
@@ -255,8 +259,16 @@ mod tests {
     fn a_host_does_not_gain_by_changing_its_ipv6_suffix() {
         let addresses = Addresses::new(Quota::new(1, 1));
         addresses.charge("2001:db8::1".parse().unwrap(), T0);
-        assert!(addresses.check("2001:db8::ffff".parse().unwrap(), T0).is_err());
-        assert!(addresses.check("2001:db8:0:1::1".parse().unwrap(), T0).is_ok());
+        assert!(
+            addresses
+                .check("2001:db8::ffff".parse().unwrap(), T0)
+                .is_err()
+        );
+        assert!(
+            addresses
+                .check("2001:db8:0:1::1".parse().unwrap(), T0)
+                .is_ok()
+        );
     }
 
     #[test]

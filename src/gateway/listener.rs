@@ -114,7 +114,9 @@ impl Listener {
 }
 
 /// The socket and whose it is.
-async fn taken(accepted: io::Result<(TcpStream, core::net::SocketAddr)>) -> Option<(TcpStream, IpAddr)> {
+async fn taken(
+    accepted: io::Result<(TcpStream, core::net::SocketAddr)>,
+) -> Option<(TcpStream, IpAddr)> {
     match accepted {
         Ok((socket, peer)) => {
             // Answers are small and complete: waiting for more to send would only delay them.

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::{problem::Kind, verify::Rejected};
 use crate::ops::metrics::STEP_BUCKETS;
@@ -31,10 +29,30 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let requests = counters(registry, "gateway_requests_total", "Requests by outcome", "outcome")?;
-        let rejected = counters(registry, "gateway_rejected_total", "Rejected requests by reason", "reason")?;
-        let unverified = counters(registry, "gateway_unverified_total", "Requests that no entry of auth accepted, by the first entry's reason", "reason")?;
-        let tls = counters(registry, "gateway_tls_reloads_total", "Certificate files read again, by outcome", "outcome")?;
+        let requests = counters(
+            registry,
+            "gateway_requests_total",
+            "Requests by outcome",
+            "outcome",
+        )?;
+        let rejected = counters(
+            registry,
+            "gateway_rejected_total",
+            "Rejected requests by reason",
+            "reason",
+        )?;
+        let unverified = counters(
+            registry,
+            "gateway_unverified_total",
+            "Requests that no entry of auth accepted, by the first entry's reason",
+            "reason",
+        )?;
+        let tls = counters(
+            registry,
+            "gateway_tls_reloads_total",
+            "Certificate files read again, by outcome",
+            "outcome",
+        )?;
         let counter = |name, help| {
             let counter = IntCounter::new(name, help)?;
             registry.register(Box::new(counter.clone()))?;
@@ -67,9 +85,18 @@ impl Metrics {
             body_bytes: counter("gateway_body_bytes_total", "Bytes of bodies read")?,
             connections: gauge("gateway_connections", "Open connections")?,
             connections_total: counter("gateway_connections_total", "Connections taken")?,
-            connections_refused: counter("gateway_connections_refused_total", "Connections closed at once: too many of one address")?,
-            connections_timed_out: counter("gateway_connections_timed_out_total", "Connections closed for a slow header or for idling")?,
-            handshakes_failed: counter("gateway_tls_handshakes_failed_total", "TLS handshakes that failed or took too long")?,
+            connections_refused: counter(
+                "gateway_connections_refused_total",
+                "Connections closed at once: too many of one address",
+            )?,
+            connections_timed_out: counter(
+                "gateway_connections_timed_out_total",
+                "Connections closed for a slow header or for idling",
+            )?,
+            handshakes_failed: counter(
+                "gateway_tls_handshakes_failed_total",
+                "TLS handshakes that failed or took too long",
+            )?,
             routes: gauge("gateway_routes", "Routes served")?,
             tls_reloads: tls.with_label_values(&["loaded"]),
             tls_reload_failures: tls.with_label_values(&["refused"]),
@@ -89,7 +116,12 @@ impl Metrics {
     }
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, label: &str) -> prometheus::Result<IntCounterVec> {
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+) -> prometheus::Result<IntCounterVec> {
     let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
     registry.register(Box::new(counters.clone()))?;
     Ok(counters)

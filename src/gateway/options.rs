@@ -158,17 +158,57 @@ impl Options {
         let limits = &self.limits;
         let plain = self.tls.is_none() && !self.allow_plain_http;
         let rules = [
-            ("listen", plain && !self.listen.ip().to_canonical().is_loopback(), "plain HTTP only on a loopback address: give a certificate, or allow plain HTTP"),
-            ("limits.connections", limits.connections == 0, "must be at least 1"),
-            ("limits.connections_per_address", limits.connections_per_address == 0, "must be at least 1"),
+            (
+                "listen",
+                plain && !self.listen.ip().to_canonical().is_loopback(),
+                "plain HTTP only on a loopback address: give a certificate, or allow plain HTTP",
+            ),
+            (
+                "limits.connections",
+                limits.connections == 0,
+                "must be at least 1",
+            ),
+            (
+                "limits.connections_per_address",
+                limits.connections_per_address == 0,
+                "must be at least 1",
+            ),
             ("limits.streams", limits.streams == 0, "must be at least 1"),
-            ("limits.headers", !(1..=100).contains(&limits.headers), "must be 1 to 100, the most that the HTTP/1 parser reads"),
-            ("limits.header_bytes", !(1_024..=65_536).contains(&limits.header_bytes), "must be 1 KiB to 64 KiB"),
-            ("limits.body_bytes", limits.body_bytes == 0, "must be at least 1"),
-            ("limits.bodies_bytes", limits.bodies_bytes < limits.body_bytes, "must be at least limits.body_bytes"),
-            ("limits.header_timeout", limits.header_timeout.is_zero(), "must be above 0"),
-            ("limits.body_timeout", limits.body_timeout.is_zero(), "must be above 0"),
-            ("limits.idle_timeout", limits.idle_timeout < limits.header_timeout, "must be at least limits.header_timeout"),
+            (
+                "limits.headers",
+                !(1..=100).contains(&limits.headers),
+                "must be 1 to 100, the most that the HTTP/1 parser reads",
+            ),
+            (
+                "limits.header_bytes",
+                !(1_024..=65_536).contains(&limits.header_bytes),
+                "must be 1 KiB to 64 KiB",
+            ),
+            (
+                "limits.body_bytes",
+                limits.body_bytes == 0,
+                "must be at least 1",
+            ),
+            (
+                "limits.bodies_bytes",
+                limits.bodies_bytes < limits.body_bytes,
+                "must be at least limits.body_bytes",
+            ),
+            (
+                "limits.header_timeout",
+                limits.header_timeout.is_zero(),
+                "must be above 0",
+            ),
+            (
+                "limits.body_timeout",
+                limits.body_timeout.is_zero(),
+                "must be above 0",
+            ),
+            (
+                "limits.idle_timeout",
+                limits.idle_timeout < limits.header_timeout,
+                "must be at least limits.header_timeout",
+            ),
         ];
         let broken: Vec<_> = rules
             .into_iter()
@@ -178,7 +218,11 @@ impl Options {
                 problem: problem.to_owned(),
             })
             .collect();
-        if broken.is_empty() { Ok(()) } else { Err(broken) }
+        if broken.is_empty() {
+            Ok(())
+        } else {
+            Err(broken)
+        }
     }
 }
 
@@ -206,7 +250,19 @@ mod tests {
         options.limits.connections = 0;
         options.limits.headers = 101;
         options.limits.idle_timeout = Duration::ZERO;
-        let named: Vec<_> = options.validate().unwrap_err().iter().map(|e| e.option).collect();
-        assert_eq!(named, ["limits.connections", "limits.headers", "limits.idle_timeout"]);
+        let named: Vec<_> = options
+            .validate()
+            .unwrap_err()
+            .iter()
+            .map(|e| e.option)
+            .collect();
+        assert_eq!(
+            named,
+            [
+                "limits.connections",
+                "limits.headers",
+                "limits.idle_timeout"
+            ]
+        );
     }
 }

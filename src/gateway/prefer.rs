@@ -21,7 +21,8 @@ fn wait_of(preference: &str) -> Option<u64> {
     let token = preference.split(';').next()?;
     let (name, value) = token.split_once('=')?;
     let value = value.trim().trim_matches('"');
-    let digits = !value.is_empty() && value.len() <= 10 && value.bytes().all(|b| b.is_ascii_digit());
+    let digits =
+        !value.is_empty() && value.len() <= 10 && value.bytes().all(|b| b.is_ascii_digit());
     (name.trim().eq_ignore_ascii_case("wait") && digits)
         .then(|| value.parse().ok())
         .flatten()
@@ -51,7 +52,16 @@ mod tests {
 
     #[test]
     fn ignores_what_is_no_number() {
-        for text in ["wait", "wait=", "wait=-1", "wait=1.5", "wait=0", "waiter=3", "wait=99999999999", ""] {
+        for text in [
+            "wait",
+            "wait=",
+            "wait=-1",
+            "wait=1.5",
+            "wait=0",
+            "waiter=3",
+            "wait=99999999999",
+            "",
+        ] {
             assert_eq!(wait(text), None, "{text:?}");
         }
     }

@@ -125,30 +125,141 @@ impl Kind {
     ];
 
     /// Status, label, type and title of the document.
+    #[expect(clippy::too_many_lines, reason = "a table, a row per kind")]
     const fn row(self) -> (u16, &'static str, &'static str, &'static str) {
         match self {
-            Self::Malformed => (400, "malformed", "urn:zen-fabric:problem:malformed", "Bad request"),
-            Self::InvalidBody => (400, "invalid_body", "urn:zen-fabric:problem:invalid-body", "The body can't be read"),
-            Self::Unauthorized => (401, "unauthorized", "urn:zen-fabric:problem:unauthorized", "Not verified"),
-            Self::AddressRefused => (403, "address_refused", "urn:zen-fabric:problem:forbidden", "Not allowed"),
-            Self::NotFound => (404, "not_found", "urn:zen-fabric:problem:not-found", "No such endpoint"),
-            Self::MethodNotAllowed => (405, "method_not_allowed", "urn:zen-fabric:problem:method-not-allowed", "Method not allowed"),
-            Self::Timeout => (408, "timeout", "urn:zen-fabric:problem:timeout", "The body came too slowly"),
-            Self::KeyConflict => (409, "key_conflict", "urn:zen-fabric:problem:key-conflict", "Key used with another payload"),
-            Self::TooLarge => (413, "too_large", "urn:zen-fabric:problem:too-large", "The body is too large"),
-            Self::UriTooLong => (414, "uri_too_long", "urn:zen-fabric:problem:uri-too-long", "The request target is too long"),
-            Self::UnsupportedMediaType => (415, "media_type", "urn:zen-fabric:problem:media-type", "Media type not accepted"),
-            Self::UnsupportedEncoding => (415, "encoding", "urn:zen-fabric:problem:encoding", "Content encoding not accepted"),
-            Self::HeadersTooLarge => (431, "headers_too_large", "urn:zen-fabric:problem:headers-too-large", "The header is too large"),
-            Self::AddressLimited => (429, "address_limited", "urn:zen-fabric:problem:rate-limited", "Too many failing requests"),
-            Self::EndpointLimited => (429, "endpoint_limited", "urn:zen-fabric:problem:rate-limited", "Too many requests"),
-            Self::BacklogFull => (429, "backlog_full", "urn:zen-fabric:problem:backlog-full", "The endpoint's backlog is full"),
-            Self::Overloaded => (503, "overloaded", "urn:zen-fabric:problem:unavailable", "Overloaded"),
-            Self::Draining => (503, "draining", "urn:zen-fabric:problem:unavailable", "Shutting down"),
-            Self::JournalUnavailable => (503, "journal_unavailable", "urn:zen-fabric:problem:unavailable", "Not able to store events"),
-            Self::NotInSync => (503, "not_in_sync", "urn:zen-fabric:problem:unavailable", "Starting"),
-            Self::Closed => (503, "closed", "urn:zen-fabric:problem:unavailable", "The endpoint is closed"),
-            Self::Aborted => (400, "aborted", "urn:zen-fabric:problem:malformed", "The request is incomplete"),
+            Self::Malformed => (
+                400,
+                "malformed",
+                "urn:zen-fabric:problem:malformed",
+                "Bad request",
+            ),
+            Self::InvalidBody => (
+                400,
+                "invalid_body",
+                "urn:zen-fabric:problem:invalid-body",
+                "The body can't be read",
+            ),
+            Self::Unauthorized => (
+                401,
+                "unauthorized",
+                "urn:zen-fabric:problem:unauthorized",
+                "Not verified",
+            ),
+            Self::AddressRefused => (
+                403,
+                "address_refused",
+                "urn:zen-fabric:problem:forbidden",
+                "Not allowed",
+            ),
+            Self::NotFound => (
+                404,
+                "not_found",
+                "urn:zen-fabric:problem:not-found",
+                "No such endpoint",
+            ),
+            Self::MethodNotAllowed => (
+                405,
+                "method_not_allowed",
+                "urn:zen-fabric:problem:method-not-allowed",
+                "Method not allowed",
+            ),
+            Self::Timeout => (
+                408,
+                "timeout",
+                "urn:zen-fabric:problem:timeout",
+                "The body came too slowly",
+            ),
+            Self::KeyConflict => (
+                409,
+                "key_conflict",
+                "urn:zen-fabric:problem:key-conflict",
+                "Key used with another payload",
+            ),
+            Self::TooLarge => (
+                413,
+                "too_large",
+                "urn:zen-fabric:problem:too-large",
+                "The body is too large",
+            ),
+            Self::UriTooLong => (
+                414,
+                "uri_too_long",
+                "urn:zen-fabric:problem:uri-too-long",
+                "The request target is too long",
+            ),
+            Self::UnsupportedMediaType => (
+                415,
+                "media_type",
+                "urn:zen-fabric:problem:media-type",
+                "Media type not accepted",
+            ),
+            Self::UnsupportedEncoding => (
+                415,
+                "encoding",
+                "urn:zen-fabric:problem:encoding",
+                "Content encoding not accepted",
+            ),
+            Self::HeadersTooLarge => (
+                431,
+                "headers_too_large",
+                "urn:zen-fabric:problem:headers-too-large",
+                "The header is too large",
+            ),
+            Self::AddressLimited => (
+                429,
+                "address_limited",
+                "urn:zen-fabric:problem:rate-limited",
+                "Too many failing requests",
+            ),
+            Self::EndpointLimited => (
+                429,
+                "endpoint_limited",
+                "urn:zen-fabric:problem:rate-limited",
+                "Too many requests",
+            ),
+            Self::BacklogFull => (
+                429,
+                "backlog_full",
+                "urn:zen-fabric:problem:backlog-full",
+                "The endpoint's backlog is full",
+            ),
+            Self::Overloaded => (
+                503,
+                "overloaded",
+                "urn:zen-fabric:problem:unavailable",
+                "Overloaded",
+            ),
+            Self::Draining => (
+                503,
+                "draining",
+                "urn:zen-fabric:problem:unavailable",
+                "Shutting down",
+            ),
+            Self::JournalUnavailable => (
+                503,
+                "journal_unavailable",
+                "urn:zen-fabric:problem:unavailable",
+                "Not able to store events",
+            ),
+            Self::NotInSync => (
+                503,
+                "not_in_sync",
+                "urn:zen-fabric:problem:unavailable",
+                "Starting",
+            ),
+            Self::Closed => (
+                503,
+                "closed",
+                "urn:zen-fabric:problem:unavailable",
+                "The endpoint is closed",
+            ),
+            Self::Aborted => (
+                400,
+                "aborted",
+                "urn:zen-fabric:problem:malformed",
+                "The request is incomplete",
+            ),
         }
     }
 
@@ -184,6 +295,10 @@ impl Kind {
 
     /// How long a sender should wait: a second for what passes by itself at once (start, drain, a
     /// burst), five for what waits for a disk or a person.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a new kind is not worth a retry unless it says so"
+    )]
     const fn default_retry(self) -> Option<Duration> {
         match self {
             Self::Draining | Self::NotInSync | Self::Overloaded | Self::AddressLimited => {

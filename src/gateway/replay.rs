@@ -91,7 +91,10 @@ fn halves(digest: [u8; 32]) -> [[u8; 16]; 2] {
     halves.try_into().unwrap_or_default()
 }
 
-fn unsigned<'a>(headers: &'a HeaderMap, accepted: &Accepted<'_>) -> Result<Option<&'a str>, Problem> {
+fn unsigned<'a>(
+    headers: &'a HeaderMap,
+    accepted: &Accepted<'_>,
+) -> Result<Option<&'a str>, Problem> {
     match accepted.unsigned_id {
         None => Ok(None),
         Some(name) => header(headers, &HeaderName::from_static(name)),
@@ -138,16 +141,31 @@ mod tests {
 
     fn accepted(scheme: &'static str, signed_id: Option<&'static str>) -> Accepted<'static> {
         let unsigned_id = (scheme == "github").then_some("x-github-delivery");
-        Accepted { scheme, signed_id, unsigned_id }
+        Accepted {
+            scheme,
+            signed_id,
+            unsigned_id,
+        }
     }
 
-    fn of(accepted: &Accepted<'_>, by_content: bool, headers: &[(&'static str, &str)]) -> Result<Delivery, Problem> {
+    fn of(
+        accepted: &Accepted<'_>,
+        by_content: bool,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Delivery, Problem> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
         let uid = IngestorUid("uid-1".into());
-        delivery(&uid, &policy(by_content), accepted, &map, &PayloadDigest([7; 32]), Uuid::nil())
+        delivery(
+            &uid,
+            &policy(by_content),
+            accepted,
+            &map,
+            &PayloadDigest([7; 32]),
+            Uuid::nil(),
+        )
     }
 
     #[test]
@@ -162,7 +180,10 @@ mod tests {
         let github = accepted("github", None);
         let both = [("idempotency-key", "mine"), ("x-github-delivery", "d1")];
         assert_eq!(&*of(&github, true, &both).unwrap().event_id, "header/mine");
-        assert_eq!(&*of(&github, true, &both[1..]).unwrap().event_id, "github/d1");
+        assert_eq!(
+            &*of(&github, true, &both[1..]).unwrap().event_id,
+            "github/d1"
+        );
         let content = of(&github, true, &[]).unwrap();
         assert_eq!(&*content.event_id, format!("content/{}", "07".repeat(32)));
         let made = of(&github, false, &[]).unwrap();
@@ -173,7 +194,12 @@ mod tests {
     #[test]
     fn a_header_can_not_burn_a_signed_id() {
         let signed = of(&accepted("standardWebhooks", Some("msg_1")), false, &[]).unwrap();
-        let header = of(&accepted("apiKey", None), false, &[("idempotency-key", "msg_1")]).unwrap();
+        let header = of(
+            &accepted("apiKey", None),
+            false,
+            &[("idempotency-key", "msg_1")],
+        )
+        .unwrap();
         assert_ne!(signed.key, header.key);
         assert_ne!(signed.event_id, header.event_id);
     }
@@ -189,7 +215,10 @@ mod tests {
             vec![("idempotency-key", "a"), ("idempotency-key", "a")],
             vec![("x-github-delivery", "a"), ("x-github-delivery", "b")],
         ] {
-            assert_eq!(of(&github, false, &headers).unwrap_err().kind, Kind::Malformed);
+            assert_eq!(
+                of(&github, false, &headers).unwrap_err().kind,
+                Kind::Malformed
+            );
         }
         let longest = "x".repeat(255);
         assert!(of(&github, false, &[("idempotency-key", &longest)]).is_ok());

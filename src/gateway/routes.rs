@@ -9,7 +9,6 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-
 use http::HeaderName;
 
 pub use endpoint::{Endpoint, Refused, secret_ref};
@@ -116,9 +115,7 @@ impl Route {
         let window = self.bucket.quota().window();
         Limit {
             burst: self.endpoint.rate.burst,
-            window: u32::try_from(window.as_secs())
-                .unwrap_or(u32::MAX)
-                .max(1),
+            window: u32::try_from(window.as_secs()).unwrap_or(u32::MAX).max(1),
         }
     }
 }

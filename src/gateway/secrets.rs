@@ -116,7 +116,13 @@ mod tests {
         assert_eq!(references.watches().len(), NAMED_WATCHES);
         references.add("team", "one-more", "ingestor");
         let watches: Vec<_> = references.watches().into_iter().collect();
-        assert_eq!(watches, [WatchKey { namespace: "team".into(), name: None }]);
+        assert_eq!(
+            watches,
+            [WatchKey {
+                namespace: "team".into(),
+                name: None
+            }]
+        );
         references.only_by_name("team");
         assert_eq!(references.watches().len(), NAMED_WATCHES + 1);
     }

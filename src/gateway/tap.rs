@@ -84,7 +84,11 @@ impl Activity {
     }
 
     /// A request begins; `chunked` asks what the raw header says.
-    pub(super) fn begin(self: &Arc<Self>, method: &str, chunked: bool) -> (InFlight, Option<Framing>) {
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        method: &str,
+        chunked: bool,
+    ) -> (InFlight, Option<Framing>) {
         self.header.store(false, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
         let framing = self.kept.as_ref().and_then(|kept| {
@@ -124,8 +128,14 @@ impl Activity {
         if self.requests.load(Ordering::Relaxed) > 0 {
             return Some(header);
         }
-        let limit = if self.header.load(Ordering::Relaxed) { header } else { idle };
-        let spent = self.now().saturating_sub(self.since.load(Ordering::Relaxed));
+        let limit = if self.header.load(Ordering::Relaxed) {
+            header
+        } else {
+            idle
+        };
+        let spent = self
+            .now()
+            .saturating_sub(self.since.load(Ordering::Relaxed));
         limit
             .checked_sub(Duration::from_millis(spent))
             .filter(|left| !left.is_zero())
@@ -177,7 +187,9 @@ impl<S: AsyncWrite + Unpin> Tap<S> {
         let document = self.instead.as_mut()?;
         while document.has_remaining() {
             match Pin::new(&mut self.socket).poll_write(cx, document) {
-                Poll::Ready(Ok(0)) => return Some(Poll::Ready(Err(io::ErrorKind::WriteZero.into()))),
+                Poll::Ready(Ok(0)) => {
+                    return Some(Poll::Ready(Err(io::ErrorKind::WriteZero.into())));
+                }
                 Poll::Ready(Ok(written)) => document.advance(written),
                 Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
                 Poll::Pending => return Some(Poll::Pending),
@@ -193,12 +205,26 @@ impl<S: AsyncWrite + Unpin> Tap<S> {
 fn own_refusal(bytes: &[u8]) -> Option<Bytes> {
     let status = bytes.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
     let (kind, line, detail) = match status {
-        b"400" => (Kind::Malformed, "400 Bad Request", "the request can't be parsed"),
-        b"414" => (Kind::UriTooLong, "414 URI Too Long", "the request target is too long"),
-        b"431" => (Kind::HeadersTooLarge, "431 Request Header Fields Too Large", "the header has too many fields or bytes"),
+        b"400" => (
+            Kind::Malformed,
+            "400 Bad Request",
+            "the request can't be parsed",
+        ),
+        b"414" => (
+            Kind::UriTooLong,
+            "414 URI Too Long",
+            "the request target is too long",
+        ),
+        b"431" => (
+            Kind::HeadersTooLarge,
+            "431 Request Header Fields Too Large",
+            "the header has too many fields or bytes",
+        ),
         _ => return None,
     };
-    let ours = bytes.windows(12).any(|window| window.eq_ignore_ascii_case(b"x-request-id"));
+    let ours = bytes
+        .windows(12)
+        .any(|window| window.eq_ignore_ascii_case(b"x-request-id"));
     if ours {
         return None;
     }
@@ -338,7 +364,10 @@ mod tests {
         let document = own_refusal(own).unwrap();
         let text = String::from_utf8(document.to_vec()).unwrap();
         assert!(text.contains("application/problem+json"), "{text}");
-        assert_eq!(own_refusal(b"HTTP/1.1 400 Bad Request\r\nX-Request-Id: 1\r\n\r\n"), None);
+        assert_eq!(
+            own_refusal(b"HTTP/1.1 400 Bad Request\r\nX-Request-Id: 1\r\n\r\n"),
+            None
+        );
         assert_eq!(own_refusal(b"HTTP/1.1 202 Accepted\r\n\r\n"), None);
         assert_eq!(own_refusal(b""), None);
     }

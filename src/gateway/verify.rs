@@ -95,21 +95,47 @@ impl Verifier {
     /// # Errors
     /// The entry can't be served; it must then accept nothing.
     pub fn new(auth: &Auth, secrets: &[SecretBytes]) -> Result<Self, Unusable> {
-        let secrets: Vec<&[u8]> = secrets.iter().filter_map(usable).take(MAX_SECRETS).collect();
+        let secrets: Vec<&[u8]> = secrets
+            .iter()
+            .filter_map(usable)
+            .take(MAX_SECRETS)
+            .collect();
         match auth {
-            Auth { github: Some(_), standard_webhooks: None, hmac: None, api_key: None, none: None } => {
-                github::Github::new(&secrets).map(Self::Github)
-            }
-            Auth { github: None, standard_webhooks: Some(_), hmac: None, api_key: None, none: None } => {
-                standard_webhooks::StandardWebhooks::new(&secrets).map(Self::StandardWebhooks)
-            }
-            Auth { github: None, standard_webhooks: None, hmac: Some(config), api_key: None, none: None } => {
-                hmac::Hmac::new(config, &secrets).map(Self::Hmac)
-            }
-            Auth { github: None, standard_webhooks: None, hmac: None, api_key: Some(config), none: None } => {
-                api_key::ApiKey::new(config, &secrets).map(Self::ApiKey)
-            }
-            Auth { github: None, standard_webhooks: None, hmac: None, api_key: None, none: Some(_) } => Ok(Self::None),
+            Auth {
+                github: Some(_),
+                standard_webhooks: None,
+                hmac: None,
+                api_key: None,
+                none: None,
+            } => github::Github::new(&secrets).map(Self::Github),
+            Auth {
+                github: None,
+                standard_webhooks: Some(_),
+                hmac: None,
+                api_key: None,
+                none: None,
+            } => standard_webhooks::StandardWebhooks::new(&secrets).map(Self::StandardWebhooks),
+            Auth {
+                github: None,
+                standard_webhooks: None,
+                hmac: Some(config),
+                api_key: None,
+                none: None,
+            } => hmac::Hmac::new(config, &secrets).map(Self::Hmac),
+            Auth {
+                github: None,
+                standard_webhooks: None,
+                hmac: None,
+                api_key: Some(config),
+                none: None,
+            } => api_key::ApiKey::new(config, &secrets).map(Self::ApiKey),
+            Auth {
+                github: None,
+                standard_webhooks: None,
+                hmac: None,
+                api_key: None,
+                none: Some(_),
+            } => Ok(Self::None),
             _ => Err(Unusable::Configuration(
                 "an entry of auth names exactly one scheme".to_owned(),
             )),

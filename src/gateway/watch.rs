@@ -68,29 +68,34 @@ enum Change<K> {
     Deleted(K),
 }
 
-fn changes<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Result<Change<K>, watcher::Error>> + Send
+fn changes<K>(
+    api: Api<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = Result<Change<K>, watcher::Error>> + Send
 where
     K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
     let mut listing = Vec::new();
     let waits = Waits { next: BACKOFF.0 };
-    watcher(api, config).backoff(waits).filter_map(move |event| {
-        let change = match event {
-            Err(error) => Some(Err(error)),
-            Ok(Event::Init) => {
-                listing = Vec::new();
-                None
-            }
-            Ok(Event::InitApply(object)) => {
-                listing.push(object);
-                None
-            }
-            Ok(Event::InitDone) => Some(Ok(Change::Listed(std::mem::take(&mut listing)))),
-            Ok(Event::Apply(object)) => Some(Ok(Change::Applied(object))),
-            Ok(Event::Delete(object)) => Some(Ok(Change::Deleted(object))),
-        };
-        std::future::ready(change)
-    })
+    watcher(api, config)
+        .backoff(waits)
+        .filter_map(move |event| {
+            let change = match event {
+                Err(error) => Some(Err(error)),
+                Ok(Event::Init) => {
+                    listing = Vec::new();
+                    None
+                }
+                Ok(Event::InitApply(object)) => {
+                    listing.push(object);
+                    None
+                }
+                Ok(Event::InitDone) => Some(Ok(Change::Listed(std::mem::take(&mut listing)))),
+                Ok(Event::Apply(object)) => Some(Ok(Change::Applied(object))),
+                Ok(Event::Delete(object)) => Some(Ok(Change::Deleted(object))),
+            };
+            std::future::ready(change)
+        })
 }
 
 /// Sends what `inputs` makes of each change until the catalog or the process ends.
@@ -109,7 +114,10 @@ async fn forward<K, F>(
         let input = match change {
             Ok(change) => input(change),
             Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "watch of {what} interrupted");
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "watch of {what} interrupted"
+                );
                 None
             }
         };
@@ -157,7 +165,7 @@ pub(super) async fn ingestors(
         Change::Deleted(object) => Some(Input::IngestorDeleted(name(object.meta()))),
     };
     let changes = changes(api, watcher::Config::default());
-    forward("Ingestors", changes, sender, stop, input).await;
+    Box::pin(forward("Ingestors", changes, sender, stop, input)).await;
 }
 
 /// Watches names and UIDs of namespaces.
@@ -181,7 +189,12 @@ pub(super) async fn namespaces(client: Client, sender: Inputs, stop: Cancellatio
 }
 
 /// Watches one Secret, or those of a namespace.
-pub(super) async fn secrets(client: Client, key: WatchKey, sender: Inputs, stop: CancellationToken) {
+pub(super) async fn secrets(
+    client: Client,
+    key: WatchKey,
+    sender: Inputs,
+    stop: CancellationToken,
+) {
     let api: Api<Secret> = Api::namespaced(client, &key.namespace);
     let mut config = watcher::Config::default();
     if let Some(secret) = &key.name {
@@ -201,7 +214,11 @@ pub(super) async fn secrets(client: Client, key: WatchKey, sender: Inputs, stop:
                 None
             }
             Err(error) => {
-                warn!(namespace = key.namespace, error = &error as &dyn std::error::Error, "watch of Secrets interrupted");
+                warn!(
+                    namespace = key.namespace,
+                    error = &error as &dyn std::error::Error,
+                    "watch of Secrets interrupted"
+                );
                 None
             }
         };
@@ -216,7 +233,9 @@ pub(super) async fn secrets(client: Client, key: WatchKey, sender: Inputs, stop:
 fn secret_input(key: &WatchKey, change: Change<Secret>) -> Input {
     match (change, &key.name) {
         (Change::Listed(all), None) => {
-            let read = all.into_iter().map(|secret| (secret.name_any(), values(secret)));
+            let read = all
+                .into_iter()
+                .map(|secret| (secret.name_any(), values(secret)));
             Input::SecretsListed(key.namespace.clone(), read.collect())
         }
         (Change::Listed(all), Some(name)) => {
@@ -228,9 +247,10 @@ fn secret_input(key: &WatchKey, change: Change<Secret>) -> Input {
             let name = secret.name_any();
             Input::Secret((key.namespace.clone(), name), values(secret))
         }
-        (Change::Deleted(secret), _) => {
-            Input::Secret((key.namespace.clone(), secret.name_any()), SecretRead::Missing)
-        }
+        (Change::Deleted(secret), _) => Input::Secret(
+            (key.namespace.clone(), secret.name_any()),
+            SecretRead::Missing,
+        ),
     }
 }
 

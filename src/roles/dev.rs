@@ -7,7 +7,7 @@
 
 mod hints;
 mod options;
-mod sample;
+pub mod sample;
 
 use std::{
     fs, io,
@@ -188,7 +188,8 @@ async fn start(config: &Config) -> Result<(Running, Option<String>), Error> {
         readiness: &readiness,
         tasks: &gateway_tasks,
     };
-    let gateway = Gateway::start(gateway::Options::from_config(&config.gateway), surroundings).await?;
+    let gateway =
+        Gateway::start(gateway::Options::from_config(&config.gateway), surroundings).await?;
     let engine_tasks = Tasks::new();
     let ports = Ports {
         client: api.client.clone(),
@@ -270,7 +271,10 @@ async fn api_server(
     handle.write_kubeconfig(&kubeconfig)?;
     let client = handle.client();
     sample::install_crds(&client).await?;
-    let url = handle.address().map(|address| format!("https://{address}")).unwrap_or_default();
+    let url = handle
+        .address()
+        .map(|address| format!("https://{address}"))
+        .unwrap_or_default();
     Ok(ApiServer {
         client,
         url,
@@ -313,8 +317,14 @@ impl Running {
         secret: Option<&str>,
         out: &mut (dyn io::Write + Send),
     ) -> Result<(), Error> {
-        let program = std::env::current_exe().ok().and_then(|path| path.to_str().map(str::to_owned));
-        let gateway = config.gateway.public_url.as_deref().unwrap_or_else(|| self.gateway.url());
+        let program = std::env::current_exe()
+            .ok()
+            .and_then(|path| path.to_str().map(str::to_owned));
+        let gateway = config
+            .gateway
+            .public_url
+            .as_deref()
+            .unwrap_or_else(|| self.gateway.url());
         let hints = Hints {
             gateway: self.gateway.url(),
             admin: &self.admin,

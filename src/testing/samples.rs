@@ -1,5 +1,7 @@
 //! The samples that ship: Ingestors of `examples/`, one event of each tool, GitHub's payloads.
 
+#![expect(clippy::panic, reason = "what tests share fails as tests do")]
+
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use bytes::Bytes;
@@ -94,7 +96,8 @@ pub fn manifest(name: &str) -> Value {
 /// See [`text`].
 #[must_use]
 pub fn ingestor(name: &str) -> Ingestor {
-    serde_json::from_value(manifest(name)).unwrap_or_else(|error| panic!("examples/{name}.yaml: {error}"))
+    serde_json::from_value(manifest(name))
+        .unwrap_or_else(|error| panic!("examples/{name}.yaml: {error}"))
 }
 
 /// The event of a sample's tool.
@@ -179,7 +182,15 @@ impl Outcome {
 
     fn parse(line: &str) -> Option<(Self, usize)> {
         let columns: [&str; 7] = line.split('\t').collect::<Vec<_>>().try_into().ok()?;
-        let [event, action, event_type, resource, severity, category, payloads] = columns;
+        let [
+            event,
+            action,
+            event_type,
+            resource,
+            severity,
+            category,
+            payloads,
+        ] = columns;
         let outcome = Self {
             event: event.to_owned(),
             action: action.to_owned(),

@@ -108,7 +108,9 @@ fn every_rule_has_a_case_that_breaks_it() {
             .filter_map(|row| row["says"].as_str())
             .collect();
         let mut messages = Vec::new();
-        let crd = crds().into_iter().find(|crd| crd.spec.names.plural == format!("{kind}s"));
+        let crd = crds()
+            .into_iter()
+            .find(|crd| crd.spec.names.plural == format!("{kind}s"));
         collect_messages(&serde_json::to_value(crd).unwrap(), &mut messages);
         assert!(!messages.is_empty());
         for message in messages {
@@ -126,9 +128,13 @@ fn collect_messages(value: &Value, messages: &mut Vec<String>) {
             if let (Some(_), Some(message)) = (fields.get("rule"), fields.get("message")) {
                 messages.push(message.as_str().unwrap().to_owned());
             }
-            fields.values().for_each(|below| collect_messages(below, messages));
+            fields
+                .values()
+                .for_each(|below| collect_messages(below, messages));
         }
-        Value::Array(items) => items.iter().for_each(|below| collect_messages(below, messages)),
+        Value::Array(items) => items
+            .iter()
+            .for_each(|below| collect_messages(below, messages)),
         _ => {}
     }
 }
@@ -140,11 +146,20 @@ fn defaults_come_from_the_schema_and_agree_with_the_types() {
     let (code, filled) = server.create("ingestors", base.clone(), strict());
     assert_eq!(code, 201, "{filled}");
     assert_eq!(filled["spec"]["enabled"], true);
-    assert_eq!(filled["spec"]["source"]["webhook"]["response"]["status"], 202);
-    assert_eq!(filled["spec"]["dedup"], json!({ "strategy": "event", "window": "10m" }));
+    assert_eq!(
+        filled["spec"]["source"]["webhook"]["response"]["status"],
+        202
+    );
+    assert_eq!(
+        filled["spec"]["dedup"],
+        json!({ "strategy": "event", "window": "10m" })
+    );
     let typed: Ingestor = serde_json::from_value(base).unwrap();
     let by_server: Ingestor = serde_json::from_value(filled).unwrap();
-    assert_eq!(typed.spec, by_server.spec, "a type's default is the schema's");
+    assert_eq!(
+        typed.spec, by_server.spec,
+        "a type's default is the schema's"
+    );
 }
 
 #[test]
@@ -232,8 +247,13 @@ fn good_value(schema: &Value) -> BoxedStrategy<Value> {
 
 fn good_integer(schema: &Value) -> BoxedStrategy<Value> {
     let bound = |name: &str| schema[name].as_f64().map(|bound| bound as i64);
-    let (least, most) = (bound("minimum").unwrap_or(0), bound("maximum").unwrap_or(1 << 40));
-    prop_oneof![Just(least), Just(most), least..=most].prop_map(Value::from).boxed()
+    let (least, most) = (
+        bound("minimum").unwrap_or(0),
+        bound("maximum").unwrap_or(1 << 40),
+    );
+    prop_oneof![Just(least), Just(most), least..=most]
+        .prop_map(Value::from)
+        .boxed()
 }
 
 fn good_string(schema: &Value) -> BoxedStrategy<Value> {
@@ -250,50 +270,85 @@ fn good_string(schema: &Value) -> BoxedStrategy<Value> {
     } else {
         pattern.trim_start_matches('^').trim_end_matches('$')
     };
-    proptest::string::string_regex(text).unwrap().prop_map(Value::from).boxed()
+    proptest::string::string_regex(text)
+        .unwrap()
+        .prop_map(Value::from)
+        .boxed()
 }
 
 /// Some of the fields. Of those of which exactly one must be set, one; what goes with the others
 /// only is left out beside `value`.
 fn good_object(schema: &Value) -> BoxedStrategy<Value> {
-    let required: Vec<&str> =
-        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     let fields: Vec<(String, bool, Value)> = schema["properties"]
         .as_object()
         .into_iter()
         .flatten()
-        .map(|(name, below)| (name.clone(), required.contains(&name.as_str()), below.clone()))
+        .map(|(name, below)| {
+            (
+                name.clone(),
+                required.contains(&name.as_str()),
+                below.clone(),
+            )
+        })
         .collect();
-    let rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
+    let rules = schema["x-kubernetes-validations"]
+        .as_array()
+        .into_iter()
+        .flatten();
     let rule = rules
         .filter(|rule| rule["message"].to_string().contains("exactly one"))
         .map(|rule| rule["rule"].to_string())
         .next()
         .unwrap_or_default();
     let alternative = move |name: &str| rule.contains(&format!("has(self.{name})"));
-    let alternatives: Vec<usize> =
-        (0..fields.len()).filter(|n| alternative(&fields[*n].0)).collect();
+    let alternatives: Vec<usize> = (0..fields.len())
+        .filter(|n| alternative(&fields[*n].0))
+        .collect();
     let single = if alternatives.is_empty() {
         Just(usize::MAX).boxed()
     } else {
         prop::sample::select(alternatives).boxed()
     };
     let some = prop::collection::vec(any::<bool>(), fields.len());
-    let values: Vec<BoxedStrategy<Value>> =
-        fields.iter().map(|(.., below)| any_value(below.clone())).collect();
+    let values: Vec<BoxedStrategy<Value>> = fields
+        .iter()
+        .map(|(.., below)| any_value(below.clone()))
+        .collect();
     (single, some, values)
         .prop_map(move |(single, some, values)| {
             let alone = fields.get(single).is_some_and(|(name, ..)| name == "value");
-            let taken = fields.iter().zip(values).enumerate().filter(|(n, ((name, required, _), _))| {
-                if alternative(name) { *n == single } else { *required || (some[*n] && !alone) }
-            });
-            Value::Object(taken.map(|(_, ((name, ..), value))| (name.clone(), value)).collect())
+            let taken =
+                fields
+                    .iter()
+                    .zip(values)
+                    .enumerate()
+                    .filter(|(n, ((name, required, _), _))| {
+                        if alternative(name) {
+                            *n == single
+                        } else {
+                            *required || (some[*n] && !alone)
+                        }
+                    });
+            Value::Object(
+                taken
+                    .map(|(_, ((name, ..), value))| (name.clone(), value))
+                    .collect(),
+            )
         })
         .boxed()
 }
 
 fn spec_schema(plural: &str) -> Value {
-    let crd = crds().into_iter().find(|crd| crd.spec.names.plural == plural).unwrap();
+    let crd = crds()
+        .into_iter()
+        .find(|crd| crd.spec.names.plural == plural)
+        .unwrap();
     let crd = serde_json::to_value(crd).unwrap();
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone()
 }
@@ -326,12 +381,18 @@ fn admitted(plural: &str, kind: &str, read: fn(Value) -> serde_json::Result<()>)
 fn the_type_reads_every_ingestor_that_the_server_admits() {
     let read = |value| serde_json::from_value::<Ingestor>(value).map(drop);
     let count = admitted("ingestors", "Ingestor", read);
-    assert!(count > 100, "only {count} were admitted: the generator is too wild");
+    assert!(
+        count > 100,
+        "only {count} were admitted: the generator is too wild"
+    );
 }
 
 #[test]
 fn the_type_reads_every_observation_that_the_server_admits() {
     let read = |value| serde_json::from_value::<Observation>(value).map(drop);
     let count = admitted("observations", "Observation", read);
-    assert!(count > 100, "only {count} were admitted: the generator is too wild");
+    assert!(
+        count > 100,
+        "only {count} were admitted: the generator is too wild"
+    );
 }

@@ -21,7 +21,12 @@ fn outcome(payload: &GithubPayload, item: &Item) -> Outcome {
         event: payload.event.clone(),
         action: payload.action.clone(),
         event_type: item.spec.event_type.clone(),
-        resource: item.spec.resource.as_ref().and_then(|r| r.kind.clone()).unwrap(),
+        resource: item
+            .spec
+            .resource
+            .as_ref()
+            .and_then(|r| r.kind.clone())
+            .unwrap(),
         severity: word(serde_json::to_value(item.spec.severity).unwrap()),
         category: word(serde_json::to_value(item.spec.category).unwrap()),
     }
@@ -33,7 +38,10 @@ fn items() -> Vec<(GithubPayload, Item)> {
         .into_iter()
         .enumerate()
         .map(|(number, payload)| {
-            let headers = [("content-type", "application/json"), ("x-github-event", &payload.event)];
+            let headers = [
+                ("content-type", "application/json"),
+                ("x-github-event", &payload.event),
+            ];
             let headers = headers.map(|(n, v)| (n.to_owned(), v.to_owned())).into();
             let id = format!("delivery-{number}");
             let decision = github.decide(&record(&id, &headers, payload.body.clone()));
@@ -70,9 +78,18 @@ fn each_payload_becomes_one_observation_as_the_golden_table_says() {
     let golden = samples::github_outcomes();
     assert_eq!(golden.values().sum::<usize>(), 329);
     for (outcome, payloads) in &golden {
-        assert_eq!(outcomes.get(outcome), Some(payloads), "{}", outcome.line(*payloads));
+        assert_eq!(
+            outcomes.get(outcome),
+            Some(payloads),
+            "{}",
+            outcome.line(*payloads)
+        );
     }
-    assert_eq!(outcomes.len(), golden.len(), "no outcome beside the golden ones");
+    assert_eq!(
+        outcomes.len(),
+        golden.len(),
+        "no outcome beside the golden ones"
+    );
 }
 
 #[test]

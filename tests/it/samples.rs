@@ -10,7 +10,9 @@ use zen_fabric::{
     api::{DecisionSpec, Ingestor, SpecDigest},
     cli::validate::{Input, validate},
     engine::pipeline::{Compiled, Item, Verdict},
-    journal::{Event, IngestorUid, LogId, Millis, Origin, PayloadDigest, Position, Record, RecordId},
+    journal::{
+        Event, IngestorUid, LogId, Millis, Origin, PayloadDigest, Position, Record, RecordId,
+    },
     testing::samples,
 };
 
@@ -37,7 +39,10 @@ pub(crate) fn record(event_id: &str, headers: &BTreeMap<String, String>, body: B
             accepted_at: ACCEPTED_AT,
             origin: Origin::Request,
             traceparent: None,
-            headers: headers.iter().map(|(n, v)| (n.as_str().into(), v.as_str().into())).collect(),
+            headers: headers
+                .iter()
+                .map(|(n, v)| (n.as_str().into(), v.as_str().into()))
+                .collect(),
             query: "".into(),
             body,
         },
@@ -56,7 +61,11 @@ fn decide(name: &str) -> Vec<Item> {
     let event = samples::event(name);
     let decision =
         compiled(samples::ingestor(name)).decide(&record("event-1", &event.headers, event.body()));
-    assert_eq!(decision.errors, [], "{name}: no expression fails on an ordinary event");
+    assert_eq!(
+        decision.errors,
+        [],
+        "{name}: no expression fails on an ordinary event"
+    );
     decision.items.into_iter().map(written).collect()
 }
 
@@ -103,7 +112,11 @@ fn each_tools_event_becomes_its_golden_observations() {
         let text = serde_saphyr::to_string(&made).unwrap();
         let path = format!("tests/data/events/{name}.golden.yaml");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/").to_owned() + &path, &text).unwrap();
+            std::fs::write(
+                concat!(env!("CARGO_MANIFEST_DIR"), "/").to_owned() + &path,
+                &text,
+            )
+            .unwrap();
         }
         assert_eq!(text, samples::text(&path), "{path}");
     }
@@ -131,12 +144,18 @@ fn a_repeated_notification_of_alertmanager_names_the_same_observations() {
     let alertmanager = compiled(samples::ingestor("alertmanager"));
     let names = |id: &str, body: Bytes| -> Vec<String> {
         let decision = alertmanager.decide(&record(id, &event.headers, body));
-        decision.items.into_iter().map(|verdict| written(verdict).name).collect()
+        decision
+            .items
+            .into_iter()
+            .map(|verdict| written(verdict).name)
+            .collect()
     };
     assert_eq!(names("1", event.body()), names("2", event.body()));
-    let resolved = String::from_utf8(event.body().to_vec())
-        .unwrap()
-        .replacen("\"status\": \"firing\",\n        \"labels\"", "\"status\": \"resolved\",\n        \"labels\"", 1);
+    let resolved = String::from_utf8(event.body().to_vec()).unwrap().replacen(
+        "\"status\": \"firing\",\n        \"labels\"",
+        "\"status\": \"resolved\",\n        \"labels\"",
+        1,
+    );
     assert_ne!(names("1", event.body())[0], names("3", resolved.into())[0]);
 }
 
@@ -145,9 +164,15 @@ fn a_passing_policy_result_is_no_observation() {
     let event = samples::event("policy-reporter");
     let body = String::from_utf8(event.body().to_vec()).unwrap();
     let passing = body.replace("\"status\": \"fail\"", "\"status\": \"pass\"");
-    let decision = compiled(samples::ingestor("policy-reporter"))
-        .decide(&record("1", &event.headers, passing.into()));
-    assert!(matches!(&decision.items[..], [Verdict::Filtered { .. }]), "{decision:?}");
+    let decision = compiled(samples::ingestor("policy-reporter")).decide(&record(
+        "1",
+        &event.headers,
+        passing.into(),
+    ));
+    assert!(
+        matches!(&decision.items[..], [Verdict::Filtered { .. }]),
+        "{decision:?}"
+    );
 }
 
 #[test]
@@ -161,7 +186,11 @@ fn trivys_wrapped_and_deleted_reports_are_understood() {
     let names = |body: Bytes| -> Vec<String> {
         let decision = trivy.decide(&record("1", &event.headers, body));
         assert_eq!(decision.errors, []);
-        decision.items.into_iter().map(|verdict| written(verdict).name).collect()
+        decision
+            .items
+            .into_iter()
+            .map(|verdict| written(verdict).name)
+            .collect()
     };
     assert_eq!(names(wrapped("update")), names(event.body()));
     assert_eq!(names(wrapped("delete")), [""; 0]);
@@ -183,13 +212,17 @@ fn trivys_other_reports_are_understood() {
     };
     let found = |event: &str, category: &str| (event.to_owned(), category.to_owned());
     assert_eq!(
-        made(r#"{"checks":[
+        made(
+            r#"{"checks":[
             {"checkID":"KSV001","severity":"MEDIUM","success":false,"title":"t"},
-            {"checkID":"KSV002","severity":"HIGH","success":true,"title":"t"}]}"#),
+            {"checkID":"KSV002","severity":"HIGH","success":true,"title":"t"}]}"#
+        ),
         [found("misconfiguration_found", "Compliance")]
     );
     assert_eq!(
-        made(r#"{"secrets":[{"ruleID":"aws-key","severity":"CRITICAL","title":"t","target":"/a","match":"***"}]}"#),
+        made(
+            r#"{"secrets":[{"ruleID":"aws-key","severity":"CRITICAL","title":"t","target":"/a","match":"***"}]}"#
+        ),
         [found("secret_exposed", "Security")]
     );
     assert_eq!(made(r#"{"components":{"bomFormat":"CycloneDX"}}"#), []);

@@ -136,7 +136,11 @@ fn unlist(object: Value, lines: Lines) -> Vec<(Value, Lines)> {
         .get("kind")
         .and_then(Value::as_str)
         .is_some_and(|kind| kind.ends_with("List"));
-    let Some(items) = object.get("items").and_then(Value::as_array).filter(|_| is_list) else {
+    let Some(items) = object
+        .get("items")
+        .and_then(Value::as_array)
+        .filter(|_| is_list)
+    else {
         return vec![(object, lines)];
     };
     let below = lines.field("items").cloned().unwrap_or_default();
@@ -152,7 +156,10 @@ fn unlist(object: Value, lines: Lines) -> Vec<(Value, Lines)> {
 impl Lines {
     fn field(&self, name: &str) -> Option<&Self> {
         match &self.below {
-            Below::Fields(fields) => fields.iter().find(|(known, _)| known == name).map(|(_, l)| l),
+            Below::Fields(fields) => fields
+                .iter()
+                .find(|(known, _)| known == name)
+                .map(|(_, l)| l),
             Below::Nothing | Below::Items(_) => None,
         }
     }
@@ -194,7 +201,11 @@ fn after<'p>(path: &'p str, name: &str) -> Option<&'p str> {
     let bare = path
         .strip_prefix(name)
         .filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-    bare.or_else(|| path.strip_prefix('[')?.strip_prefix(name)?.strip_prefix(']'))
+    bare.or_else(|| {
+        path.strip_prefix('[')?
+            .strip_prefix(name)?
+            .strip_prefix(']')
+    })
 }
 
 // === reading YAML ===
@@ -290,7 +301,9 @@ impl<'de> Visitor<'de> for NodeVisitor {
         let mut fields: Vec<(String, Spanned<Node>)> = Vec::new();
         while let Some((name, value)) = access.next_entry::<String, Spanned<Node>>()? {
             if fields.iter().any(|(known, _)| *known == name) {
-                return Err(A::Error::custom(format!("the field {name:?} is there twice")));
+                return Err(A::Error::custom(format!(
+                    "the field {name:?} is there twice"
+                )));
             }
             fields.push((name, value));
         }

@@ -82,7 +82,10 @@ impl Server {
     pub(super) fn judge(&mut self, object: &Value) -> Verdict {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
         let (Some(version), Some(kind)) = (text("/apiVersion"), text("/kind")) else {
-            return refused("", "apiVersion and kind must be given: this is no Kubernetes object");
+            return refused(
+                "",
+                "apiVersion and kind must be given: this is no Kubernetes object",
+            );
         };
         let (group, version) = version.split_once('/').unwrap_or(("", version));
         let Some((plural, scope)) = resource(group, version, kind) else {
@@ -94,8 +97,11 @@ impl Server {
             }
             return Verdict::Foreign;
         };
-        let namespace = (scope == Scope::Namespaced)
-            .then(|| text("/metadata/namespace").unwrap_or(DEFAULT_NAMESPACE).to_owned());
+        let namespace = (scope == Scope::Namespaced).then(|| {
+            text("/metadata/namespace")
+                .unwrap_or(DEFAULT_NAMESPACE)
+                .to_owned()
+        });
         if let Some(namespace) = &namespace {
             self.make_namespace(namespace);
         }

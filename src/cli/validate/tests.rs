@@ -45,7 +45,12 @@ fn a_valid_document_gives_no_finding() {
 
 #[test]
 fn a_rule_of_the_kind_is_told_with_file_document_line_and_field() {
-    let text = format!("{VALID}---\n{}", VALID.replace("name: github,", "name: b,").replace("{ value: HIGH }", "{ value: a, expression: b }"));
+    let text = format!(
+        "{VALID}---\n{}",
+        VALID
+            .replace("name: github,", "name: b,")
+            .replace("{ value: HIGH }", "{ value: a, expression: b }")
+    );
     let finding = only(&text);
     assert_eq!(
         finding.to_string(),
@@ -84,7 +89,11 @@ fn a_constant_that_is_no_severity_is_found() {
 
 #[test]
 fn filters_that_decide_nothing_are_found() {
-    let filter = |keep_if: &str| with(&format!("  filters:\n    - {{ name: f, keepIf: \"{keep_if}\" }}\n"));
+    let filter = |keep_if: &str| {
+        with(&format!(
+            "  filters:\n    - {{ name: f, keepIf: \"{keep_if}\" }}\n"
+        ))
+    };
     for never in [
         "false",
         "1 > 2",
@@ -96,14 +105,28 @@ fn filters_that_decide_nothing_are_found() {
     ] {
         let finding = only(&filter(never));
         assert!(finding.message.contains("never true"), "{never}: {finding}");
-        assert_eq!((finding.level, finding.line), (Level::Error, Some(14)), "{never}");
+        assert_eq!(
+            (finding.level, finding.line),
+            (Level::Error, Some(14)),
+            "{never}"
+        );
     }
-    for always in ["true", "event.severity == 'high' || body.action == 'opened'"] {
+    for always in [
+        "true",
+        "event.severity == 'high' || body.action == 'opened'",
+    ] {
         let finding = only(&filter(always));
-        assert!(finding.message.contains("always true"), "{always}: {finding}");
+        assert!(
+            finding.message.contains("always true"),
+            "{always}: {finding}"
+        );
         assert_eq!(finding.level, Level::Warning);
     }
-    assert!(only(&filter("'yes'")).message.contains("neither true nor false"));
+    assert!(
+        only(&filter("'yes'"))
+            .message
+            .contains("neither true nor false")
+    );
 }
 
 #[test]
@@ -120,7 +143,9 @@ fn filters_that_may_decide_are_left_alone() {
         "event.detectedAt < now",
         "headers['x'] == 'event'",
     ] {
-        let report = check(&with(&format!("  filters:\n    - {{ name: f, keepIf: \"{may}\" }}\n")));
+        let report = check(&with(&format!(
+            "  filters:\n    - {{ name: f, keepIf: \"{may}\" }}\n"
+        )));
         assert_eq!(report.findings, [], "{may}");
     }
 }
@@ -128,8 +153,14 @@ fn filters_that_may_decide_are_left_alone() {
 #[test]
 fn an_explosion_that_nothing_looks_into_is_a_warning() {
     let finding = only(&with("  explode: body.items\n"));
-    assert_eq!((finding.field.as_str(), finding.level), ("spec.explode", Level::Warning));
-    assert_eq!(check(&with("  explode: body.items\n")).exit(), Exit::Success);
+    assert_eq!(
+        (finding.field.as_str(), finding.level),
+        ("spec.explode", Level::Warning)
+    );
+    assert_eq!(
+        check(&with("  explode: body.items\n")).exit(),
+        Exit::Success
+    );
 }
 
 #[test]
@@ -138,8 +169,14 @@ fn two_ingestors_of_one_path_conflict_across_files() {
         .replace("name: github,", "name: other,")
         .replace("      auth:", "      path: github\n      auth:");
     let report = validate(&[
-        Input { name: "a.yaml".to_owned(), text: VALID.to_owned() },
-        Input { name: "b.yaml".to_owned(), text: other.clone() },
+        Input {
+            name: "a.yaml".to_owned(),
+            text: VALID.to_owned(),
+        },
+        Input {
+            name: "b.yaml".to_owned(),
+            text: other.clone(),
+        },
     ]);
     let finding = &report.findings[0];
     assert_eq!(report.findings.len(), 1, "{report}");
@@ -152,18 +189,29 @@ fn two_ingestors_of_one_path_conflict_across_files() {
 #[test]
 fn one_object_twice_is_an_error() {
     let finding = only(&format!("{VALID}---\n{VALID}"));
-    assert_eq!((finding.document, finding.field.as_str()), (2, "metadata.name"));
+    assert_eq!(
+        (finding.document, finding.field.as_str()),
+        (2, "metadata.name")
+    );
 }
 
 #[test]
 fn secrets_of_the_same_files_are_looked_into() {
     let secret = |namespace: &str, key: &str| {
-        format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{ name: hook, namespace: {namespace} }}\nstringData: {{ {key}: x }}\n")
+        format!(
+            "---\napiVersion: v1\nkind: Secret\nmetadata: {{ name: hook, namespace: {namespace} }}\nstringData: {{ {key}: x }}\n"
+        )
     };
     let keyed = VALID.replace("{ name: hook }", "{ name: hook, key: current }");
-    assert_eq!(check(&format!("{keyed}{}", secret("demo", "current"))).findings, []);
+    assert_eq!(
+        check(&format!("{keyed}{}", secret("demo", "current"))).findings,
+        []
+    );
     let wrong = only(&format!("{keyed}{}", secret("demo", "old")));
-    assert_eq!(wrong.field, "spec.source.webhook.auth[0].github.secretRef.key");
+    assert_eq!(
+        wrong.field,
+        "spec.source.webhook.auth[0].github.secretRef.key"
+    );
     assert_eq!(wrong.level, Level::Error);
     let elsewhere = only(&format!("{VALID}{}", secret("team", "a")));
     assert_eq!(elsewhere.level, Level::Warning);
@@ -180,13 +228,21 @@ fn none_beside_a_scheme_is_a_warning() {
 fn lists_and_json_are_read() {
     let list = format!(
         "apiVersion: v1\nkind: List\nitems:\n- {}",
-        VALID.replace("HIGH", "purple").trim_end().replace('\n', "\n  ")
+        VALID
+            .replace("HIGH", "purple")
+            .trim_end()
+            .replace('\n', "\n  ")
     );
     let finding = only(&list);
     assert_eq!((finding.document, finding.line), (1, Some(14)), "{finding}");
 
     let object: serde_json::Value = serde_saphyr::from_str(VALID).unwrap();
-    let json = format!("{object}\n{}", object.to_string().replace("\"github\",\"namespace", "\"b\",\"namespace"));
+    let json = format!(
+        "{object}\n{}",
+        object
+            .to_string()
+            .replace("\"github\",\"namespace", "\"b\",\"namespace")
+    );
     let report = check(&json);
     assert_eq!((report.checked, report.findings.len()), (2, 0), "{report}");
     let wrong = only(&object.to_string().replace("HIGH", "purple"));
@@ -203,7 +259,10 @@ fn kinds_of_others_are_said_not_to_be_checked() {
 
 #[test]
 fn a_kind_or_version_that_this_group_does_not_have_is_an_error() {
-    for (from, to) in [("kind: Ingestor", "kind: Ingester"), ("io/v1", "io/v1alpha1")] {
+    for (from, to) in [
+        ("kind: Ingestor", "kind: Ingester"),
+        ("io/v1", "io/v1alpha1"),
+    ] {
         let finding = only(&VALID.replace(from, to));
         assert!(finding.message.contains("no matches for kind"), "{finding}");
     }
@@ -229,7 +288,11 @@ fn what_cannot_be_read_is_exit_code_2() {
 
 #[test]
 fn deep_nesting_is_refused_without_a_crash() {
-    for text in ["[".repeat(100_000), "{\"a\":".repeat(100_000), "- ".repeat(10_000)] {
+    for text in [
+        "[".repeat(100_000),
+        "{\"a\":".repeat(100_000),
+        "- ".repeat(10_000),
+    ] {
         assert_eq!(check(&text).exit(), Exit::Usage);
     }
 }
@@ -242,15 +305,24 @@ fn the_subcommand_reads_files_and_standard_input() {
     let run_with = |files: Vec<PathBuf>, stdin: &str| {
         let mut input = Cursor::new(stdin.to_owned());
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut streams = Streams { input: &mut input, out: &mut out, err: &mut err };
+        let mut streams = Streams {
+            input: &mut input,
+            out: &mut out,
+            err: &mut err,
+        };
         let exit = run(&Args { files }, &mut streams).unwrap();
         (exit, String::from_utf8(out).unwrap())
     };
     assert_eq!(run_with(vec![good.clone()], "").0, Exit::Success);
-    let bad = VALID.replace("HIGH", "purple").replace("name: github,", "name: b,");
+    let bad = VALID
+        .replace("HIGH", "purple")
+        .replace("name: github,", "name: b,");
     let (exit, out) = run_with(vec![good.clone(), "-".into()], &bad);
     assert_eq!(exit, Exit::Failure);
-    assert!(out.starts_with("-:11: document 1, Ingestor demo/b: spec.normalize.severity.value"), "{out}");
+    assert!(
+        out.starts_with("-:11: document 1, Ingestor demo/b: spec.normalize.severity.value"),
+        "{out}"
+    );
     assert!(out.ends_with("1 valid, 1 invalid\n"), "{out}");
     let (exit, out) = run_with(vec![folder.path().join("none.yaml"), good], "");
     assert_eq!(exit, Exit::Usage);

@@ -1,6 +1,11 @@
 //! What a server can't see: expressions that don't compile or can't matter, and what stands between
 //! the documents.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "values of expressions: whatever is not named is a mismatch, also what is added later"
+)]
+
 use std::collections::BTreeMap;
 
 use regex::Regex;
@@ -126,7 +131,9 @@ fn pointless(filter: &Filter, ingestor: &Ingestor) -> Option<(Level, &'static st
 /// Whether an expression looks at fields of `event` by their names only. Where it asks whether one
 /// is there, or takes the whole, leaving out what is not constant would change the answer.
 fn only_named_fields(expression: &str) -> bool {
-    let bare = Regex::new(r"\bevent\b(\.(source|category|severity|eventType|resource\.[a-zA-Z]+)\b)?(\.[a-zA-Z]+\()?");
+    let bare = Regex::new(
+        r"\bevent\b(\.(source|category|severity|eventType|resource\.[a-zA-Z]+)\b)?(\.[a-zA-Z]+\()?",
+    );
     let Ok(bare) = bare else { return false };
     let asks = ["?", "has(", "'event'", "\"event\""];
     !asks.iter().any(|word| expression.contains(word))
@@ -147,8 +154,10 @@ fn constants(ingestor: &Ingestor) -> Value {
     let severity = constant(&normalize.severity)
         .and_then(|word| name(serde_json::to_value(vocabulary::severity(&word)).ok()));
     // Only what is canonical already: how the engine writes another is its own affair.
-    let event_type = constant(&normalize.event_type)
-        .filter(|text| text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_')));
+    let event_type = constant(&normalize.event_type).filter(|text| {
+        text.bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+    });
     let known = [
         ("source", source),
         ("category", category),
@@ -166,9 +175,9 @@ fn constants(ingestor: &Ingestor) -> Value {
             ("namespace", &resource.namespace),
             ("name", &resource.name),
         ];
-        let parts = parts
-            .into_iter()
-            .filter_map(|(name, field)| Some((name, Value::text(field.as_ref()?.value.as_deref()?))));
+        let parts = parts.into_iter().filter_map(|(name, field)| {
+            Some((name, Value::text(field.as_ref()?.value.as_deref()?)))
+        });
         fields.push(("resource", Value::record(parts.collect())));
     }
     Value::record(fields)
@@ -186,19 +195,23 @@ fn names_item(ingestor: &Ingestor) -> bool {
             &resource.name,
         ]
     });
-    [&normalize.category, &normalize.severity, &normalize.event_type]
-        .into_iter()
-        .chain(&normalize.source)
-        .chain(&normalize.detected_at)
-        .chain(resource.flatten())
-        .chain(normalize.details.values())
-        .filter_map(|field| field.expression.as_deref())
-        .chain(ingestor.spec.filters.iter().map(|f| f.keep_if.as_str()))
-        .chain(ingestor.spec.dedup.fields.iter().map(String::as_str))
-        .any(|text| {
-            let scope = Scope::REQUEST.with(Variable::Item).with(Variable::Event);
-            Program::compile(text, scope).is_ok_and(|program| program.uses().has(Variable::Item))
-        })
+    [
+        &normalize.category,
+        &normalize.severity,
+        &normalize.event_type,
+    ]
+    .into_iter()
+    .chain(&normalize.source)
+    .chain(&normalize.detected_at)
+    .chain(resource.flatten())
+    .chain(normalize.details.values())
+    .filter_map(|field| field.expression.as_deref())
+    .chain(ingestor.spec.filters.iter().map(|f| f.keep_if.as_str()))
+    .chain(ingestor.spec.dedup.fields.iter().map(String::as_str))
+    .any(|text| {
+        let scope = Scope::REQUEST.with(Variable::Item).with(Variable::Event);
+        Program::compile(text, scope).is_ok_and(|program| program.uses().has(Variable::Item))
+    })
 }
 
 // === between documents ===
@@ -263,7 +276,10 @@ fn secret_keys(secrets: &[&Document]) -> Keys {
                 .filter_map(|pointer| object.pointer(pointer)?.as_object())
                 .flat_map(|values| values.keys().cloned())
                 .collect();
-            Some(((namespace.to_owned(), text("/metadata/name")?.to_owned()), keys))
+            Some((
+                (namespace.to_owned(), text("/metadata/name")?.to_owned()),
+                keys,
+            ))
         })
         .collect()
 }
@@ -272,15 +288,28 @@ fn secret_ref(auth: &Auth) -> Option<(&'static str, &SecretRef)> {
     auth.github
         .as_ref()
         .map(|s| ("github", &s.secret_ref))
-        .or_else(|| auth.standard_webhooks.as_ref().map(|s| ("standardWebhooks", &s.secret_ref)))
+        .or_else(|| {
+            auth.standard_webhooks
+                .as_ref()
+                .map(|s| ("standardWebhooks", &s.secret_ref))
+        })
         .or_else(|| auth.hmac.as_ref().map(|s| ("hmac", &s.secret_ref)))
         .or_else(|| auth.api_key.as_ref().map(|s| ("apiKey", &s.secret_ref)))
 }
 
 /// Complaints about Secrets that stand in the same files; of others nothing is known.
 fn secret_faults(ingestor: &Ingestor, keys: &Keys) -> Complaints {
-    let namespace = ingestor.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
-    let auth = ingestor.spec.source.webhook.iter().flat_map(|webhook| &webhook.auth);
+    let namespace = ingestor
+        .metadata
+        .namespace
+        .as_deref()
+        .unwrap_or(DEFAULT_NAMESPACE);
+    let auth = ingestor
+        .spec
+        .source
+        .webhook
+        .iter()
+        .flat_map(|webhook| &webhook.auth);
     auth.enumerate()
         .filter_map(|(index, entry)| Some((index, secret_ref(entry)?)))
         .filter_map(|(index, (scheme, wanted))| {

@@ -212,7 +212,7 @@ impl Store {
     }
 
     /// What is answered for an object in storage form.
-    fn written(kind: &Kind, code: u16, bytes: bytes::Bytes, warnings: Vec<String>) -> Answer {
+    fn written(kind: &Kind, code: u16, bytes: Bytes, warnings: Vec<String>) -> Answer {
         let stored = Stored {
             bytes,
             epoch: kind.epoch,

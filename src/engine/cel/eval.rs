@@ -461,9 +461,10 @@ impl Machine<'_> {
         second: Option<&Value>,
     ) -> Result<bool, Fault> {
         if let Some(filter) = &fold.filter
-            && !self.bool(filter, "the condition of a loop")? {
-                return Ok(true);
-            }
+            && !self.bool(filter, "the condition of a loop")?
+        {
+            return Ok(true);
+        }
         match fold.kind {
             FoldKind::All | FoldKind::Exists => {
                 let decisive = fold.kind == FoldKind::Exists;

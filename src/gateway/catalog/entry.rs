@@ -12,7 +12,10 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::{Found, Name, claim_of, name_of, spec_of};
 use crate::{
-    api::{DecisionSpec, Ingestor, SpecDigest, ingestor::{Auth, Strategy}},
+    api::{
+        DecisionSpec, Ingestor, SpecDigest,
+        ingestor::{Auth, Strategy},
+    },
     engine::pipeline::Compiled,
     gateway::{
         limits::{Bucket, Quota},
@@ -138,7 +141,10 @@ impl Entry {
             return;
         };
         if put == Some(spec.digest) {
-            let former = self.specs.iter().filter(|other| other.digest != spec.digest);
+            let former = self
+                .specs
+                .iter()
+                .filter(|other| other.digest != spec.digest);
             let former: Vec<_> = former.take(REMEMBERED_SPECS - 1).cloned().collect();
             self.specs = [spec].into_iter().chain(former).collect();
         }
@@ -202,7 +208,11 @@ impl Entry {
         }
         if self.specs.is_empty() {
             let settling = self.putting.is_some() || self.refused.is_none();
-            return State::Closed(if settling { Kind::NotInSync } else { Kind::Closed });
+            return State::Closed(if settling {
+                Kind::NotInSync
+            } else {
+                Kind::Closed
+            });
         }
         let security = verifiers.iter().flat_map(Verifier::security_headers);
         State::Open {
@@ -225,14 +235,17 @@ fn verifier(
     secrets: &HashMap<Name, SecretRead>,
 ) -> Result<Verifier, NoVerifier> {
     let Some(reference) = secret_ref(auth) else {
-        return Verifier::new(auth, &[]).map_err(|error| NoVerifier::Configuration(error.to_string()));
+        return Verifier::new(auth, &[])
+            .map_err(|error| NoVerifier::Configuration(error.to_string()));
     };
     let name = reference.name.clone();
     let missing = |name: String| NoVerifier::Secret(SecretState::Missing { name });
     let values: Vec<SecretBytes> = match secrets.get(&(namespace.to_owned(), name.clone())) {
         None => return Err(NoVerifier::Unread),
         Some(SecretRead::Missing) => return Err(missing(name)),
-        Some(SecretRead::Forbidden) => return Err(NoVerifier::Secret(SecretState::Forbidden { name })),
+        Some(SecretRead::Forbidden) => {
+            return Err(NoVerifier::Secret(SecretState::Forbidden { name }));
+        }
         Some(SecretRead::Values(values)) => match &reference.key {
             None => values.values().cloned().collect(),
             Some(key) => values.get(key).into_iter().cloned().collect(),
@@ -247,7 +260,8 @@ fn verifier(
 /// What the gateway needs to know of a spec's text; one that can't be read gives no name.
 pub(super) fn spec(digest: SpecDigest, text: &str) -> Spec {
     let read: Option<DecisionSpec> = serde_json::from_str(text).ok();
-    let named = read.filter(|spec| spec.explode.is_none() && spec.dedup.strategy == Strategy::Event);
+    let named =
+        read.filter(|spec| spec.explode.is_none() && spec.dedup.strategy == Strategy::Event);
     Spec {
         digest,
         named: named.map(|spec| Arc::new(spec.ingestor)),

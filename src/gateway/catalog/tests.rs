@@ -44,7 +44,10 @@ fn plain(name: &str, created: &str) -> Ingestor {
 }
 
 fn found(ingestor: Ingestor) -> Found {
-    Found { ingestor, in_force: None }
+    Found {
+        ingestor,
+        in_force: None,
+    }
 }
 
 fn values(secret: &str) -> SecretRead {
@@ -74,14 +77,20 @@ impl World {
             forgotten: Vec::new(),
             puts: 0,
         };
-        world.apply(Input::NamespacesListed(vec![("team".into(), "ns-uid".into())]));
+        world.apply(Input::NamespacesListed(vec![(
+            "team".into(),
+            "ns-uid".into(),
+        )]));
         world.apply(Input::IngestorsListed(Vec::new()));
         world
     }
 
     fn with_secret() -> Self {
         let mut world = Self::new();
-        world.apply(Input::IngestorApplied(found(plain("first", "2026-01-01T00:00:00Z"))));
+        world.apply(Input::IngestorApplied(found(plain(
+            "first",
+            "2026-01-01T00:00:00Z",
+        ))));
         world.apply(Input::Secret(hook(), values("a long secret")));
         world
     }
@@ -135,7 +144,10 @@ impl World {
 #[test]
 fn an_ingestor_serves_once_its_secret_and_its_spec_are_there() {
     let mut world = World::new();
-    world.apply(Input::IngestorApplied(found(plain("first", "2026-01-01T00:00:00Z"))));
+    world.apply(Input::IngestorApplied(found(plain(
+        "first",
+        "2026-01-01T00:00:00Z",
+    ))));
     assert_eq!(world.serves("first"), Err(Kind::NotInSync));
     assert_eq!(world.catalog.waiting(), Some("Secrets are being read"));
     world.apply(Input::Secret(hook(), values("a long secret")));
@@ -151,7 +163,10 @@ fn an_ingestor_serves_once_its_secret_and_its_spec_are_there() {
 fn before_everything_is_read_an_unknown_path_is_not_called_unknown() {
     let mut catalog = Catalog::new("http://x", &[]);
     assert!(catalog.settle().table.is_none());
-    assert_eq!(Table::default().find("/hooks/a/b").unwrap_err(), Kind::NotInSync);
+    assert_eq!(
+        Table::default().find("/hooks/a/b").unwrap_err(),
+        Kind::NotInSync
+    );
     catalog.apply(Input::IngestorsListed(Vec::new()));
     let table = catalog.settle().table.unwrap();
     assert_eq!(table.find("/hooks/a/b").unwrap_err(), Kind::NotFound);
@@ -160,9 +175,24 @@ fn before_everything_is_read_an_unknown_path_is_not_called_unknown() {
 #[test]
 fn a_missing_or_forbidden_or_empty_secret_closes_the_endpoint() {
     for (read, state) in [
-        (SecretRead::Missing, SecretState::Missing { name: "hook".into() }),
-        (SecretRead::Forbidden, SecretState::Forbidden { name: "hook".into() }),
-        (values(""), SecretState::Missing { name: "hook".into() }),
+        (
+            SecretRead::Missing,
+            SecretState::Missing {
+                name: "hook".into(),
+            },
+        ),
+        (
+            SecretRead::Forbidden,
+            SecretState::Forbidden {
+                name: "hook".into(),
+            },
+        ),
+        (
+            values(""),
+            SecretState::Missing {
+                name: "hook".into(),
+            },
+        ),
     ] {
         let mut world = World::with_secret();
         world.apply(Input::Secret(hook(), read));
@@ -180,8 +210,14 @@ fn the_oldest_has_the_path_and_it_passes_on_when_it_goes() {
         let patch = json!({ "spec": { "source": { "webhook": { "path": "shared" } } } });
         found(ingestor(name, created, &patch))
     };
-    world.apply(Input::IngestorApplied(on_path("young", "2026-01-03T00:00:00Z")));
-    world.apply(Input::IngestorApplied(on_path("old", "2026-01-02T00:00:00Z")));
+    world.apply(Input::IngestorApplied(on_path(
+        "young",
+        "2026-01-03T00:00:00Z",
+    )));
+    world.apply(Input::IngestorApplied(on_path(
+        "old",
+        "2026-01-02T00:00:00Z",
+    )));
     assert_eq!(world.serves("shared"), Ok("uid-old".into()));
     assert!(!world.facts("young").serving);
     assert_eq!(world.facts("young").endpoint, None);
@@ -193,10 +229,18 @@ fn the_oldest_has_the_path_and_it_passes_on_when_it_goes() {
 #[test]
 fn a_disabled_one_is_unknown_and_keeps_its_path() {
     let mut world = World::with_secret();
-    let disabled = ingestor("first", "2026-01-01T00:00:00Z", &json!({ "spec": { "enabled": false } }));
+    let disabled = ingestor(
+        "first",
+        "2026-01-01T00:00:00Z",
+        &json!({ "spec": { "enabled": false } }),
+    );
     let other = json!({ "spec": { "source": { "webhook": { "path": "first" } } } });
     world.apply(Input::IngestorApplied(found(disabled)));
-    world.apply(Input::IngestorApplied(found(ingestor("other", "2026-01-02T00:00:00Z", &other))));
+    world.apply(Input::IngestorApplied(found(ingestor(
+        "other",
+        "2026-01-02T00:00:00Z",
+        &other,
+    ))));
     assert_eq!(world.serves("first"), Err(Kind::NotFound));
     assert_eq!(world.facts("first").generation, None);
 }
@@ -205,24 +249,51 @@ fn a_disabled_one_is_unknown_and_keeps_its_path() {
 fn a_spec_that_does_not_compile_leaves_the_last_one_in_force() {
     let bad = json!({ "spec": { "filters": [{ "name": "f", "keepIf": "body." }] } });
     let mut world = World::with_secret();
-    world.apply(Input::IngestorApplied(found(ingestor("first", "2026-01-01T00:00:00Z", &bad))));
+    world.apply(Input::IngestorApplied(found(ingestor(
+        "first",
+        "2026-01-01T00:00:00Z",
+        &bad,
+    ))));
     assert!(world.serves("first").is_ok());
-    assert!(world.facts("first").refused.as_deref().unwrap().contains("filters"));
-    world.apply(Input::IngestorApplied(found(plain("first", "2026-01-01T00:00:00Z"))));
+    assert!(
+        world
+            .facts("first")
+            .refused
+            .as_deref()
+            .unwrap()
+            .contains("filters")
+    );
+    world.apply(Input::IngestorApplied(found(plain(
+        "first",
+        "2026-01-01T00:00:00Z",
+    ))));
     assert_eq!(world.facts("first").refused, None);
     assert_eq!(world.puts, 1);
 
-    world.apply(Input::IngestorApplied(found(ingestor("new", "2026-01-01T00:00:00Z", &bad))));
+    world.apply(Input::IngestorApplied(found(ingestor(
+        "new",
+        "2026-01-01T00:00:00Z",
+        &bad,
+    ))));
     assert_eq!(world.serves("new"), Err(Kind::Closed));
 }
 
 #[test]
 fn after_a_restart_the_recorded_spec_is_in_force_and_is_not_put_again() {
     let plain = plain("first", "2026-01-01T00:00:00Z");
-    let text: Arc<str> = crate::api::DecisionSpec::of(&plain, "ns-uid").to_text().unwrap().into();
-    let in_force = Some(SpecText { digest: SpecDigest::of(&text), text });
+    let text: Arc<str> = crate::api::DecisionSpec::of(&plain, "ns-uid")
+        .to_text()
+        .unwrap()
+        .into();
+    let in_force = Some(SpecText {
+        digest: SpecDigest::of(&text),
+        text,
+    });
     let mut world = World::new();
-    world.apply(Input::IngestorApplied(Found { ingestor: plain, in_force }));
+    world.apply(Input::IngestorApplied(Found {
+        ingestor: plain,
+        in_force,
+    }));
     world.apply(Input::Secret(hook(), values("a long secret")));
     assert!(world.serves("first").is_ok());
     assert_eq!(world.puts, 0);
@@ -231,19 +302,38 @@ fn after_a_restart_the_recorded_spec_is_in_force_and_is_not_put_again() {
 #[test]
 fn a_journal_that_fails_is_asked_again() {
     let mut world = World::with_secret();
-    world.catalog.apply(Input::IngestorApplied(found(ingestor("b", "2026-01-01T00:00:00Z", &json!({})))));
-    let asked = |settled: &Settled| settled.actions.iter().any(|a| matches!(a, Action::PutSpec { .. }));
+    world.catalog.apply(Input::IngestorApplied(found(ingestor(
+        "b",
+        "2026-01-01T00:00:00Z",
+        &json!({}),
+    ))));
+    let asked = |settled: &Settled| {
+        settled
+            .actions
+            .iter()
+            .any(|a| matches!(a, Action::PutSpec { .. }))
+    };
     assert!(asked(&world.catalog.settle()));
-    assert_eq!(world.catalog.waiting(), Some("decision specs are being recorded"));
+    assert_eq!(
+        world.catalog.waiting(),
+        Some("decision specs are being recorded")
+    );
     let ingestor = IngestorUid("uid-b".into());
-    world.catalog.apply(Input::SpecPut { ingestor, put: None });
+    world.catalog.apply(Input::SpecPut {
+        ingestor,
+        put: None,
+    });
     assert!(asked(&world.catalog.settle()));
 }
 
 #[test]
 fn one_made_anew_under_the_same_name_is_another() {
     let mut world = World::with_secret();
-    let again = ingestor("first", "2026-02-01T00:00:00Z", &json!({ "metadata": { "uid": "uid-again" } }));
+    let again = ingestor(
+        "first",
+        "2026-02-01T00:00:00Z",
+        &json!({ "metadata": { "uid": "uid-again" } }),
+    );
     world.apply(Input::IngestorsListed(vec![found(again)]));
     assert_eq!(world.serves("first"), Ok("uid-again".into()));
     assert_eq!(world.forgotten, [IngestorUid("uid-first".into())]);
@@ -253,9 +343,20 @@ fn one_made_anew_under_the_same_name_is_another() {
 fn a_configuration_that_can_not_be_served_serves_nothing() {
     let bad = json!({ "spec": { "source": { "webhook": { "allowedCIDRs": ["10.0.0.0/33"] } } } });
     let mut world = World::with_secret();
-    world.apply(Input::IngestorApplied(found(ingestor("bad", "2026-01-01T00:00:00Z", &bad))));
+    world.apply(Input::IngestorApplied(found(ingestor(
+        "bad",
+        "2026-01-01T00:00:00Z",
+        &bad,
+    ))));
     assert_eq!(world.serves("bad"), Err(Kind::NotFound));
-    assert!(world.facts("bad").refused.as_deref().unwrap().contains("allowedCIDRs"));
+    assert!(
+        world
+            .facts("bad")
+            .refused
+            .as_deref()
+            .unwrap()
+            .contains("allowedCIDRs")
+    );
 }
 
 #[test]

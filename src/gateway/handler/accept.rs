@@ -24,9 +24,7 @@ use crate::{
         routes::{Route, Spec, State, location},
         verify::{self, Message},
     },
-    journal::{
-        AppendError, Appended, End, Event, Origin, PayloadDigest, RecordId,
-    },
+    journal::{AppendError, Appended, End, Event, Origin, PayloadDigest, RecordId},
     ops::telemetry::context,
 };
 
@@ -75,14 +73,26 @@ impl Shared {
         };
         let max = self.options.limits.wait.as_secs();
         if let Some(seconds) = prefer::wait_seconds(&head.headers, max) {
-            self.wait(&mut answer, &route.endpoint.namespace, record, seconds).await;
+            self.wait(&mut answer, &route.endpoint.namespace, record, seconds)
+                .await;
         }
         Ok(answer)
     }
 
     /// The verified event of a request.
-    fn event(&self, head: &Parts, route: &Route, spec: &Spec, body: Bytes) -> Result<Event, Problem> {
-        let State::Open { verifiers, security, .. } = &route.state else {
+    fn event(
+        &self,
+        head: &Parts,
+        route: &Route,
+        spec: &Spec,
+        body: Bytes,
+    ) -> Result<Event, Problem> {
+        let State::Open {
+            verifiers,
+            security,
+            ..
+        } = &route.state
+        else {
             return Err(Kind::Closed.because("the endpoint is not ready; try again"));
         };
         let now = self.clock.now();
@@ -157,8 +167,9 @@ impl Shared {
 
     fn refused(&self, route: &Route, error: AppendError) -> Problem {
         match error {
-            AppendError::Conflict(_) => Kind::KeyConflict
-                .because("this idempotency key came before with another payload"),
+            AppendError::Conflict(_) => {
+                Kind::KeyConflict.because("this idempotency key came before with another payload")
+            }
             AppendError::ShareFull => {
                 if !route.share_full.swap(true, Ordering::Relaxed) {
                     self.facts.changed();
@@ -168,7 +179,9 @@ impl Shared {
             AppendError::TooLarge { limit, .. } => {
                 Kind::TooLarge.because(format!("an event may have {limit} bytes"))
             }
-            AppendError::Closing => Kind::Draining.because("the gateway is shutting down; try again"),
+            AppendError::Closing => {
+                Kind::Draining.because("the gateway is shutting down; try again")
+            }
             error @ (AppendError::Full
             | AppendError::NoSpace
             | AppendError::Disk(_)
@@ -181,7 +194,9 @@ impl Shared {
     }
 
     fn share_has_room(&self, route: &Route) {
-        if route.share_full.load(Ordering::Relaxed) && route.share_full.swap(false, Ordering::Relaxed) {
+        if route.share_full.load(Ordering::Relaxed)
+            && route.share_full.swap(false, Ordering::Relaxed)
+        {
             self.facts.changed();
         }
     }
@@ -201,8 +216,10 @@ impl Shared {
             return;
         };
         let items = ended.items;
-        let all = u64::from(items.observed) + u64::from(items.filtered)
-            + u64::from(items.deduplicated) + u64::from(items.dead_lettered);
+        let all = u64::from(items.observed)
+            + u64::from(items.filtered)
+            + u64::from(items.deduplicated)
+            + u64::from(items.dead_lettered);
         if ended.end != End::Observed || items.observed != 1 || all != 1 {
             return;
         }

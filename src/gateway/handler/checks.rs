@@ -45,13 +45,16 @@ impl Shared {
         self.header_size(head)?;
         framing(head, origin.framing)?;
         if self.draining.is_cancelled() {
-            return Err(Kind::Draining.because("the gateway is shutting down; try again").into());
+            return Err(Kind::Draining
+                .because("the gateway is shutting down; try again")
+                .into());
         }
         let table = self.table.load();
         let route = table.find(head.uri.path()).map_err(|kind| {
-            kind.because(match kind {
-                Kind::NotInSync => "the gateway is starting; try again",
-                _ => "there is no endpoint at this path",
+            kind.because(if kind == Kind::NotInSync {
+                "the gateway is starting; try again"
+            } else {
+                "there is no endpoint at this path"
             })
         })?;
         self.endpoint_checks(head, route, length, client)
@@ -76,10 +79,15 @@ impl Shared {
                 "the header may have {fields} fields and {bytes} bytes"
             )));
         }
-        let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+        let target = head
+            .uri
+            .path_and_query()
+            .map_or(0, |target| target.as_str().len());
         if target > limits.target_bytes {
             let most = limits.target_bytes;
-            return Err(Kind::UriTooLong.because(format!("the request target may have {most} bytes")));
+            return Err(
+                Kind::UriTooLong.because(format!("the request target may have {most} bytes"))
+            );
         }
         Ok(())
     }
@@ -98,11 +106,14 @@ impl Shared {
         if !endpoint.networks.is_empty() && !address::within(&endpoint.networks, client) {
             return Err(Kind::AddressRefused.because("this address may not send here"));
         }
-        self.addresses.check(client, self.uptime()).map_err(|wait| {
-            let mut problem = Kind::AddressLimited.because("too many requests of this address failed");
-            problem.retry_after = Some(wait.max(Duration::from_secs(1)));
-            problem
-        })?;
+        self.addresses
+            .check(client, self.uptime())
+            .map_err(|wait| {
+                let mut problem =
+                    Kind::AddressLimited.because("too many requests of this address failed");
+                problem.retry_after = Some(wait.max(Duration::from_secs(1)));
+                problem
+            })?;
         if let State::Closed(kind) = route.state {
             return Err(kind.because("the endpoint is not ready; try again"));
         }
@@ -118,7 +129,10 @@ impl Shared {
             return Err(Kind::UnsupportedEncoding.because("send the body without Content-Encoding"));
         }
         let max = endpoint.max_body.min(self.options.limits.body_bytes);
-        if length.is_some_and(|length| usize::try_from(length).is_ok_and(|length| length > max) || usize::try_from(length).is_err()) {
+        if length.is_some_and(|length| {
+            usize::try_from(length).is_ok_and(|length| length > max)
+                || usize::try_from(length).is_err()
+        }) {
             return Err(body::too_large(max));
         }
         Ok(())
@@ -154,7 +168,9 @@ fn framing(head: &Parts, raw: Option<Framing>) -> Result<(), Problem> {
     match raw {
         Some(Framing::Clean) => Ok(()),
         Some(Framing::Both) => malformed("Content-Length beside Transfer-Encoding"),
-        Some(Framing::Unknown) | None => malformed("a chunked request must not be sent before the last answer came"),
+        Some(Framing::Unknown) | None => {
+            malformed("a chunked request must not be sent before the last answer came")
+        }
     }
 }
 
@@ -167,7 +183,10 @@ where
     if body.is_end_stream() {
         return;
     }
-    let small = body.size_hint().exact().is_some_and(|length| length <= DISCARDED);
+    let small = body
+        .size_hint()
+        .exact()
+        .is_some_and(|length| length <= DISCARDED);
     if head.headers.contains_key(EXPECT) || !small {
         unread.store(true, Ordering::Relaxed);
         return;

@@ -51,7 +51,10 @@ impl Endpoint {
         let webhook = ingestor.spec.source.webhook.as_ref();
         let webhook = webhook.ok_or_else(|| refuse("source", &"no webhook"))?;
         if webhook.auth.is_empty() {
-            return Err(refuse("auth", &"at least one entry; `none: {}` must be written out"));
+            return Err(refuse(
+                "auth",
+                &"at least one entry; `none: {}` must be written out",
+            ));
         }
         let networks = webhook.allowed_cidrs.iter().map(|text| {
             let parsed: Result<IpNet, _> = text.parse();
@@ -68,14 +71,23 @@ impl Endpoint {
             200 => StatusCode::OK,
             202 => StatusCode::ACCEPTED,
             204 => StatusCode::NO_CONTENT,
-            other => return Err(refuse("response.status", &format!("{other} is none of 200, 202, 204"))),
+            other => {
+                return Err(refuse(
+                    "response.status",
+                    &format!("{other} is none of 200, 202, 204"),
+                ));
+            }
         };
         Ok(Self {
             namespace: ingestor.metadata.namespace.clone().unwrap_or_default(),
             allow: HeaderValue::from_str(&names.join(", "))
                 .map_err(|error| refuse("methods", &error))?,
             methods,
-            content_types: webhook.content_types.iter().map(|t| t.to_ascii_lowercase()).collect(),
+            content_types: webhook
+                .content_types
+                .iter()
+                .map(|t| t.to_ascii_lowercase())
+                .collect(),
             max_body: usize::try_from(webhook.max_body_bytes).unwrap_or(usize::MAX),
             networks: networks.collect::<Result<_, _>>()?,
             hidden: hidden(&webhook.auth),

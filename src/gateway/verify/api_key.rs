@@ -26,7 +26,10 @@ impl fmt::Debug for ApiKey {
 impl ApiKey {
     pub(super) fn new(config: &ApiKeyAuth, secrets: &[&[u8]]) -> Result<Self, Unusable> {
         let header = super::hmac::header_name("apiKey.header", &config.header)?;
-        let hashes: Vec<_> = secrets.iter().filter_map(|secret| hash_of(secret)).collect();
+        let hashes: Vec<_> = secrets
+            .iter()
+            .filter_map(|secret| hash_of(secret))
+            .collect();
         if hashes.is_empty() {
             return Err(Unusable::NoSecret("apiKey"));
         }
@@ -44,7 +47,9 @@ impl ApiKey {
         let matches = self
             .hashes
             .iter()
-            .fold(subtle::Choice::from(0), |any, hash| any | hash.ct_eq(&given));
+            .fold(subtle::Choice::from(0), |any, hash| {
+                any | hash.ct_eq(&given)
+            });
         if key.is_empty() || !bool::from(matches) {
             return Err(Rejected::BadSignature);
         }

@@ -57,7 +57,10 @@ pub struct StandardWebhooks {
 impl fmt::Debug for StandardWebhooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (shared, public) = (self.shared.len(), self.public.len());
-        write!(f, "StandardWebhooks({shared} secrets, {public} public keys)")
+        write!(
+            f,
+            "StandardWebhooks({shared} secrets, {public} public keys)"
+        )
     }
 }
 

@@ -81,7 +81,11 @@ fn run(text: &str) -> usize {
                 assert!(seen.contains(&(group, signed)), "{id}: not seen before");
             }
             ("reject", Err(Unusable::Configuration(_))) => {
-                assert_eq!(case.reason.as_deref(), Some("refused_configuration"), "{id}");
+                assert_eq!(
+                    case.reason.as_deref(),
+                    Some("refused_configuration"),
+                    "{id}"
+                );
             }
             // A secret that is empty is none: the endpoint is closed.
             ("reject", Err(Unusable::NoSecret(_))) => {
@@ -97,8 +101,16 @@ fn run(text: &str) -> usize {
 #[test]
 fn every_case_of_the_providers_sdks_is_judged_as_they_judge_it() {
     assert!(run(include_str!("../../../tests/data/vectors/github.json")) >= 27);
-    assert!(run(include_str!("../../../tests/data/vectors/standardWebhooks.json")) >= 46);
-    assert!(run(include_str!("../../../tests/data/vectors/standardWebhooks-svix.json")) >= 34);
+    assert!(
+        run(include_str!(
+            "../../../tests/data/vectors/standardWebhooks.json"
+        )) >= 46
+    );
+    assert!(
+        run(include_str!(
+            "../../../tests/data/vectors/standardWebhooks-svix.json"
+        )) >= 34
+    );
     assert!(run(include_str!("../../../tests/data/vectors/hmac.json")) >= 42);
     assert!(run(include_str!("../../../tests/data/vectors/apiKey.json")) >= 8);
 }

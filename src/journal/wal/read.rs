@@ -91,7 +91,8 @@ fn run(first: Place, after: &[Source]) -> usize {
         let Source::File(_, place) = source else {
             break;
         };
-        let near = place.segment == first.segment && place.offset >= end && place.offset - end <= GAP;
+        let near =
+            place.segment == first.segment && place.offset >= end && place.offset - end <= GAP;
         let total = u64::from(place.offset.saturating_sub(first.offset)) + u64::from(place.len);
         if !near || total > READ_MAX {
             break;

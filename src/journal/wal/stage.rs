@@ -409,7 +409,10 @@ impl State {
     }
 
     /// Something to wait for: an end of one of these positions is in flight.
-    pub(super) fn pending_end(&self, mut positions: impl Iterator<Item = u64>) -> Option<Arc<Flight>> {
+    pub(super) fn pending_end(
+        &self,
+        mut positions: impl Iterator<Item = u64>,
+    ) -> Option<Arc<Flight>> {
         positions.find_map(|position| self.pending_ends.get(&position).map(Arc::clone))
     }
 
@@ -466,7 +469,8 @@ impl Engine {
         }
         if state
             .index
-            .spec(&prepared.spec).is_none_or(|spec| spec.place.len <= 0)
+            .spec(&prepared.spec)
+            .is_none_or(|spec| spec.place.len == 0)
         {
             return Err(AppendError::UnknownSpec(prepared.spec));
         }

@@ -135,7 +135,7 @@ impl WalSubscription {
                 .index
                 .epoch(bucket.0)
                 .cloned()
-                .unwrap_or((Epoch(0), Holder("".into())));
+                .unwrap_or_else(|| (Epoch(0), Holder("".into())));
             return Err(Fenced {
                 bucket,
                 epoch,
@@ -304,7 +304,11 @@ impl WalSubscription {
     }
 
     /// Stages the ends of records that have none yet.
-    fn stage_ends(&self, ingestor: &IngestorUid, ends: &[Ended]) -> Result<Staging, SubscriptionError> {
+    fn stage_ends(
+        &self,
+        ingestor: &IngestorUid,
+        ends: &[Ended],
+    ) -> Result<Staging, SubscriptionError> {
         let mut state = self.engine.state();
         let Some(number) = self.number(&state, ingestor)? else {
             return Ok(Staging::Nothing);
@@ -335,7 +339,8 @@ impl WalSubscription {
             ends,
             reply: Some(reply),
         };
-        self.engine.stage(&mut state, Kind::Commit, 0, &payload, what);
+        self.engine
+            .stage(&mut state, Kind::Commit, 0, &payload, what);
         Ok(Staging::Staged(answer))
     }
 
@@ -397,7 +402,11 @@ impl WalSubscription {
         }
         state.reserve_ends([position].into_iter());
         let at = self.engine.clock.now();
-        let letters = ended.letters.iter().map(|letter| (letter.clone(), false)).collect();
+        let letters = ended
+            .letters
+            .iter()
+            .map(|letter| (letter.clone(), false))
+            .collect();
         let entry = LetterEntry {
             epoch: Some(self.epoch),
             end: ended.end,
@@ -416,7 +425,8 @@ impl WalSubscription {
             at,
             reply: Some(reply),
         };
-        self.engine.stage(&mut state, Kind::Letter, position, &payload, what);
+        self.engine
+            .stage(&mut state, Kind::Letter, position, &payload, what);
         Ok(Staging::Staged(answer))
     }
 }

@@ -45,15 +45,31 @@ pub(super) const BODY: &str = r#"{"ref":"refs/heads/main","repository":{"full_na
 impl Hints<'_> {
     /// Writes the hints.
     pub(super) fn print(&self, out: &mut dyn io::Write) -> io::Result<()> {
-        let Self { gateway, admin, api, kubeconfig, data_dir, program, .. } = self;
+        let Self {
+            gateway,
+            admin,
+            api,
+            kubeconfig,
+            data_dir,
+            program,
+            ..
+        } = self;
         writeln!(out, "zen-fabric accepts events.\n")?;
         writeln!(out, "  gateway     {gateway}")?;
         writeln!(out, "  admin       {admin}   (/livez /readyz /metrics)")?;
         writeln!(out, "  API         {api}")?;
         writeln!(out, "  data        {}\n", data_dir.display())?;
-        if let Some(Sample { url, secret, signature }) = &self.sample {
+        if let Some(Sample {
+            url,
+            secret,
+            signature,
+        }) = &self.sample
+        {
             writeln!(out, "Send a signed event:\n")?;
-            writeln!(out, "  {program} send --url {url} --scheme github --secret {secret} --event push\n")?;
+            writeln!(
+                out,
+                "  {program} send --url {url} --scheme github --secret {secret} --event push\n"
+            )?;
             writeln!(out, "or with curl:\n")?;
             writeln!(
                 out,
@@ -61,8 +77,15 @@ impl Hints<'_> {
             )?;
         }
         writeln!(out, "See what became of it:\n")?;
-        writeln!(out, "  kubectl --kubeconfig {} get observations -A\n", kubeconfig.display())?;
-        writeln!(out, "Ctrl-C stops; started again, everything is still there.")?;
+        writeln!(
+            out,
+            "  kubectl --kubeconfig {} get observations -A\n",
+            kubeconfig.display()
+        )?;
+        writeln!(
+            out,
+            "Ctrl-C stops; started again, everything is still there."
+        )?;
         out.flush()
     }
 }

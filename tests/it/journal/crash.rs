@@ -17,8 +17,8 @@ use sha2::{Digest as _, Sha256};
 use zen_fabric::{
     api::SpecDigest,
     journal::{
-        AppendError, Appended, Bucket, End, Ended, Event, FetchLimit, Holder, IngestorUid,
-        Items, Journal, Key, KeyHash, Letter, LetterId, Millis, Origin, PayloadDigest, Record, RecordId,
+        AppendError, Appended, Bucket, End, Ended, Event, FetchLimit, Holder, IngestorUid, Items,
+        Journal, Key, KeyHash, Letter, LetterId, Millis, Origin, PayloadDigest, Record, RecordId,
         Subscribe, Subscription, SubscriptionError,
         wal::{Mutant, Options, Wal},
     },
@@ -89,7 +89,10 @@ fn spec_text(ingestor: usize) -> String {
 }
 
 fn limit() -> FetchLimit {
-    FetchLimit { records: NonZeroU32::new(5).unwrap(), bytes: 4000 }
+    FetchLimit {
+        records: NonZeroU32::new(5).unwrap(),
+        bytes: 4000,
+    }
 }
 
 /// Runs what needs no more than steps of the log.
@@ -156,7 +159,10 @@ impl History {
     }
 
     fn power_cut(&mut self) {
-        let faults = Faults { crash_after: Some(0), ..Faults::default() };
+        let faults = Faults {
+            crash_after: Some(0),
+            ..Faults::default()
+        };
         self.disk.set_faults(faults);
         self.subscription = None;
         self.asked.clear();
@@ -168,11 +174,19 @@ impl History {
     fn open(&mut self) -> bool {
         // Some crashes come while a log is read.
         if self.choices.chance(20) {
-            let faults = Faults { crash_after: Some(self.choices.below(12)), ..Faults::default() };
+            let faults = Faults {
+                crash_after: Some(self.choices.below(12)),
+                ..Faults::default()
+            };
             self.disk.set_faults(faults);
         }
         let disk = Arc::new(self.disk.clone());
-        let wal = Wal::open_manual(disk, self.options.clone(), Arc::new(self.clock.clone()), self.seed);
+        let wal = Wal::open_manual(
+            disk,
+            self.options.clone(),
+            Arc::new(self.clock.clone()),
+            self.seed,
+        );
         if self.disk.is_down() {
             drop(wal);
             self.disk.crash();
@@ -184,7 +198,10 @@ impl History {
         self.wal = Some(wal);
         for ingestor in 0..INGESTORS {
             let wal = self.wal();
-            let put = async move { wal.put_spec(&uid(ingestor), spec_text(ingestor).into()).await };
+            let put = async move {
+                wal.put_spec(&uid(ingestor), spec_text(ingestor).into())
+                    .await
+            };
             self.finish(put.boxed()).expect("a spec is put");
         }
         self.subscribe();
@@ -208,20 +225,30 @@ impl History {
 
     fn subscribe(&mut self) {
         let request = Subscribe {
-            buckets: (0..INGESTORS).map(|ingestor| Bucket::of(&uid(ingestor))).collect(),
+            buckets: (0..INGESTORS)
+                .map(|ingestor| Bucket::of(&uid(ingestor)))
+                .collect(),
             holder: Holder("core#1".into()),
             epoch: None,
         };
         let wal = self.wal();
         let subscription = self.finish(async move { wal.subscribe(request).await }.boxed());
         if let Ok(subscription) = subscription {
-            assert!(subscription.epoch().0 > self.model.epoch, "an epoch came twice");
+            assert!(
+                subscription.epoch().0 > self.model.epoch,
+                "an epoch came twice"
+            );
             self.model.epoch = subscription.epoch().0;
             if let Some(old) = self.subscription.replace(subscription) {
-                let late = Ended { ..ended(0, zen_fabric::journal::Position(1)) };
+                let late = Ended {
+                    ..ended(0, zen_fabric::journal::Position(1))
+                };
                 let fenced = async move { old.commit(&uid(0), vec![late]).await };
                 let fenced = self.finish(fenced.boxed());
-                assert!(matches!(fenced, Err(SubscriptionError::Fenced(_))), "{fenced:?}");
+                assert!(
+                    matches!(fenced, Err(SubscriptionError::Fenced(_))),
+                    "{fenced:?}"
+                );
             }
         }
     }
@@ -232,7 +259,10 @@ impl History {
             let mut records: Vec<Record> = Vec::new();
             loop {
                 let after = records.last().map(|record| record.id.position);
-                let more = subscription.fetch(&uid(ingestor), after, limit()).await.ok()?;
+                let more = subscription
+                    .fetch(&uid(ingestor), after, limit())
+                    .await
+                    .ok()?;
                 if more.is_empty() {
                     return Some(records);
                 }
@@ -248,18 +278,32 @@ impl History {
         self.model.served(ingestor, INGESTORS, &records, settled);
         for record in &records {
             let spec = self.subscription.as_ref().unwrap().spec(record.event.spec);
-            assert_eq!(spec.as_deref(), Some(spec_text(ingestor).as_str()), "the spec of {}", record.id);
+            assert_eq!(
+                spec.as_deref(),
+                Some(spec_text(ingestor).as_str()),
+                "the spec of {}",
+                record.id
+            );
         }
         let expected = self.model.tally(ingestor, INGESTORS);
         let tally = self.wal().tally(&uid(ingestor));
         let counts = |tally: &zen_fabric::journal::Tally| {
             [
-                tally.requests, tally.replays, tally.observed, tally.filtered, tally.deduplicated,
-                tally.dead_lettered, tally.damaged, tally.backlog,
+                tally.requests,
+                tally.replays,
+                tally.observed,
+                tally.filtered,
+                tally.deduplicated,
+                tally.dead_lettered,
+                tally.damaged,
+                tally.backlog,
             ]
         };
         assert_eq!(counts(&tally), counts(&expected), "the tally of {ingestor}");
-        let text = self.wal().spec_in_force(&uid(ingestor)).map(|spec| spec.text.to_string());
+        let text = self
+            .wal()
+            .spec_in_force(&uid(ingestor))
+            .map(|spec| spec.text.to_string());
         assert_eq!(text, Some(spec_text(ingestor)));
         self.compare_keys(ingestor);
         self.compare_letters(ingestor);
@@ -268,19 +312,28 @@ impl History {
     fn compare_keys(&mut self, ingestor: usize) {
         for n in (ingestor..self.model.sent.len()).step_by(INGESTORS) {
             let sent = self.model.sent[n].clone();
-            let (Fate::There(id), true) = (sent.fate, sent.event.key.is_some()) else { continue };
+            let (Fate::There(id), true) = (sent.fate, sent.event.key.is_some()) else {
+                continue;
+            };
             if !self.choices.chance(20) {
                 continue;
             }
             let wal = self.wal();
             let again = self.finish(async move { wal.append(sent.event).await }.boxed());
-            assert!(matches!(&again, Ok(Appended::Replayed(seen)) if seen.record == id), "event {n}: {again:?}");
+            assert!(
+                matches!(&again, Ok(Appended::Replayed(seen)) if seen.record == id),
+                "event {n}: {again:?}"
+            );
         }
     }
 
     fn compare_letters(&mut self, ingestor: usize) {
-        let letters: BTreeMap<RecordId, _> =
-            self.wal().letters(None, 10_000).into_iter().map(|letter| (letter.id.record, letter)).collect();
+        let letters: BTreeMap<RecordId, _> = self
+            .wal()
+            .letters(None, 10_000)
+            .into_iter()
+            .map(|letter| (letter.id.record, letter))
+            .collect();
         for n in (ingestor..self.model.sent.len()).step_by(INGESTORS) {
             let sent = &self.model.sent[n];
             let Fate::There(id) = sent.fate else { continue };
@@ -289,7 +342,11 @@ impl History {
             assert_eq!(letter.is_some(), expected, "the dead letter of event {n}");
             if let Some(letter) = letter {
                 assert_eq!(letter.event, sent.event);
-                assert!(letter.replayed || !self.model.replayed.contains(&letter.id), "the mark of {:?}", letter.id);
+                assert!(
+                    letter.replayed || !self.model.replayed.contains(&letter.id),
+                    "the mark of {:?}",
+                    letter.id
+                );
             }
         }
     }
@@ -301,7 +358,9 @@ impl History {
             9..=12 => self.commit(),
             13 => self.replay(),
             14 if self.choices.chance(30) => self.subscribe(),
-            15 => self.clock.advance(Duration::from_millis(self.choices.below(2000))),
+            15 => self
+                .clock
+                .advance(Duration::from_millis(self.choices.below(2000))),
             16 if self.choices.chance(20) => self.put_spec_again(),
             _ => {
                 self.wal().step();
@@ -312,7 +371,11 @@ impl History {
 
     fn event(&mut self, n: usize) -> Event {
         let ingestor = n % INGESTORS;
-        let size = if self.choices.chance(5) { 3000 } else { self.choices.index(400) };
+        let size = if self.choices.chance(5) {
+            3000
+        } else {
+            self.choices.index(400)
+        };
         let body = vec![u8::try_from(n % 251).unwrap(); size];
         let key = Sha256::digest(format!("key {n}"));
         Event {
@@ -347,12 +410,20 @@ impl History {
         let event = self.event(n);
         assert_eq!(self.model.send(event.clone()), n);
         let wal = self.wal();
-        self.ask(What::Append(n), async move { Answer::Append(wal.append(event).await) }.boxed());
+        self.ask(
+            What::Append(n),
+            async move { Answer::Append(wal.append(event).await) }.boxed(),
+        );
     }
 
     fn again(&mut self) {
         let n = self.choices.index(self.model.sent.len());
-        let Some(sent) = self.model.sent.get(n).filter(|sent| sent.event.key.is_some() && sent.fate != Fate::Dead) else {
+        let Some(sent) = self
+            .model
+            .sent
+            .get(n)
+            .filter(|sent| sent.event.key.is_some() && sent.fate != Fate::Dead)
+        else {
             return;
         };
         if !matches!(sent.fate, Fate::There(_)) {
@@ -364,7 +435,10 @@ impl History {
             event.payload = PayloadDigest([9; 32]);
         }
         let wal = self.wal();
-        self.ask(What::Again(n, same), async move { Answer::Append(wal.append(event).await) }.boxed());
+        self.ask(
+            What::Again(n, same),
+            async move { Answer::Append(wal.append(event).await) }.boxed(),
+        );
     }
 
     fn put_spec_again(&mut self) {
@@ -379,14 +453,24 @@ impl History {
 
     fn commit(&mut self) {
         let ingestor = self.choices.index(INGESTORS);
-        let Some(subscription) = self.subscription.clone() else { return };
+        let Some(subscription) = self.subscription.clone() else {
+            return;
+        };
         let queue = subscription.clone();
-        let fetched = self.finish(async move { queue.fetch(&uid(ingestor), None, limit()).await }.boxed());
+        let fetched =
+            self.finish(async move { queue.fetch(&uid(ingestor), None, limit()).await }.boxed());
         let Ok(records) = fetched else { return };
         let mut chosen = Vec::new();
         let mut ends = Vec::new();
         for record in records {
-            let n: usize = record.event.event_id.split('-').nth(1).unwrap().parse().unwrap();
+            let n: usize = record
+                .event
+                .event_id
+                .split('-')
+                .nth(1)
+                .unwrap()
+                .parse()
+                .unwrap();
             assert_eq!(record.event, self.model.sent[n].event, "event {n}");
             self.model.served_early(n, record.id);
             if self.choices.chance(70) {
@@ -401,7 +485,9 @@ impl History {
 
     fn replay(&mut self) {
         let letters = self.wal().letters(None, 100);
-        let Some(letter) = letters.get(self.choices.index(letters.len())) else { return };
+        let Some(letter) = letters.get(self.choices.index(letters.len())) else {
+            return;
+        };
         // The event's number decides its Ingestor, so the letter's must fit.
         let n = self.model.sent.len();
         if letter.event.ingestor != uid(n % INGESTORS) || letter.replayed {
@@ -416,7 +502,10 @@ impl History {
         };
         self.model.send(event.clone());
         let wal = self.wal();
-        self.ask(What::Replay(n, id), async move { Answer::Replay(wal.replay(event, false).await) }.boxed());
+        self.ask(
+            What::Replay(n, id),
+            async move { Answer::Replay(wal.replay(event, false).await) }.boxed(),
+        );
     }
 
     /// Takes the answers that have come: the good ones first, for what they made durable may be older
@@ -438,7 +527,9 @@ impl History {
     fn answered(&mut self, what: What, answer: Answer) {
         match (what, answer) {
             (What::Append(n), Answer::Append(Ok(Appended::Accepted(id))))
-            | (What::Replay(n, _), Answer::Replay(Ok(id))) if matches!(self.model.sent[n].event.origin, Origin::Request) => {
+            | (What::Replay(n, _), Answer::Replay(Ok(id)))
+                if matches!(self.model.sent[n].event.origin, Origin::Request) =>
+            {
                 self.model.there(n, id);
             }
             (What::Replay(n, letter), Answer::Replay(Ok(id))) => {
@@ -446,17 +537,24 @@ impl History {
                 self.model.replayed.push(letter);
             }
             (What::Append(n), Answer::Append(Err(AppendError::Disk(_) | AppendError::NoSpace)))
-            | (What::Replay(n, _), Answer::Replay(Err(AppendError::Disk(_) | AppendError::NoSpace))) => {
+            | (
+                What::Replay(n, _),
+                Answer::Replay(Err(AppendError::Disk(_) | AppendError::NoSpace)),
+            ) => {
                 self.model.sent[n].fate = Fate::Failed;
             }
             (What::Replay(n, _), Answer::Replay(Err(AppendError::AlreadyReplayed))) => {
                 self.model.sent[n].fate = Fate::Dead;
             }
             (What::Again(n, same), Answer::Append(result)) => {
-                let Fate::There(id) = self.model.sent[n].fate else { return };
+                let Fate::There(id) = self.model.sent[n].fate else {
+                    return;
+                };
                 match result {
                     Ok(Appended::Replayed(seen)) => assert!(same && seen.record == id, "event {n}"),
-                    Err(AppendError::Conflict(seen)) => assert!(!same && seen.record == id, "event {n}"),
+                    Err(AppendError::Conflict(seen)) => {
+                        assert!(!same && seen.record == id, "event {n}")
+                    }
                     Err(AppendError::Disk(_) | AppendError::NoSpace) => {}
                     other => panic!("event {n} again: {other:?}"),
                 }
@@ -486,8 +584,17 @@ fn ended(n: usize, position: zen_fabric::journal::Position) -> Ended {
         reason: "KeyReused".into(),
         message: format!("of event {n}"),
     });
-    let items = Items { observed: u32::try_from(n % 3).unwrap(), ..Items::default() };
-    Ended { position, end, items, letters: letters.into_iter().collect(), observation: None }
+    let items = Items {
+        observed: u32::try_from(n % 3).unwrap(),
+        ..Items::default()
+    };
+    Ended {
+        position,
+        end,
+        items,
+        letters: letters.into_iter().collect(),
+        observation: None,
+    }
 }
 
 /// Runs one history; what went wrong, if anything did.
@@ -495,12 +602,15 @@ fn history(seed: u64, mutant: Option<Mutant>) -> Result<(), String> {
     let run = catch_unwind(AssertUnwindSafe(|| History::new(seed, mutant).run()));
     run.map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
-        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_default()
     })
 }
 
 fn number(name: &str) -> Option<u64> {
-    std::env::vars().find(|(key, _)| key == name).and_then(|(_, value)| value.parse().ok())
+    std::env::vars()
+        .find(|(key, _)| key == name)
+        .and_then(|(_, value)| value.parse().ok())
 }
 
 #[test]
@@ -529,8 +639,10 @@ const MUTANTS: [(Mutant, u64); 4] = [
 #[test]
 fn planted_mistakes_are_found() {
     for (mutant, within) in MUTANTS {
-        let found = (0..within).find_map(|seed| history(seed, Some(mutant)).err().map(|error| (seed, error)));
-        let (seed, error) = found.unwrap_or_else(|| panic!("{mutant:?} was not found in {within} histories"));
+        let found = (0..within)
+            .find_map(|seed| history(seed, Some(mutant)).err().map(|error| (seed, error)));
+        let (seed, error) =
+            found.unwrap_or_else(|| panic!("{mutant:?} was not found in {within} histories"));
         println!("{mutant:?}: found by history {seed}: {error}");
     }
 }

@@ -52,7 +52,13 @@ pub(crate) struct Model {
 
 impl Model {
     pub(crate) fn send(&mut self, event: Event) -> usize {
-        self.sent.push(Sent { event, fate: Fate::Open, tried: false, ended: false, life: self.life });
+        self.sent.push(Sent {
+            event,
+            fate: Fate::Open,
+            tried: false,
+            ended: false,
+            life: self.life,
+        });
         self.sent.len() - 1
     }
 
@@ -67,7 +73,11 @@ impl Model {
 
     /// A record is served whose append was not answered yet.
     pub(crate) fn served_early(&mut self, n: usize, id: RecordId) {
-        assert_ne!(self.sent[n].fate, Fate::Dead, "event {n} was refused and cut off");
+        assert_ne!(
+            self.sent[n].fate,
+            Fate::Dead,
+            "event {n} was refused and cut off"
+        );
         if let Some(other) = self.positions.insert(id.position, n) {
             assert_eq!(other, n, "{id} was given twice");
         }
@@ -76,28 +86,63 @@ impl Model {
 
     /// What failed before, in this life, is cut off for ever by what is durable now.
     pub(crate) fn something_was_durable(&mut self) {
-        for sent in self.sent.iter_mut().filter(|sent| sent.fate == Fate::Failed) {
+        for sent in self
+            .sent
+            .iter_mut()
+            .filter(|sent| sent.fate == Fate::Failed)
+        {
             sent.fate = Fate::Dead;
         }
     }
 
     /// All records of one Ingestor, as they are served after a crash or without one.
-    pub(crate) fn served(&mut self, ingestor: usize, per: usize, records: &[Record], settled: bool) {
-        assert!(records.is_sorted_by(|a, b| a.id.position < b.id.position), "out of order");
+    pub(crate) fn served(
+        &mut self,
+        ingestor: usize,
+        per: usize,
+        records: &[Record],
+        settled: bool,
+    ) {
+        assert!(
+            records.is_sorted_by(|a, b| a.id.position < b.id.position),
+            "out of order"
+        );
         let mut there = BTreeMap::new();
         for record in records {
-            let n: usize = record.event.event_id.split('-').nth(1).unwrap().parse().unwrap();
+            let n: usize = record
+                .event
+                .event_id
+                .split('-')
+                .nth(1)
+                .unwrap()
+                .parse()
+                .unwrap();
             assert_eq!(record.event, self.sent[n].event, "event {n}");
-            assert_ne!(self.sent[n].fate, Fate::Dead, "event {n} is served, though it was refused and cut off");
-            assert!(!self.sent[n].ended, "event {n} is served, though it has its end");
+            assert_ne!(
+                self.sent[n].fate,
+                Fate::Dead,
+                "event {n} is served, though it was refused and cut off"
+            );
+            assert!(
+                !self.sent[n].ended,
+                "event {n} is served, though it has its end"
+            );
             if let Fate::There(id) = self.sent[n].fate {
                 assert_eq!(id, record.id, "event {n} changed its identity");
             } else {
                 self.served_early(n, record.id);
             }
-            assert!(there.insert(n, record.id).is_none(), "event {n} is served twice");
+            assert!(
+                there.insert(n, record.id).is_none(),
+                "event {n} is served twice"
+            );
         }
-        for (n, sent) in self.sent.iter_mut().enumerate().filter(|(n, _)| n % per == ingestor) {
+        for (n, sent) in self
+            .sent
+            .iter_mut()
+            .enumerate()
+            .filter(|(n, _)| n % per == ingestor)
+        {
             match sent.fate {
                 Fate::There(id) if !sent.ended && !there.contains_key(&n) => {
                     assert!(sent.tried, "event {n}, {id}, was acknowledged and is lost");
@@ -105,7 +150,9 @@ impl Model {
                     // The commit that was not answered had come through.
                     sent.ended = true;
                 }
-                Fate::Open | Fate::Failed if settled && sent.life < self.life => sent.fate = Fate::Dead,
+                Fate::Open | Fate::Failed if settled && sent.life < self.life => {
+                    sent.fate = Fate::Dead
+                }
                 _ => {}
             }
         }
@@ -114,7 +161,12 @@ impl Model {
     /// The tally that follows, once every end is known.
     pub(crate) fn tally(&self, ingestor: usize, per: usize) -> Tally {
         let mut tally = Tally::default();
-        for (n, sent) in self.sent.iter().enumerate().filter(|(n, _)| n % per == ingestor) {
+        for (n, sent) in self
+            .sent
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| n % per == ingestor)
+        {
             let Fate::There(_) = sent.fate else { continue };
             match sent.event.origin {
                 zen_fabric::journal::Origin::Request => tally.requests += 1,
