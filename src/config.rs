@@ -145,14 +145,8 @@ pub struct Journal {
 pub struct Engine {
     /// Status writes per second, over all Ingestors.
     pub status_writes_per_second: u32,
-    /// Writes in flight that the writer starts with and never goes below.
-    pub min_concurrency: usize,
-    /// Writes in flight that the writer never goes above.
-    pub max_concurrency: usize,
     /// How often expired Observations are looked for.
     pub sweep_interval: Duration,
-    /// Deletions of expired Observations per second.
-    pub sweep_deletes_per_second: u32,
 }
 
 /// Logs and traces.
@@ -273,11 +267,7 @@ impl Default for Engine {
             // A thousand busy Ingestors are each written once in 100 s; an API server that takes a
             // thousand small writes a second spends one percent on them.
             status_writes_per_second: 10,
-            min_concurrency: 2,
-            // Past this a bare client gets no more writes a second from an API server on two cores.
-            max_concurrency: 64,
             sweep_interval: Duration::from_mins(1),
-            sweep_deletes_per_second: 50,
         }
     }
 }

@@ -87,26 +87,11 @@ fn positive(config: &Config, found: &mut Found) {
             "status-writes-per-second",
             engine.status_writes_per_second == 0,
         ),
-        ("min-concurrency", engine.min_concurrency == 0),
-        (
-            "sweep-deletes-per-second",
-            engine.sweep_deletes_per_second == 0,
-        ),
         ("journal-keys", config.journal.keys == 0),
     ];
     for (name, zero) in counts {
         found.unless(!zero, name, || "must be above zero".to_owned());
     }
-    found.unless(
-        engine.min_concurrency <= engine.max_concurrency,
-        "min-concurrency, max-concurrency",
-        || {
-            format!(
-                "min-concurrency ({}) must not be above max-concurrency ({})",
-                engine.min_concurrency, engine.max_concurrency
-            )
-        },
-    );
 }
 
 fn exposure(config: &Config, found: &mut Found) {

@@ -108,11 +108,7 @@ pub const SETTINGS: &[Setting] = settings! {
     "journal-letter-age" "TIME", journal.letter_age, "How long a dead letter is kept";
     "status-writes-per-second" "COUNT", engine.status_writes_per_second,
         "Status writes per second, over all Ingestors";
-    "min-concurrency" "COUNT", engine.min_concurrency, "Writes in flight, at least";
-    "max-concurrency" "COUNT", engine.max_concurrency, "Writes in flight, at most";
     "sweep-interval" "TIME", engine.sweep_interval, "How often expired Observations are looked for";
-    "sweep-deletes-per-second" "COUNT", engine.sweep_deletes_per_second,
-        "Deletions of expired Observations per second";
     "log-format" "json|human", telemetry.log_format, "How log lines look";
     "log-filter" "FILTER", telemetry.log_filter, "Which log lines, such as info,zen_fabric::gateway=debug";
     "otlp-endpoint" "URL", telemetry.otlp_endpoint,

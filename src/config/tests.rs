@@ -109,10 +109,6 @@ fn relations_that_do_not_hold_are_refused() {
             &[("max-body-bytes", "64MiB")],
             "max-body-bytes, journal-segment-bytes",
         ),
-        (
-            &[("min-concurrency", "65")],
-            "min-concurrency, max-concurrency",
-        ),
         (&[("public-url", "https://user:pass@host")], "public-url"),
         (&[("public-url", "host")], "public-url"),
         (&[("otlp-endpoint", "https://host:4317")], "otlp-endpoint"),

@@ -52,8 +52,11 @@ impl Id {
         text
     }
 
-    /// The count of an id of this run; `None` for another's.
+    /// The count of an event id of this run; `None` for another's.
+    ///
+    /// An event id says before a slash where the delivery's id came from, such as `github/…`.
     pub(crate) fn number_of(run: u32, text: &str) -> Option<u64> {
+        let text = text.rsplit_once('/').map_or(text, |(_, id)| id);
         let (head, number) = text.split_at_checked(ID - 12)?;
         let (found, middle) = head.split_at_checked(8)?;
         (middle == "-0000-4000-8000-" && u32::from_str_radix(found, 16).ok()? == run)

@@ -33,6 +33,8 @@ fn an_id_is_distinct_and_read_as_it_was_written() {
     let text = String::from_utf8(id.text().to_vec()).unwrap();
     assert_eq!(text, "deadbeef-0000-4000-8000-000000000001");
     assert_eq!(Id::number_of(0xdead_beef, &text), Some(1));
+    let event_id = format!("github/{text}");
+    assert_eq!(Id::number_of(0xdead_beef, &event_id), Some(1));
     assert_eq!(Id::number_of(1, &text), None);
     assert_eq!(Id::number_of(1, "nonsense"), None);
 }
