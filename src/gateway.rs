@@ -28,6 +28,7 @@ pub mod problem;
 pub mod replay;
 pub mod routes;
 pub mod secrets;
+pub mod sign;
 mod tap;
 pub mod tls;
 pub mod verify;

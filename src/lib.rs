@@ -20,6 +20,7 @@ pub mod gateway;
 pub mod journal;
 pub mod kube;
 pub mod ops;
+pub mod retention;
 pub mod roles;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

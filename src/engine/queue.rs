@@ -89,6 +89,9 @@ struct Lane {
     state: LaneState,
     /// Written one by one, since a batch was refused and nobody knows for which item.
     singly: bool,
+    /// Later records wait until this one's end is in the journal: its item of this name was given
+    /// up, and an aggregate that counts later items would cover it.
+    behind: Option<Position>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,9 +100,8 @@ enum LaneState {
     Ready,
     InFlight,
     Asleep(Instant),
-    /// Until the record's end is in the journal: its item of this name was given up, and an
-    /// aggregate that counts later items would cover it.
-    Behind(Position),
+    /// See [`Lane::behind`].
+    Behind,
 }
 
 impl Window {
@@ -170,10 +172,13 @@ impl Window {
         let most = if lane.singly { 1 } else { most.max(1) };
         let kind = lane.waiting.front().map(|work| kind(&work.item.dedup))?;
         let same = |work: &&Work| mem::discriminant(&work.item.dedup) == kind;
+        let behind = lane.behind;
+        let open = |work: &&Work| behind.is_none_or(|at| work.id.record.position <= at);
         let items: Vec<Work> = lane
             .waiting
             .iter()
             .take(most)
+            .take_while(open)
             .take_while(same)
             .cloned()
             .collect();
@@ -213,13 +218,11 @@ impl Window {
                 lane.waiting.push_front(work);
             }
             lane.state = LaneState::Ready;
+            lane.behind = lane.behind.max(behind);
         }
-        match (behind, until) {
-            // The record may be at its end, or even committed, by other items: not before `ended`
-            // was handed out and came back through `committed`.
-            (Some(position), _) => self.set_state(&name, LaneState::Behind(position)),
-            (None, Some(until)) => self.sleep(&name, until),
-            (None, None) => self.set_ready(&name),
+        match until {
+            Some(until) => self.sleep(&name, until),
+            None => self.set_ready(&name),
         }
     }
 
@@ -250,13 +253,23 @@ impl Window {
     }
 
     fn set_ready(&mut self, name: &Arc<str>) {
-        self.set_state(name, LaneState::Ready);
-        match self.lanes.get(name).and_then(|lane| lane.waiting.front()) {
-            Some(work) => {
-                let place = (work.id.record.position, work.id.index, Arc::clone(name));
+        let Some(lane) = self.lanes.get_mut(name) else {
+            return;
+        };
+        let first = lane.waiting.front().map(|work| work.id);
+        lane.state = match (first, lane.behind) {
+            (Some(first), Some(behind)) if first.record.position > behind => LaneState::Behind,
+            // An empty lane stays while later records have to wait for it.
+            (None, Some(_)) => LaneState::Behind,
+            (Some(_) | None, _) => LaneState::Ready,
+        };
+        match first {
+            Some(id) if lane.state == LaneState::Ready => {
+                let place = (id.record.position, id.index, Arc::clone(name));
                 self.ready.insert(place);
             }
-            None => drop(self.lanes.remove(name)),
+            None if lane.behind.is_none() => drop(self.lanes.remove(name)),
+            Some(_) | None => {}
         }
     }
 
@@ -311,12 +324,17 @@ impl Window {
         if freed.is_empty() {
             return;
         }
-        let is_free =
-            |lane: &Lane| matches!(lane.state, LaneState::Behind(at) if freed.contains(&at));
+        let is_free = |lane: &Lane| lane.behind.is_some_and(|at| freed.contains(&at));
         let lanes = self.lanes.iter().filter(|(_, lane)| is_free(lane));
         let names: Vec<_> = lanes.map(|(name, _)| Arc::clone(name)).collect();
         for name in names {
-            self.set_ready(&name);
+            let Some(lane) = self.lanes.get_mut(&name) else {
+                continue;
+            };
+            lane.behind = None;
+            if lane.state == LaneState::Behind {
+                self.set_ready(&name);
+            }
         }
     }
 

@@ -46,8 +46,7 @@ fn parse(entry: &str) -> Option<IpAddr> {
     let bare = entry
         .strip_prefix('[')
         .and_then(|rest| rest.split_once(']'))
-        .map(|(inside, _)| inside)
-        .unwrap_or(entry);
+        .map_or(entry, |(inside, _)| inside);
     let address: Option<IpAddr> = bare.parse().ok();
     address
         .or_else(|| bare.rsplit_once(':')?.0.parse().ok())

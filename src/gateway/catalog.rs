@@ -246,7 +246,7 @@ impl Catalog {
             Some("Ingestors are being read")
         } else if !self.namespaces_listed {
             Some("namespaces are being read")
-        } else if self.entries.values().any(|entry| entry.waits_for_journal()) {
+        } else if self.entries.values().any(entry::Entry::waits_for_journal) {
             Some("decision specs are being recorded")
         } else if self.entries.values().any(|entry| entry.secret_names().any(|name| secret_unread(&name))) {
             Some("Secrets are being read")
