@@ -122,7 +122,8 @@ impl Shared {
         let draining = self.draining.is_cancelled();
         match outcome {
             Ok(answer) => {
-                let connection = if draining { Connection::Close } else { Connection::Keep };
+                let closes = draining && head.version < http::Version::HTTP_2;
+                let connection = if closes { Connection::Close } else { Connection::Keep };
                 self.base.accepted(&answer, request_id, connection)
             }
             Err(refusal) => {

@@ -87,6 +87,10 @@ impl Contents {
         };
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.certificate).collect();
         let chain = chain.map_err(|error| pem(&files.certificate, "certificate", error.to_string()))?;
+        if chain.is_empty() {
+            let problem = "no certificate in it".to_owned();
+            return Err(pem(&files.certificate, "certificate", problem));
+        }
         let key = PrivateKeyDer::from_pem_slice(&self.key)
             .map_err(|error| pem(&files.key, "key", error.to_string()))?;
         let refused = |source| Error::Refused {

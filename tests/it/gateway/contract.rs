@@ -224,7 +224,7 @@ async fn the_endpoints_own_status_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_share_answers_429_and_a_full_journal_503() {
+async fn a_full_share_answers_429() {
     let log = zen_fabric::journal::wal::Options { share_bytes: 8 * 1024, ..Default::default() };
     let world = World::with(super::world::loopback(), log).await;
     let uid = world.github().await;
@@ -237,6 +237,12 @@ async fn a_full_share_answers_429_and_a_full_journal_503() {
     }
     last.is_problem(429);
     world.facts(&uid, |facts| facts.share_full).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_takes_nothing_is_503() {
+    let world = World::new().await;
+    world.github().await;
     world.journal.close().await;
     world.deliver("x", BODY).await.is_problem(503);
 }

@@ -65,21 +65,23 @@ async fn events_come_over_tls_by_http_1_and_2() {
     let stream = connect(&world, &trusted, b"h2").await.unwrap();
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    let driver = tokio::task::spawn(connection);
-    for (path, status) in [("/hooks/team/github", 202), ("/hooks/team/unknown", 404)] {
-        let request = http::Request::post(format!("https://localhost{path}"))
-            .header("content-type", "application/json")
-            .header("x-hub-signature-256", &signature)
-            .body(Full::new(Bytes::from_static(BODY)))
-            .unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        assert_eq!(response.status(), status);
-        response.into_body().collect().await.unwrap();
-    }
-    assert_eq!(world.tally(&uid).requests, 2);
-    // A drain tells the client to go away.
-    world.gateway.drain(PATIENCE).await;
-    driver.await.unwrap().unwrap();
+    let sending = async {
+        for (path, status) in [("/hooks/team/github", 202), ("/hooks/team/unknown", 404)] {
+            let request = http::Request::post(format!("https://localhost{path}"))
+                .header("content-type", "application/json")
+                .header("x-hub-signature-256", &signature)
+                .body(Full::new(Bytes::from_static(BODY)))
+                .unwrap();
+            let response = sender.send_request(request).await.unwrap();
+            assert_eq!(response.status(), status);
+            response.into_body().collect().await.unwrap();
+        }
+        assert_eq!(world.tally(&uid).requests, 2);
+        // A drain tells the client to go away.
+        world.gateway.drain(PATIENCE).await;
+    };
+    let ((), ended) = tokio::join!(sending, connection);
+    ended.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
