@@ -34,7 +34,7 @@ pub(super) const KEPT: usize = 64 * 1_024;
 
 /// How long, and how much, is read from a sender that was refused before its body came.
 const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 1_024 * 1_024;
+const LINGER_BYTES: usize = 4 * 1_024 * 1_024;
 
 /// What a connection is doing; shared by the socket's side, the requests and the watchdog.
 #[derive(Debug)]

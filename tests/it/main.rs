@@ -37,6 +37,8 @@ mod command;
 mod crds;
 mod embedded;
 #[cfg(test)]
+mod gateway;
+#[cfg(test)]
 mod journal;
 mod kinds;
 mod octokit;

@@ -1,0 +1,10 @@
+//! The gateway on a real socket: Ingestors and Secrets from the embedded API, events into the
+//! segment log.
+
+mod contract;
+mod drain;
+mod live;
+mod replay;
+mod sockets;
+mod tls;
+mod world;
