@@ -3,3 +3,5 @@
 mod crds;
 #[cfg(test)]
 mod embedded;
+#[cfg(test)]
+mod engine;
