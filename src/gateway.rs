@@ -1,232 +1,195 @@
-//! From a socket to the journal: the part that is exposed to the outside.
+//! The gateway: from the socket to the journal.
 //!
 //! ```text
-//!  listener ──request──▶ endpoint ──▶ route ─▶ head ─▶ body ─▶ verify ─▶ limit ─▶ replay ─▶ append
-//!  (tls, pulse)             │          ▲                                                     │
-//!                        answer ◀──────┼───────────────── 2xx only when durable ─────────────┘
-//!                                   registry ◀── Ingestors, Namespaces, Secrets
+//!  listener ─▶ connection ─▶ handler: checks ─▶ body ─▶ verify ─▶ limits ─▶ replay ─▶ journal ─▶ answer
+//!   bounds      TLS, tap,            ▲ one lookup
+//!               time limits        table ◀── control ◀── catalog ◀── watches: Ingestors,
+//!                                                                    namespaces, Secrets
 //! ```
 //!
-//! It holds every secret and has no power over the cluster: it reads, and writes no object.
+//! What a sender can rely on is written in `docs/contract.md`. The gateway writes no Kubernetes
+//! object: what it knows it serves as facts, and the owning core projects them into status.
 
-mod address;
-mod endpoint;
+pub mod address;
+mod answer;
+mod body;
+pub mod catalog;
+mod connection;
+mod control;
+mod facts;
+mod framing;
+mod handler;
+pub mod limits;
 mod listener;
 mod metrics;
-mod prefer;
-mod problem;
-mod pulse;
-mod registry;
-mod replay;
-mod routes;
-mod secrets;
-mod table;
-mod tls;
+pub mod options;
+pub mod prefer;
+pub mod problem;
+pub mod replay;
+pub mod routes;
+pub mod secrets;
+pub mod sign;
+mod tap;
+pub mod tls;
 pub mod verify;
+mod watch;
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
+use core::net::SocketAddr;
+use std::{fmt, io, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch as channel},
 };
-
-use ipnet::IpNet;
-use kube::Client;
-use prometheus::Registry as Metering;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use self::tls::{Error as TlsError, Files as TlsFiles};
+pub use options::{Limits, Options, TlsFiles};
+
 use self::{
-    endpoint::Endpoints, listener::Listener, metrics::Metrics, pulse::Timeouts, registry::Registry,
-    routes::LimitClock, table::Shared,
+    answer::Base, body::Budget, control::Control, facts::FactTable, handler::Shared,
+    limits::Addresses, listener::Listener, metrics::Metrics, routes::Table, tls::Certificates,
 };
 use crate::{
     journal::{Journal, facts::FactSource},
-    ops::{ready::Readiness, tasks::Tasks, time::Clock},
+    ops::{
+        ready::{Gate, Readiness},
+        tasks::Tasks,
+        time::Clock,
+    },
 };
 
-/// How a gateway is set up.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The address to listen on; port 0 picks a free one.
-    pub bind: SocketAddr,
-    /// Certificate and key; absent: plain HTTP, on loopback only unless `allow_plain_http`.
-    pub tls: Option<TlsFiles>,
-    /// Whether plain HTTP may be served on an address that others can reach.
-    pub allow_plain_http: bool,
-    /// What senders see before `/hooks`; absent: made from the address.
-    pub public_url: Option<String>,
-    /// Connections at once, and from one address.
-    pub max_connections: usize,
-    /// HTTP/2 streams at once on one connection.
-    pub max_streams: u32,
-    /// Header fields of a request.
-    pub max_headers: usize,
-    /// Size of a request's header.
-    pub max_header_bytes: usize,
-    /// The largest body that an Ingestor may ask for.
-    pub max_body_bytes: usize,
-    /// From the first byte of a header to its last.
-    pub header_timeout: Duration,
-    /// From the header to the last byte of the body.
-    pub body_timeout: Duration,
-    /// A connection without a request.
-    pub idle_timeout: Duration,
-    /// The longest that `Prefer: wait` is honoured.
-    pub max_wait: Duration,
-    /// Requests that wait at once.
-    pub max_waiters: usize,
-    /// Proxies whose `X-Forwarded-For` names the client.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Refused requests per second, and at once, per client address.
-    pub address_failures: (u32, u32),
-}
-
-/// Why a gateway can't start.
+/// Why a gateway can't start. Nothing was started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Plain HTTP where others could listen in.
-    #[error(
-        "refuse plain HTTP on {0}, which others can reach: give --tls-cert and --tls-key, or --allow-plain-http behind a proxy that ends TLS"
-    )]
-    PlainHttp(IpAddr),
-    /// The certificate.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The address.
-    #[error("listen on {address} for events: name another --gateway-port, or 0 for a free one")]
+    /// Options that can't be, all of them.
+    #[error("the gateway's options: {}", named(.0))]
+    Options(Vec<options::Invalid>),
+    /// Certificate or key can't be used.
+    #[error("load the gateway's certificate")]
+    Tls(#[from] tls::Error),
+    /// It can't listen.
+    #[error("listen on {address} for the gateway: name another port, or 0 for a free one")]
     Listen {
-        /// Which.
+        /// Where.
         address: SocketAddr,
         /// Why not.
         #[source]
         source: io::Error,
     },
-    /// A metric's name is taken.
+    /// Its metrics can't be registered.
     #[error("register the gateway's metrics")]
     Metrics(#[from] prometheus::Error),
+}
+
+fn named(invalid: &[options::Invalid]) -> String {
+    let all: Vec<_> = invalid.iter().map(ToString::to_string).collect();
+    all.join("; ")
 }
 
 /// Starts gateways.
 #[derive(Clone, Copy, Debug)]
 pub struct Gateway;
 
+/// What a gateway works with.
+#[derive(Clone)]
+pub struct Surroundings<'a> {
+    /// The Kubernetes API, from which Ingestors, namespaces and Secrets are read.
+    pub client: kube::Client,
+    /// Where accepted events go.
+    pub journal: Arc<dyn Journal>,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Where metrics are registered.
+    pub registry: &'a prometheus::Registry,
+    /// Where it says what it waits for.
+    pub readiness: &'a Readiness,
+    /// The tasks that it is part of.
+    pub tasks: &'a Tasks,
+}
+
+impl fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings")
+            .field("journal", &self.journal)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A running gateway.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Handle {
     address: SocketAddr,
     url: String,
     shared: Arc<Shared>,
-    endpoints: Arc<Endpoints>,
-    draining: CancellationToken,
+    gate: Gate,
+    ended: channel::Receiver<bool>,
+    abort: CancellationToken,
 }
-
-/// How often an ending gateway looks whether its last request is answered.
-const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
 impl Gateway {
-    /// Listens, and serves as soon as the caches are filled; before that it answers 503.
+    /// Binds the socket, starts the watches, and serves. The gate `gateway` opens when every
+    /// endpoint is as its Ingestor says.
     ///
     /// # Errors
-    /// What is wrong with the options, the certificate or the address.
-    pub async fn start(
-        options: Options,
-        client: Client,
-        journal: Arc<dyn Journal>,
-        clock: Arc<dyn Clock>,
-        metering: &Metering,
-        readiness: &Readiness,
-        tasks: &Tasks,
-    ) -> Result<Handle, Error> {
-        if options.tls.is_none() && !options.allow_plain_http && !options.bind.ip().is_loopback() {
-            return Err(Error::PlainHttp(options.bind.ip()));
-        }
-        let metrics = Metrics::register(metering)?;
-        let tls = options.tls.clone().map(tls::Reloading::load).transpose()?;
-        let (socket, address) = bind(options.bind).await?;
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let url = format!("{scheme}://{address}");
-        let public_url = options.public_url.clone().unwrap_or_else(|| url.clone());
-        let shared = Shared::new(Arc::clone(&journal));
-        let registry = Registry {
-            options: registry::Options {
-                public_url: public_url.trim_end_matches('/').to_owned(),
-                max_body: options.max_body_bytes,
-            },
-            journal: Arc::clone(&journal),
-            shared: Arc::clone(&shared),
-            metrics: metrics.clone(),
-            ready: readiness.gate("routes"),
-            clock: LimitClock::new(Arc::clone(&clock)),
+    /// Options that can't be, or what can't be opened.
+    pub async fn start(options: Options, with: Surroundings<'_>) -> Result<Handle, Error> {
+        options.validate().map_err(Error::Options)?;
+        let metrics = Metrics::register(with.registry)?;
+        let certificates = match options.tls.clone() {
+            Some(files) => Some(Arc::new(Certificates::load(files).await?)),
+            None => None,
         };
-        tasks.spawn("routes", registry.run(client, tasks.clone()));
-        if let Some(tls) = &tls {
-            tls.watch(&metrics, tasks);
-        }
-        let endpoints = Arc::new(Endpoints::new(
-            Arc::clone(&shared),
-            journal,
-            Arc::clone(&clock),
-            metrics.clone(),
-            options.endpoint_limits(),
-        ));
-        let draining = tasks.token().child_token();
-        let listener = Listener {
-            socket,
-            limits: options.connection_limits(),
-            tls,
-            endpoints: Arc::clone(&endpoints),
+        let listening = |source| Error::Listen {
+            address: options.listen,
+            source,
+        };
+        let socket = TcpListener::bind(options.listen).await.map_err(listening)?;
+        let address = socket.local_addr().map_err(listening)?;
+        let scheme = if certificates.is_some() { "https" } else { "http" };
+        let own = format!("{scheme}://{address}");
+        let url = options.public_url.clone().unwrap_or(own);
+        let gate = with.readiness.gate("gateway");
+        let shared = Arc::new(Shared {
+            table: ArcSwap::from_pointee(Table::default()),
+            facts: Arc::new(FactTable::new(Arc::clone(&with.journal))),
+            started: with.clock.instant(),
+            addresses: Addresses::new(options.limits.address),
+            bodies: Budget::new(options.limits.bodies_bytes),
+            waiters: Semaphore::new(options.limits.waiters),
+            draining: CancellationToken::new(),
+            base: Base::new(certificates.is_some()),
+            journal: with.journal,
+            clock: with.clock,
             metrics,
-            clock,
-            draining: draining.clone(),
-        };
-        tasks.spawn("listener", listener.run(tasks.clone()));
-        Ok(Handle {
+            tasks: with.tasks.clone(),
+            options,
+        });
+        let control = Control::new(Arc::clone(&shared), with.client, gate.clone(), &url);
+        with.tasks.spawn("gateway-control", control.run());
+        if let Some(certificates) = &certificates {
+            let following = Arc::clone(certificates);
+            let following = following.follow(shared.metrics.clone(), with.tasks.token());
+            with.tasks.spawn("gateway-certificates", following);
+        }
+        let ended = channel::Sender::new(false);
+        let handle = Handle {
             address,
             url,
+            shared: Arc::clone(&shared),
+            gate,
+            ended: ended.subscribe(),
+            abort: CancellationToken::new(),
+        };
+        let listener = Listener {
+            socket,
             shared,
-            endpoints,
-            draining,
-        })
-    }
-}
-
-async fn bind(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
-    let failed = |source| Error::Listen {
-        address: wanted,
-        source,
-    };
-    let socket = TcpListener::bind(wanted).await.map_err(failed)?;
-    let address = socket.local_addr().map_err(failed)?;
-    Ok((socket, address))
-}
-
-impl Options {
-    fn endpoint_limits(&self) -> endpoint::Limits {
-        endpoint::Limits {
-            body_timeout: self.body_timeout,
-            max_wait: self.max_wait,
-            max_waiters: self.max_waiters,
-            trusted_proxies: self.trusted_proxies.clone(),
-            address_failures: self.address_failures,
-        }
-    }
-
-    fn connection_limits(&self) -> listener::Limits {
-        listener::Limits {
-            max_connections: self.max_connections,
-            // Half: one address alone can't shut everybody else out.
-            max_connections_per_address: (self.max_connections / 2).max(1),
-            max_streams: self.max_streams,
-            max_headers: self.max_headers,
-            max_header_bytes: self.max_header_bytes,
-            timeouts: Timeouts {
-                header: self.header_timeout,
-                idle: self.idle_timeout,
-            },
-        }
+            certificates,
+            ended,
+            abort: handle.abort.clone(),
+        };
+        with.tasks.spawn("gateway-listener", listener.run());
+        Ok(handle)
     }
 }
 
@@ -237,25 +200,29 @@ impl Handle {
         self.address
     }
 
-    /// Scheme, host and port of the listener.
+    /// What stands before `/hooks` in the URLs that senders get.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// What is known of each Ingestor.
+    /// What it knows of each Ingestor.
     #[must_use]
     pub fn facts(&self) -> Arc<dyn FactSource> {
-        Arc::<Shared>::clone(&self.shared)
+        Arc::<FactTable>::clone(&self.shared.facts)
     }
 
-    /// Stops accepting: connections are told to end, requests in service are finished, later ones
-    /// get 503. Returns when none is in service.
-    pub async fn drain(&self) {
-        self.endpoints.drain();
-        self.draining.cancel();
-        while self.endpoints.open() > 0 {
-            tokio::time::sleep(DRAIN_LOOK).await;
+    /// Takes no new connections, answers new requests with 503, finishes those under way, and cuts
+    /// off what is left after `deadline`. The gate shuts at once.
+    pub async fn drain(&self, deadline: Duration) {
+        self.gate.shut("draining");
+        self.shared.draining.cancel();
+        let mut ended = self.ended.clone();
+        if tokio::time::timeout(deadline, ended.wait_for(|ended| *ended)).await.is_ok() {
+            return;
         }
+        self.abort.cancel();
+        // The listener only has to drop what it owns; it can't hang, and may be gone already.
+        drop(ended.wait_for(|ended| *ended).await);
     }
 }

@@ -12,6 +12,8 @@
 //! This file is the port: data and the traits. `cases` is the conformance suite that every
 //! engine passes; `wal` is the segment log.
 
+#[cfg(feature = "testing")]
+pub mod cases;
 pub mod facts;
 pub mod wal;
 
@@ -426,7 +428,7 @@ pub struct SpecText {
 }
 
 /// Sizes and counts, for metrics and readiness.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Bytes on disk.
     pub disk_bytes: u64,

@@ -4,3 +4,6 @@
 
 pub mod clock;
 pub mod cluster;
+pub mod disk;
+pub mod samples;
+pub mod seeded;

@@ -167,7 +167,7 @@ fn grouped<N: AsRef<str>, V: AsRef<str>>(
         .map(|(name, value)| (name.as_ref(), value.as_ref()))
         .collect();
     // Stable: values of one name stay in their order.
-    sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
+    sorted.sort_by_key(|(a, _)| *a);
     let entries = sorted
         .chunk_by(|(a, _), (b, _)| a == b)
         .filter_map(|group| {

@@ -5,7 +5,7 @@
 //!                                                                               └ budget: counts work
 //! ```
 //!
-//! `docs/adr/0006-cel.md` says why this is not the crate `cel`, and what the bound is;
+//! `docs/adr/0002-cel.md` says why this is not the crate `cel`, and what the bound is;
 //! `docs/expressions.md` is what users read. Evaluation is a function of its inputs alone: maps
 //! iterate in the order of their keys, nothing reads a clock or a time zone database, and work is
 //! counted, not timed.

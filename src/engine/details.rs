@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use crate::api::limits::DETAILS_BYTES;
 
 /// The entry that says that details were cut, and what the whole was.
-pub const MARKER: &str = "zenTruncated";
+pub(super) const MARKER: &str = "zenTruncated";
 
 /// Room that is kept for the marker: hash, size, and up to sixteen names of 63 characters.
 const MARKER_BYTES: usize = 2_048;
@@ -17,7 +17,7 @@ const MARKER_NAMES: usize = 16;
 /// The details as they are stored: the whole if it is at most 64 KiB as JSON, else the entries that
 /// fit, smallest first, with a marker that has the size and the SHA-256 of the whole.
 #[must_use]
-pub fn cut(details: Map<String, Json>) -> Map<String, Json> {
+pub(super) fn cut(details: Map<String, Json>) -> Map<String, Json> {
     let whole = Json::Object(details);
     let text = whole.to_string();
     let Json::Object(details) = whole else {

@@ -255,11 +255,6 @@ impl Compiled {
 impl Draft {
     /// The variable `event`: what is absent is not there.
     pub(super) fn value(&self) -> Value {
-        let word = |word: Option<Json>| match word {
-            Some(Json::String(text)) => Some(Value::text(&text)),
-            _ => None,
-        };
-        let json = |value| serde_json::to_value(value).ok();
         let mut entries = vec![
             ("source", Value::text(&self.source)),
             ("detectedAt", Value::Timestamp(self.detected_at)),
@@ -267,14 +262,10 @@ impl Draft {
         let mut push = |name, value: Option<Value>| {
             entries.extend(value.map(|value| (name, value)));
         };
-        push(
-            "category",
-            word(self.category.and_then(|c| json(serde_json::json!(c)))),
-        );
-        push(
-            "severity",
-            word(self.severity.and_then(|s| json(serde_json::json!(s)))),
-        );
+        let category = self.category.map(vocabulary::category_word);
+        let severity = self.severity.map(vocabulary::severity_word);
+        push("category", category.map(Value::text));
+        push("severity", severity.map(Value::text));
         push("eventType", self.event_type.as_deref().map(Value::text));
         if let Some(resource) = &self.resource {
             let parts = [

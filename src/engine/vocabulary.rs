@@ -275,6 +275,31 @@ pub fn category(word: &str) -> Option<Category> {
     look_up(CATEGORIES, &plain(word)?)
 }
 
+/// The canonical word for a severity, as it is stored.
+#[must_use]
+pub const fn severity_word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical => "critical",
+        Severity::High => "high",
+        Severity::Medium => "medium",
+        Severity::Low => "low",
+        Severity::Info => "info",
+    }
+}
+
+/// The canonical word for a category, as it is stored.
+#[must_use]
+pub const fn category_word(category: Category) -> &'static str {
+    match category {
+        Category::Security => "security",
+        Category::Compliance => "compliance",
+        Category::Infrastructure => "infrastructure",
+        Category::Performance => "performance",
+        Category::Operations => "operations",
+        Category::Cost => "cost",
+    }
+}
+
 fn look_up<T: Copy>(table: &[(T, &[&str])], plain: &str) -> Option<T> {
     let row = table.iter().find(|(_, words)| words.contains(&plain))?;
     Some(row.0)
@@ -305,6 +330,10 @@ mod tests {
                 assert!(seen.insert(*word), "{word}");
                 assert_eq!(super::severity(&word.to_uppercase()), Some(*severity));
             }
+            assert_eq!(
+                serde_json::to_value(severity).unwrap(),
+                severity_word(*severity)
+            );
         }
         seen.clear();
         for (category, words) in CATEGORIES {
@@ -312,6 +341,10 @@ mod tests {
                 assert!(seen.insert(*word), "{word}");
                 assert_eq!(super::category(word), Some(*category));
             }
+            assert_eq!(
+                serde_json::to_value(category).unwrap(),
+                category_word(*category)
+            );
         }
     }
 
@@ -390,19 +423,18 @@ mod tests {
             }
             text.push('\n');
         };
-        let name = |value: serde_json::Value| value.as_str().unwrap().to_owned();
         let severities = SEVERITIES.iter();
         rows(
             "severity",
             severities
-                .map(|(s, words)| (name(serde_json::to_value(s).unwrap()), *words))
+                .map(|(severity, words)| (severity_word(*severity).to_owned(), *words))
                 .collect(),
         );
         let categories = CATEGORIES.iter();
         rows(
             "category",
             categories
-                .map(|(c, words)| (name(serde_json::to_value(c).unwrap()), *words))
+                .map(|(category, words)| (category_word(*category).to_owned(), *words))
                 .collect(),
         );
         let document = include_str!("../../docs/severity.md");

@@ -1,338 +1,264 @@
-//! Problem documents (RFC 9457) and the other answers of an endpoint. Pure.
+//! Problem documents (RFC 9457): what every refused request is answered with.
+//!
+//! A 404 has one form, whatever its cause; a 401 never says which step failed.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
+use http::StatusCode;
 use serde::Serialize;
 
-/// The version of the contract that the answers keep.
+/// Version of the contract that the documents name.
 pub const CONTRACT_VERSION: &str = "v1alpha1";
 
-/// Where the types of problems are explained.
-const TYPE_PREFIX: &str = "https://zen.watcher.io/problems/";
+/// Media type of a problem document.
+pub const MEDIA_TYPE: &str = "application/problem+json";
 
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-pub(super) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-pub(super) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
-
-/// An answer, whole.
-pub type Answer = Response<Full<Bytes>>;
-
-/// What a sender did wrong, or what stands in the way here.
+/// Why a request is refused; also the label of a metric, so the list is bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Problem {
-    /// 400: the request is not of its form; the text says what to change.
-    BadRequest(&'static str),
-    /// 400: the body does not parse.
-    UnreadableBody,
-    /// 401. Never says which step failed.
+pub enum Kind {
+    /// The message is malformed: framing, a missing Host, a bad key.
+    Malformed,
+    /// The body is not what its media type says.
+    InvalidBody,
+    /// No entry of `auth` accepts it.
     Unauthorized,
-    /// 403: the address is not allowed.
-    AddressNotAllowed,
-    /// 404. One form, whatever its cause.
+    /// The client's address is not allowed.
+    AddressRefused,
+    /// No such endpoint: unknown, disabled, or another's path.
     NotFound,
-    /// 405.
+    /// The endpoint doesn't serve this method.
     MethodNotAllowed,
-    /// 408: the body did not come in time.
-    BodyTimeout,
-    /// 409: the key was used with another payload.
-    Conflict,
-    /// 413.
+    /// The body came too slowly.
+    Timeout,
+    /// The key is known with another payload.
+    KeyConflict,
+    /// The body is too large.
     TooLarge,
-    /// 415: the media type.
+    /// The request target is too long.
+    UriTooLong,
+    /// The endpoint doesn't take this media type.
     UnsupportedMediaType,
-    /// 415: the content encoding.
+    /// The body is encoded.
     UnsupportedEncoding,
-    /// 429: the client address had too many requests refused.
-    AddressLimit,
-    /// 429: the endpoint's limit.
-    EndpointLimit,
-    /// 429: the Ingestor's share of the journal.
-    ShareFull,
-    /// 503: going away.
+    /// The header has too many fields or bytes.
+    HeadersTooLarge,
+    /// The client's address fails too often.
+    AddressLimited,
+    /// The endpoint's limit is reached.
+    EndpointLimited,
+    /// The Ingestor's share of the journal is full.
+    BacklogFull,
+    /// Too many bodies are in flight.
+    Overloaded,
+    /// The gateway is draining.
     Draining,
-    /// 503: caches are not filled yet.
-    NotInSync,
-    /// 503: a Secret is missing or may not be read, or no decision spec compiles yet.
-    EndpointClosed,
-    /// 503: the journal is full or its disk fails.
+    /// The journal takes nothing now.
     JournalUnavailable,
+    /// The gateway has not read all Ingestors yet.
+    NotInSync,
+    /// The endpoint has no usable secret, or no decision spec.
+    Closed,
+    /// The sender went away before its request was complete.
+    Aborted,
+}
+
+/// A refused request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Why.
+    pub kind: Kind,
+    /// What the sender can do about it; never anything secret.
+    pub detail: Cow<'static, str>,
+    /// When to try again.
+    pub retry_after: Option<Duration>,
+    /// The endpoint's limit, for the `RateLimit` fields.
+    pub limit: Option<Limit>,
+}
+
+/// A limit that was reached, for `RateLimit` and `RateLimit-Policy`
+/// (draft-ietf-httpapi-ratelimit-headers-10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Requests that may come at once.
+    pub burst: u32,
+    /// Seconds in which the whole burst is available again.
+    pub window: u32,
 }
 
 #[derive(Serialize)]
 struct Document<'a> {
-    r#type: String,
+    r#type: &'static str,
     title: &'static str,
     status: u16,
-    detail: &'static str,
+    detail: &'a str,
     request_id: &'a str,
     contract_version: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
 }
 
-/// The state of a limit, as the `RateLimit` fields tell it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quota {
-    /// Requests that would pass now.
-    pub remaining: u32,
-    /// How many may come at once.
-    pub burst: u32,
-    /// In which time they come back.
-    pub window: Duration,
-    /// When the next one passes.
-    pub retry_after: Duration,
+impl Kind {
+    /// Every kind, in the order of the declaration.
+    pub const ALL: [Self; 22] = [
+        Self::Malformed,
+        Self::InvalidBody,
+        Self::Unauthorized,
+        Self::AddressRefused,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Timeout,
+        Self::KeyConflict,
+        Self::TooLarge,
+        Self::UriTooLong,
+        Self::UnsupportedMediaType,
+        Self::UnsupportedEncoding,
+        Self::HeadersTooLarge,
+        Self::AddressLimited,
+        Self::EndpointLimited,
+        Self::BacklogFull,
+        Self::Overloaded,
+        Self::Draining,
+        Self::JournalUnavailable,
+        Self::NotInSync,
+        Self::Closed,
+        Self::Aborted,
+    ];
+
+    /// Status, label, type and title of the document.
+    const fn row(self) -> (u16, &'static str, &'static str, &'static str) {
+        match self {
+            Self::Malformed => (400, "malformed", "urn:zen-fabric:problem:malformed", "Bad request"),
+            Self::InvalidBody => (400, "invalid_body", "urn:zen-fabric:problem:invalid-body", "The body can't be read"),
+            Self::Unauthorized => (401, "unauthorized", "urn:zen-fabric:problem:unauthorized", "Not verified"),
+            Self::AddressRefused => (403, "address_refused", "urn:zen-fabric:problem:forbidden", "Not allowed"),
+            Self::NotFound => (404, "not_found", "urn:zen-fabric:problem:not-found", "No such endpoint"),
+            Self::MethodNotAllowed => (405, "method_not_allowed", "urn:zen-fabric:problem:method-not-allowed", "Method not allowed"),
+            Self::Timeout => (408, "timeout", "urn:zen-fabric:problem:timeout", "The body came too slowly"),
+            Self::KeyConflict => (409, "key_conflict", "urn:zen-fabric:problem:key-conflict", "Key used with another payload"),
+            Self::TooLarge => (413, "too_large", "urn:zen-fabric:problem:too-large", "The body is too large"),
+            Self::UriTooLong => (414, "uri_too_long", "urn:zen-fabric:problem:uri-too-long", "The request target is too long"),
+            Self::UnsupportedMediaType => (415, "media_type", "urn:zen-fabric:problem:media-type", "Media type not accepted"),
+            Self::UnsupportedEncoding => (415, "encoding", "urn:zen-fabric:problem:encoding", "Content encoding not accepted"),
+            Self::HeadersTooLarge => (431, "headers_too_large", "urn:zen-fabric:problem:headers-too-large", "The header is too large"),
+            Self::AddressLimited => (429, "address_limited", "urn:zen-fabric:problem:rate-limited", "Too many failing requests"),
+            Self::EndpointLimited => (429, "endpoint_limited", "urn:zen-fabric:problem:rate-limited", "Too many requests"),
+            Self::BacklogFull => (429, "backlog_full", "urn:zen-fabric:problem:backlog-full", "The endpoint's backlog is full"),
+            Self::Overloaded => (503, "overloaded", "urn:zen-fabric:problem:unavailable", "Overloaded"),
+            Self::Draining => (503, "draining", "urn:zen-fabric:problem:unavailable", "Shutting down"),
+            Self::JournalUnavailable => (503, "journal_unavailable", "urn:zen-fabric:problem:unavailable", "Not able to store events"),
+            Self::NotInSync => (503, "not_in_sync", "urn:zen-fabric:problem:unavailable", "Starting"),
+            Self::Closed => (503, "closed", "urn:zen-fabric:problem:unavailable", "The endpoint is closed"),
+            Self::Aborted => (400, "aborted", "urn:zen-fabric:problem:malformed", "The request is incomplete"),
+        }
+    }
+
+    /// The status code.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.row().0).unwrap_or(StatusCode::BAD_REQUEST)
+    }
+
+    /// The label of metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        self.row().1
+    }
+
+    /// Whether such a failure spends the budget of the client's address: the request failed a check
+    /// that a correct sender passes. Limits and our own troubles don't.
+    #[must_use]
+    pub const fn charges_address(self) -> bool {
+        !matches!(self.row().0, 409 | 429 | 503)
+    }
+
+    /// The problem without particulars.
+    #[must_use]
+    pub fn because(self, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem {
+            kind: self,
+            detail: detail.into(),
+            retry_after: self.default_retry(),
+            limit: None,
+        }
+    }
+
+    /// How long a sender should wait: a second for what passes by itself at once (start, drain, a
+    /// burst), five for what waits for a disk or a person.
+    const fn default_retry(self) -> Option<Duration> {
+        match self {
+            Self::Draining | Self::NotInSync | Self::Overloaded | Self::AddressLimited => {
+                Some(Duration::from_secs(1))
+            }
+            Self::JournalUnavailable | Self::Closed | Self::BacklogFull => {
+                Some(Duration::from_secs(5))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Problem {
-    /// The status line.
+    /// Seconds for `Retry-After`, rounded up.
     #[must_use]
-    pub const fn status(self) -> StatusCode {
-        match self {
-            Self::BadRequest(_) | Self::UnreadableBody => StatusCode::BAD_REQUEST,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::AddressNotAllowed => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Conflict => StatusCode::CONFLICT,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType | Self::UnsupportedEncoding => {
-                StatusCode::UNSUPPORTED_MEDIA_TYPE
-            }
-            Self::AddressLimit | Self::EndpointLimit | Self::ShareFull => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
-            Self::Draining | Self::NotInSync | Self::EndpointClosed | Self::JournalUnavailable => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-        }
+    pub fn retry_seconds(&self) -> Option<u64> {
+        self.retry_after
+            .map(|after| after.as_secs() + u64::from(after.subsec_nanos() > 0))
     }
 
-    /// A stable word: the end of the problem's type, and a metric's label.
+    /// The document.
     #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::BadRequest(_) => "bad-request",
-            Self::UnreadableBody => "unreadable-body",
-            Self::Unauthorized => "unauthorized",
-            Self::AddressNotAllowed => "address-not-allowed",
-            Self::NotFound => "not-found",
-            Self::MethodNotAllowed => "method-not-allowed",
-            Self::BodyTimeout => "body-timeout",
-            Self::Conflict => "idempotency-conflict",
-            Self::TooLarge => "too-large",
-            Self::UnsupportedMediaType => "unsupported-media-type",
-            Self::UnsupportedEncoding => "unsupported-encoding",
-            Self::AddressLimit => "address-limit",
-            Self::EndpointLimit => "endpoint-limit",
-            Self::ShareFull => "backlog-full",
-            Self::Draining => "draining",
-            Self::NotInSync => "not-in-sync",
-            Self::EndpointClosed => "endpoint-closed",
-            Self::JournalUnavailable => "journal-unavailable",
-        }
-    }
-
-    const fn title(self) -> &'static str {
-        match self {
-            Self::BadRequest(_) => "The request is malformed",
-            Self::UnreadableBody => "The body cannot be read",
-            Self::Unauthorized => "The request is not authenticated",
-            Self::AddressNotAllowed => "The client address is not allowed",
-            Self::NotFound => "There is no such endpoint",
-            Self::MethodNotAllowed => "The method is not allowed",
-            Self::BodyTimeout => "The body did not come in time",
-            Self::Conflict => "The idempotency key was used before",
-            Self::TooLarge => "The body is too large",
-            Self::UnsupportedMediaType => "The media type is not accepted",
-            Self::UnsupportedEncoding => "The content encoding is not accepted",
-            Self::AddressLimit => "Too many refused requests",
-            Self::EndpointLimit => "The endpoint is over its limit",
-            Self::ShareFull => "The endpoint's backlog is full",
-            Self::Draining => "The gateway is shutting down",
-            Self::NotInSync => "The gateway is starting",
-            Self::EndpointClosed => "The endpoint is closed",
-            Self::JournalUnavailable => "Events cannot be stored now",
-        }
-    }
-
-    const fn detail(self) -> &'static str {
-        match self {
-            Self::BadRequest(what) => what,
-            Self::UnreadableBody => {
-                "The body is not of the form that its Content-Type names: JSON is UTF-8 and at most 64 levels deep. Mend the body."
-            }
-            Self::Unauthorized => {
-                "The request could not be verified. Check the secret, the signature headers and the clock of the sender."
-            }
-            Self::AddressNotAllowed => "The endpoint takes requests from listed networks only.",
-            Self::NotFound => "Check the URL: it is shown in the Ingestor's status.",
-            Self::MethodNotAllowed => "Use a method that the Allow header names.",
-            Self::BodyTimeout => "Send the whole body at once.",
-            Self::Conflict => {
-                "This key came before with another payload. Use a new key for a new event; do not retry this request."
-            }
-            Self::TooLarge => "The body is larger than the endpoint takes. Send less.",
-            Self::UnsupportedMediaType => "Send a Content-Type that the endpoint accepts.",
-            Self::UnsupportedEncoding => "Send the body without Content-Encoding.",
-            Self::AddressLimit => {
-                "Too many requests from this address were refused. Mend them, and try again after Retry-After."
-            }
-            Self::EndpointLimit => "Try again after Retry-After.",
-            Self::ShareFull => {
-                "Events of this endpoint come faster than they are processed. Try again after Retry-After."
-            }
-            Self::Draining | Self::NotInSync => "Try again after Retry-After.",
-            Self::EndpointClosed => {
-                "The endpoint is not set up completely; its owner sees the reason in the Ingestor's conditions. Try again after Retry-After."
-            }
-            Self::JournalUnavailable => "Nothing was stored. Try again after Retry-After.",
-        }
-    }
-
-    /// Whether the sender's address is charged: providers whose requests all pass are never.
-    #[must_use]
-    pub const fn charges_address(self) -> bool {
-        self.status().as_u16() < 500
-            && !matches!(self, Self::EndpointLimit | Self::ShareFull | Self::Conflict)
-    }
-
-    /// When to come back, where the answer says so and the limit doesn't know better.
-    const fn retry_after(self) -> Option<u64> {
-        match self {
-            Self::AddressLimit | Self::EndpointLimit | Self::NotInSync => Some(1),
-            Self::Draining => Some(2),
-            Self::ShareFull | Self::JournalUnavailable => Some(5),
-            Self::EndpointClosed => Some(10),
-            Self::BadRequest(_)
-            | Self::UnreadableBody
-            | Self::Unauthorized
-            | Self::AddressNotAllowed
-            | Self::NotFound
-            | Self::MethodNotAllowed
-            | Self::BodyTimeout
-            | Self::Conflict
-            | Self::TooLarge
-            | Self::UnsupportedMediaType
-            | Self::UnsupportedEncoding => None,
-        }
-    }
-
-    /// The answer. `quota` is the limit that was hit, where one was.
-    #[must_use]
-    pub fn answer(self, request_id: &HeaderValue, quota: Option<Quota>) -> Answer {
-        // A whole second at least: a sender that comes back at once would be refused again.
-        let by_quota = quota.map(|quota| quota.retry_after.as_secs_f64().ceil().max(1.0));
-        let retry_after = by_quota.map_or_else(|| self.retry_after(), seconds);
+    pub fn to_json(&self, request_id: &str) -> Vec<u8> {
+        let (status, _, r#type, title) = self.kind.row();
         let document = Document {
-            r#type: format!("{TYPE_PREFIX}{}", self.word()),
-            title: self.title(),
-            status: self.status().as_u16(),
-            detail: self.detail(),
-            request_id: request_id.to_str().unwrap_or_default(),
+            r#type,
+            title,
+            status,
+            detail: &self.detail,
+            request_id,
             contract_version: CONTRACT_VERSION,
-            retry_after,
+            retry_after: self.retry_seconds(),
         };
-        let body = serde_json::to_vec(&document).unwrap_or_default();
-        let mut answer = Response::new(Full::new(Bytes::from(body)));
-        *answer.status_mut() = self.status();
-        let headers = answer.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
-        common(headers, request_id);
-        if let Some(seconds) = retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if let Some(quota) = quota {
-            rate_limit(headers, quota);
-        }
-        if self == Self::Unauthorized {
-            headers.insert(
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static("Signature"),
-            );
-        }
-        if matches!(self, Self::Draining | Self::BodyTimeout | Self::TooLarge) {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        answer
+        // Strings and numbers always serialize.
+        serde_json::to_vec(&document).unwrap_or_default()
     }
-}
-
-fn seconds(value: f64) -> Option<u64> {
-    Duration::try_from_secs_f64(value)
-        .ok()
-        .map(|duration| duration.as_secs())
-}
-
-/// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
-fn rate_limit(headers: &mut http::HeaderMap, quota: Quota) {
-    let Quota {
-        remaining,
-        burst,
-        window,
-        retry_after,
-    } = quota;
-    let reset = retry_after.as_secs().max(1);
-    let window = window.as_secs().max(1);
-    let limit = HeaderValue::from_str(&format!("\"endpoint\";r={remaining};t={reset}"));
-    let policy = HeaderValue::from_str(&format!("\"endpoint\";q={burst};w={window}"));
-    if let (Ok(limit), Ok(policy)) = (limit, policy) {
-        headers.insert(RATE_LIMIT, limit);
-        headers.insert(RATE_LIMIT_POLICY, policy);
-    }
-}
-
-/// Headers that every answer has: who asks finds it in the logs, and no browser makes anything of it.
-pub(super) fn common(headers: &mut http::HeaderMap, request_id: &HeaderValue) {
-    headers.insert(REQUEST_ID, request_id.clone());
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
-    fn a_limit_says_when_to_come_back() {
-        let quota = Quota {
-            remaining: 0,
-            burst: 10,
-            window: Duration::from_secs(2),
-            retry_after: Duration::from_millis(1_200),
-        };
-        let id = HeaderValue::from_static("r-1");
-        let answer = Problem::EndpointLimit.answer(&id, Some(quota));
-        assert_eq!(answer.status(), 429);
-        assert_eq!(answer.headers()["retry-after"], "2");
-        assert_eq!(answer.headers()["ratelimit"], "\"endpoint\";r=0;t=1");
-        assert_eq!(
-            answer.headers()["ratelimit-policy"],
-            "\"endpoint\";q=10;w=2"
-        );
+    fn every_kind_has_a_label_and_a_document_of_its_own() {
+        let labels: BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.label()).collect();
+        assert_eq!(labels.len(), Kind::ALL.len());
+        for kind in Kind::ALL {
+            let text = kind.because("why").to_json("the-id");
+            let read: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            assert_eq!(read["status"], kind.status().as_u16());
+            assert_eq!(read["request_id"], "the-id");
+            assert_eq!(read["contract_version"], CONTRACT_VERSION);
+            assert_eq!(
+                read.get("retry_after").is_some(),
+                kind.default_retry().is_some()
+            );
+        }
     }
 
     #[test]
-    fn only_what_the_sender_did_wrong_is_charged() {
-        assert!(Problem::Unauthorized.charges_address());
-        assert!(Problem::NotFound.charges_address());
-        for own in [
-            Problem::EndpointLimit,
-            Problem::Draining,
-            Problem::JournalUnavailable,
-        ] {
-            assert!(!own.charges_address(), "{own:?}");
+    fn what_passes_by_itself_says_when_to_come_back() {
+        for kind in Kind::ALL {
+            let code = kind.status().as_u16();
+            let told = kind == Kind::EndpointLimited || kind.default_retry().is_some();
+            assert_eq!(matches!(code, 429 | 503), told, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn waiting_times_are_rounded_up() {
+        let mut problem = Kind::EndpointLimited.because("");
+        problem.retry_after = Some(Duration::from_millis(1_001));
+        assert_eq!(problem.retry_seconds(), Some(2));
     }
 }

@@ -130,10 +130,7 @@ impl Registry {
     /// Brings every dirty Ingestor's route up to date; false where the journal refused a spec.
     async fn reconcile(&self, state: &mut State) -> bool {
         let dirty: Vec<IngestorUid> = state.dirty.drain().collect();
-        let gone: Vec<_> = dirty
-            .iter()
-            .filter(|uid| !state.ingestors.contains_key(*uid))
-            .collect();
+        let gone: Vec<_> = dirty.iter().filter(|uid| !state.ingestors.contains_key(*uid)).collect();
         let forgotten = join_all(gone.iter().map(|uid| self.journal.forget(uid))).await;
         for (uid, outcome) in gone.iter().zip(forgotten) {
             state.specs.remove(*uid);
@@ -154,9 +151,7 @@ impl Registry {
             });
             facts.push((uid, fact));
         }
-        self.metrics
-            .routes
-            .set(i64::try_from(state.routes.len()).unwrap_or(i64::MAX));
+        self.metrics.routes.set(i64::try_from(state.routes.len()).unwrap_or(i64::MAX));
         self.shared.routes.store(Arc::new(Table {
             routes: state.routes.clone(),
             synced: state.synced(),
@@ -172,13 +167,9 @@ impl Registry {
     async fn put_specs(&self, state: &mut State, dirty: &[IngestorUid]) -> Vec<IngestorUid> {
         let mut puts = Vec::new();
         for uid in dirty {
-            let Some(ingestor) = state.ingestors.get(uid) else {
-                continue;
-            };
+            let Some(ingestor) = state.ingestors.get(uid) else { continue };
             let namespace = ingestor.metadata.namespace.as_deref().unwrap_or_default();
-            let Some(namespace_uid) = state.namespaces.get(namespace) else {
-                continue;
-            };
+            let Some(namespace_uid) = state.namespaces.get(namespace) else { continue };
             let spec = DecisionSpec::of(ingestor, namespace_uid);
             let Ok(text) = spec.to_text() else { continue };
             let digest = SpecDigest::of(&text);
@@ -208,8 +199,7 @@ impl Registry {
             }
         }
         let stored = join_all(
-            puts.iter()
-                .map(|(uid, _, text)| self.journal.put_spec(uid, text.as_str().into())),
+            puts.iter().map(|(uid, _, text)| self.journal.put_spec(uid, text.as_str().into())),
         )
         .await;
         let mut refused = Vec::new();
@@ -249,26 +239,14 @@ impl Registry {
             return (facts, None);
         }
         let namespace = ingestor.metadata.namespace.as_deref().unwrap_or_default();
-        let auth = ingestor
-            .spec
-            .source
-            .webhook
-            .as_ref()
-            .map_or(&[][..], |webhook| &webhook.auth);
+        let auth = ingestor.spec.source.webhook.as_ref().map_or(&[][..], |webhook| &webhook.auth);
         let (verifiers, secret) = verifiers(auth, state.secrets.get(namespace));
         if let Some(secret) = secret {
             facts.secret = secret;
         }
         let in_force = spec.and_then(|spec| spec.in_force.clone());
         let limit = self.limit(&key, ingestor);
-        match build(
-            uid,
-            ingestor,
-            verifiers,
-            in_force,
-            limit,
-            self.options.max_body,
-        ) {
+        match build(uid, ingestor, verifiers, in_force, limit, self.options.max_body) {
             Ok(route) => {
                 facts.serving = route.spec.is_some() && !route.verifiers.is_empty();
                 (facts, Some((key, route)))
@@ -283,9 +261,7 @@ impl Registry {
     /// The endpoint's limit: with its state, unless its configuration changed.
     fn limit(&self, key: &str, ingestor: &Ingestor) -> Arc<EndpointLimit> {
         let webhook = ingestor.spec.source.webhook.as_ref();
-        let config = webhook
-            .map(|webhook| webhook.rate_limit)
-            .unwrap_or_default();
+        let config = webhook.map(|webhook| webhook.rate_limit).unwrap_or_default();
         let served = self.shared.routes.load();
         match served.routes.get(key) {
             Some(route) if route.limit.is_of(config) => Arc::clone(&route.limit),
@@ -314,21 +290,10 @@ fn build(
     limit: Arc<EndpointLimit>,
     max_body: usize,
 ) -> Result<Route, RouteError> {
-    let webhook = ingestor
-        .spec
-        .source
-        .webhook
-        .as_ref()
-        .ok_or(RouteError::NoWebhook)?;
+    let webhook = ingestor.spec.source.webhook.as_ref().ok_or(RouteError::NoWebhook)?;
     Ok(Route {
         ingestor: uid.clone(),
-        namespace: ingestor
-            .metadata
-            .namespace
-            .as_deref()
-            .unwrap_or_default()
-            .into(),
-        generation: ingestor.metadata.generation.unwrap_or_default(),
+        namespace: ingestor.metadata.namespace.as_deref().unwrap_or_default().into(),
         gate: Gate::of(webhook, max_body)?,
         withheld: routes::withheld(&verifiers),
         verifiers,
@@ -341,11 +306,7 @@ fn build(
 
 /// The Secret that an entry names; `None` where it needs none.
 fn reference(auth: &Auth) -> Option<&SecretRef> {
-    let simple = auth
-        .github
-        .as_ref()
-        .or(auth.standard_webhooks.as_ref())
-        .map(|a| &a.secret_ref);
+    let simple = auth.github.as_ref().or(auth.standard_webhooks.as_ref()).map(|a| &a.secret_ref);
     let hmac = auth.hmac.as_ref().map(|a| &a.secret_ref);
     let key = auth.api_key.as_ref().map(|a| &a.secret_ref);
     simple.or(hmac).or(key)
@@ -397,14 +358,9 @@ impl State {
 
     fn owner(&self, key: &str) -> Option<String> {
         let contenders = self.contenders.get(key)?;
-        let asking = contenders
-            .iter()
-            .filter_map(|uid| self.ingestors.get(uid))
-            .map(|i| &**i);
+        let asking = contenders.iter().filter_map(|uid| self.ingestors.get(uid)).map(|i| &**i);
         let (namespace, path) = key.split_once('/')?;
-        paths::owners(asking)
-            .owner(namespace, path)
-            .map(str::to_owned)
+        paths::owners(asking).owner(namespace, path).map(str::to_owned)
     }
 
     fn apply(&mut self, change: Change) {
@@ -417,10 +373,7 @@ impl State {
                 if let Some(seen) = self.listing.take() {
                     let here = self.ingestors.keys().cloned();
                     // Those that the journal knows of were deleted while this process was away.
-                    let gone: Vec<_> = here
-                        .chain(known)
-                        .filter(|uid| !seen.contains(uid))
-                        .collect();
+                    let gone: Vec<_> = here.chain(known).filter(|uid| !seen.contains(uid)).collect();
                     gone.iter().for_each(|uid| self.remove(uid));
                 }
                 self.ingestors_listed = true;
@@ -444,12 +397,7 @@ impl State {
     }
 
     fn put(&mut self, ingestor: Box<Ingestor>) {
-        let Some(uid) = ingestor
-            .metadata
-            .uid
-            .as_deref()
-            .map(|uid| IngestorUid(uid.into()))
-        else {
+        let Some(uid) = ingestor.metadata.uid.as_deref().map(|uid| IngestorUid(uid.into())) else {
             return;
         };
         if let Some(listing) = &mut self.listing {
@@ -463,10 +411,7 @@ impl State {
         }
         self.leave_path(&uid);
         if let Some(key) = routes::key(&ingestor) {
-            self.contenders
-                .entry(key.clone())
-                .or_default()
-                .insert(uid.clone());
+            self.contenders.entry(key.clone()).or_default().insert(uid.clone());
             self.touch_path(&key);
         }
         self.ingestors.insert(uid.clone(), Arc::from(ingestor));
@@ -481,11 +426,7 @@ impl State {
 
     /// Takes an Ingestor off the path that it asked for: another may have it now.
     fn leave_path(&mut self, uid: &IngestorUid) {
-        let Some(key) = self
-            .ingestors
-            .get(uid)
-            .and_then(|ingestor| routes::key(ingestor))
-        else {
+        let Some(key) = self.ingestors.get(uid).and_then(|ingestor| routes::key(ingestor)) else {
             return;
         };
         if let Some(contenders) = self.contenders.get_mut(&key) {

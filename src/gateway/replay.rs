@@ -1,203 +1,210 @@
-//! Which delivery a request is: the event's id and the key that recognises it. Pure.
+//! Which event a request is: its id, and the key by which a repeated delivery is recognized.
 //!
-//! A signed id is always the event's id: a header that anyone may set can't get around it. Else the
-//! header that the Ingestor names counts, else the scheme's unsigned id, else the body's hash where
-//! that is asked for, else an id made here. The id carries its origin, so that nobody can burn a
-//! signed id with a header.
+//! An id that the scheme signs comes first, so that a header that anyone may set can't get around
+//! it. Ids carry their origin, and keys are scoped by Ingestor and origin: nobody can burn a signed
+//! id with a header.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName};
-use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
-use super::verify::{DeliveryId, Verified};
-use crate::journal::{IngestorUid, Key, KeyHash, PayloadDigest};
+use super::{
+    problem::{Kind, Problem},
+    verify::{Accepted, twice},
+};
+use crate::{
+    engine::names,
+    journal::{IngestorUid, Key, KeyHash, PayloadDigest},
+};
 
-/// Longest id that a sender may give.
-pub const MAX_ID: usize = 255;
+/// Longest key that a header may carry.
+const MAX_KEY: usize = 255;
 
-/// How deliveries of one Ingestor are recognised.
-#[derive(Clone, Debug)]
-pub struct Idempotency {
-    /// The header that names a delivery.
+/// How an endpoint recognizes repeated deliveries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The header that names a delivery where the scheme signs no id.
     pub header: HeaderName,
-    /// How long it is remembered.
+    /// How long a delivery is remembered.
     pub window: Duration,
-    /// Whether equal bodies are one delivery.
+    /// Whether equal bodies are the same delivery where nothing else names one.
     pub by_content: bool,
 }
 
-/// Which delivery a request is.
+/// A delivery's identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// The event's id, `origin:id`; without an origin where it was made here.
+    /// The event's id, with its origin.
     pub event_id: Arc<str>,
-    /// What recognises it again; `None` where the id was made here.
+    /// What a repeated delivery is recognized by; absent where the id was made here.
     pub key: Option<Key>,
 }
 
-/// The idempotency header is there twice, or not 1 to 255 visible ASCII characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the idempotency header must be there once, with 1 to 255 visible ASCII characters")]
-pub struct BadKey;
-
-/// Recognises a verified request. `made` gives an id where nothing else does.
+/// The identity of a verified request; `made` is the id for one that has none.
 ///
 /// # Errors
-/// The idempotency header is not of its form; also where a signed id makes it count for nothing.
+/// The header that names the delivery came twice, or is not 1 to 255 visible ASCII characters.
 pub fn delivery(
     ingestor: &IngestorUid,
-    idempotency: &Idempotency,
-    verified: Verified<'_>,
+    policy: &Policy,
+    accepted: &Accepted<'_>,
     headers: &HeaderMap,
-    payload: PayloadDigest,
-    made: impl FnOnce() -> String,
-) -> Result<Delivery, BadKey> {
-    let header = header_key(headers, &idempotency.header)?;
-    let event_id = match (verified.id, header) {
-        (DeliveryId::Signed(id), _) => format!("{}:{id}", verified.scheme.as_str()),
-        (_, Some(id)) => format!("header:{id}"),
-        (DeliveryId::Unsigned(id), None) => {
-            if !well_formed(id) {
-                return Err(BadKey);
-            }
-            format!("{}:{id}", verified.scheme.as_str())
-        }
-        (DeliveryId::Absent, None) if idempotency.by_content => {
-            let hex: String = payload.0.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("content:{hex}")
-        }
-        (DeliveryId::Absent, None) => {
-            return Ok(Delivery {
-                event_id: made().into(),
-                key: None,
-            });
-        }
+    payload: &PayloadDigest,
+    made: Uuid,
+) -> Result<Delivery, Problem> {
+    let (origin, id) = if let Some(signed) = accepted.signed_id {
+        (accepted.scheme, signed.to_owned())
+    } else if let Some(key) = header(headers, &policy.header)? {
+        ("header", key.to_owned())
+    } else if let Some(id) = unsigned(headers, accepted)? {
+        (accepted.scheme, id.to_owned())
+    } else if policy.by_content {
+        ("content", hex(&payload.0))
+    } else {
+        let mut text = Uuid::encode_buffer();
+        return Ok(Delivery {
+            event_id: Arc::from(&*made.hyphenated().encode_lower(&mut text)),
+            key: None,
+        });
     };
+    let [hash, _] = halves(names::digest(&[
+        ingestor.0.as_bytes(),
+        origin.as_bytes(),
+        id.as_bytes(),
+    ]));
+    let mut event_id = String::with_capacity(origin.len() + 1 + id.len());
+    event_id.push_str(origin);
+    event_id.push('/');
+    event_id.push_str(&id);
     Ok(Delivery {
-        key: Some(Key {
-            hash: key_hash(ingestor, &event_id),
-            window: idempotency.window,
-        }),
         event_id: event_id.into(),
+        key: Some(Key {
+            hash: KeyHash(hash),
+            window: policy.window,
+        }),
     })
 }
 
-fn header_key<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, BadKey> {
-    let mut values = headers.get_all(name).iter();
-    let Some(first) = values.next() else {
+fn halves(digest: [u8; 32]) -> [[u8; 16]; 2] {
+    let (halves, _) = digest.as_chunks::<16>();
+    halves.try_into().unwrap_or_default()
+}
+
+fn unsigned<'a>(headers: &'a HeaderMap, accepted: &Accepted<'_>) -> Result<Option<&'a str>, Problem> {
+    match accepted.unsigned_id {
+        None => Ok(None),
+        Some(name) => header(headers, &HeaderName::from_static(name)),
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+    let Some(value) = headers.get(name) else {
         return Ok(None);
     };
-    let text = first.to_str().map_err(|_not_ascii| BadKey)?;
-    if values.next().is_some() || !well_formed(text) {
-        return Err(BadKey);
+    let bytes = value.as_bytes();
+    let shaped = (1..=MAX_KEY).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+    match value.to_str() {
+        Ok(text) if shaped && !twice(headers, name) => Ok(Some(text)),
+        _ => Err(Kind::Malformed.because(format!(
+            "{name} must come once, with 1 to {MAX_KEY} visible ASCII characters"
+        ))),
     }
-    Ok(Some(text))
 }
 
-fn well_formed(id: &str) -> bool {
-    !id.is_empty() && id.len() <= MAX_ID && id.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// 128 bits of SHA-256 over the Ingestor's UID and the event's id, each with its length.
-fn key_hash(ingestor: &IngestorUid, event_id: &str) -> KeyHash {
-    let mut hash = Sha256::new();
-    for field in [ingestor.0.as_bytes(), event_id.as_bytes()] {
-        let length = u64::try_from(field.len()).unwrap_or(u64::MAX);
-        hash.update(length.to_be_bytes());
-        hash.update(field);
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing into a String can't fail.
+        write!(text, "{byte:02x}").unwrap_or_default();
     }
-    let digest: [u8; 32] = hash.finalize().into();
-    let mut short = [0; 16];
-    short
-        .iter_mut()
-        .zip(digest)
-        .for_each(|(to, from)| *to = from);
-    KeyHash(short)
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
-    use crate::gateway::verify::Scheme;
 
-    const DIGEST: PayloadDigest = PayloadDigest([7; 32]);
-
-    fn of(
-        id: DeliveryId<'_>,
-        scheme: Scheme,
-        header: Option<&str>,
-        by_content: bool,
-    ) -> Result<Delivery, BadKey> {
-        let idempotency = Idempotency {
+    fn policy(by_content: bool) -> Policy {
+        Policy {
             header: HeaderName::from_static("idempotency-key"),
             window: Duration::from_secs(60),
             by_content,
-        };
-        let mut headers = HeaderMap::new();
-        if let Some(value) = header {
-            headers.insert("idempotency-key", HeaderValue::from_str(value).unwrap());
-        }
-        let uid = IngestorUid("u".into());
-        delivery(
-            &uid,
-            &idempotency,
-            Verified { scheme, id },
-            &headers,
-            DIGEST,
-            || "made".to_owned(),
-        )
-    }
-
-    fn id(result: Result<Delivery, BadKey>) -> String {
-        result.unwrap().event_id.to_string()
-    }
-
-    #[test]
-    fn the_origin_decides_in_the_contract_s_order() {
-        let signed = DeliveryId::Signed("m1");
-        let unsigned = DeliveryId::Unsigned("d1");
-        assert_eq!(
-            id(of(signed, Scheme::StandardWebhooks, Some("h"), true)),
-            "standardWebhooks:m1"
-        );
-        assert_eq!(
-            id(of(unsigned, Scheme::Github, Some("h"), true)),
-            "header:h"
-        );
-        assert_eq!(id(of(unsigned, Scheme::Github, None, true)), "github:d1");
-        assert!(id(of(DeliveryId::Absent, Scheme::Hmac, None, true)).starts_with("content:0707"));
-        let made = of(DeliveryId::Absent, Scheme::Hmac, None, false).unwrap();
-        assert_eq!((&*made.event_id, made.key), ("made", None));
-    }
-
-    #[test]
-    fn nobody_burns_a_signed_id_with_a_header() {
-        let signed = of(
-            DeliveryId::Signed("m1"),
-            Scheme::StandardWebhooks,
-            None,
-            false,
-        )
-        .unwrap();
-        for forged in ["m1", "standardWebhooks:m1"] {
-            let other = of(DeliveryId::Absent, Scheme::None, Some(forged), false).unwrap();
-            assert_ne!(other.event_id, signed.event_id);
-            assert_ne!(other.key.unwrap().hash, signed.key.unwrap().hash);
         }
     }
 
+    fn accepted(scheme: &'static str, signed_id: Option<&'static str>) -> Accepted<'static> {
+        let unsigned_id = (scheme == "github").then_some("x-github-delivery");
+        Accepted { scheme, signed_id, unsigned_id }
+    }
+
+    fn of(accepted: &Accepted<'_>, by_content: bool, headers: &[(&'static str, &str)]) -> Result<Delivery, Problem> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        let uid = IngestorUid("uid-1".into());
+        delivery(&uid, &policy(by_content), accepted, &map, &PayloadDigest([7; 32]), Uuid::nil())
+    }
+
     #[test]
-    fn a_key_is_visible_ascii() {
+    fn a_signed_id_beats_every_header() {
+        let headers = [("idempotency-key", "mine"), ("webhook-id", "msg_1")];
+        let delivery = of(&accepted("standardWebhooks", Some("msg_1")), true, &headers).unwrap();
+        assert_eq!(&*delivery.event_id, "standardWebhooks/msg_1");
+    }
+
+    #[test]
+    fn then_comes_the_header_then_the_unsigned_id_then_the_content_then_one_made_here() {
+        let github = accepted("github", None);
+        let both = [("idempotency-key", "mine"), ("x-github-delivery", "d1")];
+        assert_eq!(&*of(&github, true, &both).unwrap().event_id, "header/mine");
+        assert_eq!(&*of(&github, true, &both[1..]).unwrap().event_id, "github/d1");
+        let content = of(&github, true, &[]).unwrap();
+        assert_eq!(&*content.event_id, format!("content/{}", "07".repeat(32)));
+        let made = of(&github, false, &[]).unwrap();
+        assert_eq!(&*made.event_id, "00000000-0000-0000-0000-000000000000");
+        assert_eq!(made.key, None);
+    }
+
+    #[test]
+    fn a_header_can_not_burn_a_signed_id() {
+        let signed = of(&accepted("standardWebhooks", Some("msg_1")), false, &[]).unwrap();
+        let header = of(&accepted("apiKey", None), false, &[("idempotency-key", "msg_1")]).unwrap();
+        assert_ne!(signed.key, header.key);
+        assert_ne!(signed.event_id, header.event_id);
+    }
+
+    #[test]
+    fn a_malformed_key_is_refused() {
+        let github = accepted("github", None);
         let long = "x".repeat(256);
-        for bad in ["", "a b", long.as_str()] {
-            assert_eq!(
-                of(DeliveryId::Absent, Scheme::None, Some(bad), false),
-                Err(BadKey),
-                "{bad}"
-            );
+        for headers in [
+            vec![("idempotency-key", "")],
+            vec![("idempotency-key", "a b")],
+            vec![("idempotency-key", long.as_str())],
+            vec![("idempotency-key", "a"), ("idempotency-key", "a")],
+            vec![("x-github-delivery", "a"), ("x-github-delivery", "b")],
+        ] {
+            assert_eq!(of(&github, false, &headers).unwrap_err().kind, Kind::Malformed);
+        }
+        let longest = "x".repeat(255);
+        assert!(of(&github, false, &[("idempotency-key", &longest)]).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_gives_an_id_or_a_refusal(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                let mut headers = HeaderMap::new();
+                headers.insert("idempotency-key", value);
+                let uid = IngestorUid("uid-1".into());
+                let made = delivery(&uid, &policy(false), &accepted("none", None), &headers, &PayloadDigest([0; 32]), Uuid::nil());
+                prop_assert_eq!(made.is_ok(), !bytes.is_empty() && bytes.len() <= 255 && bytes.iter().all(u8::is_ascii_graphic));
+            }
         }
     }
 }

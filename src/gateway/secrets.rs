@@ -1,213 +1,134 @@
-//! The Secrets that Ingestors name: read by a watch per namespace, kept only where they are named. Pure.
+//! What is known of the Secrets that Ingestors reference, and which of them to watch. Pure.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::Secret;
-use zeroize::Zeroizing;
+use super::verify::SecretBytes;
 
-use super::verify::SecretValue;
-use crate::{api::ingestor::SecretRef, journal::facts::SecretState};
-
-/// The values of one Secret, by key.
-type Values = BTreeMap<String, SecretValue>;
-
-/// What is known of the Secrets of one namespace.
-#[derive(Debug, Default)]
-pub(super) struct Secrets {
-    /// Names that an Ingestor of the namespace has.
-    named: HashSet<String>,
-    /// Values of named Secrets.
-    values: HashMap<String, Values>,
-    listing: Option<HashMap<String, Values>>,
-    access: Access,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Access {
-    /// The first list has not come yet.
-    #[default]
-    Pending,
-    Granted,
-    Refused,
-}
-
-/// What a reference gives.
+/// What reading a Secret gave.
 #[derive(Clone, Debug)]
-pub(super) enum Lookup {
-    /// The values that are valid.
-    Values(Vec<SecretValue>),
-    /// Not known yet.
-    Pending,
-    /// Why there are none.
-    Unusable(SecretState),
+pub enum SecretRead {
+    /// Its values, by key.
+    Values(BTreeMap<String, SecretBytes>),
+    /// It does not exist.
+    Missing,
+    /// The gateway may not read it.
+    Forbidden,
 }
 
-impl Secrets {
-    /// Which Secrets are named from now on; says whether one of them was not watched before, so
-    /// that the list has to be read again.
-    pub(super) fn name(&mut self, named: HashSet<String>) -> bool {
-        let more = !named.is_subset(&self.named);
-        self.values.retain(|name, _| named.contains(name));
-        self.named = named;
-        more
+/// A watch: one Secret by name, or a namespace's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WatchKey {
+    /// The namespace.
+    pub namespace: String,
+    /// One Secret; absent: all, of which only those referenced are kept.
+    pub name: Option<String>,
+}
+
+/// Referenced Secrets of one namespace up to which each has a watch of its own: the least that can
+/// be read, and it works under a role with `resourceNames`. Beyond it, one watch of the namespace
+/// is what the API server bears better.
+const NAMED_WATCHES: usize = 8;
+
+/// Who references which Secret.
+#[derive(Debug, Default)]
+pub struct References {
+    /// Namespace, Secret, Ingestors.
+    users: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
+    /// Namespaces that may not be watched whole.
+    by_name_only: BTreeSet<String>,
+}
+
+impl References {
+    /// An Ingestor references a Secret of its namespace.
+    pub fn add(&mut self, namespace: &str, secret: &str, ingestor: &str) {
+        let secrets = self.users.entry(namespace.to_owned()).or_default();
+        let users = secrets.entry(secret.to_owned()).or_default();
+        users.insert(ingestor.to_owned());
     }
 
-    /// A list begins; what is known stays in force until it is complete.
-    pub(super) fn list_begins(&mut self) {
-        self.listing = Some(HashMap::new());
-    }
-
-    /// A Secret of the list.
-    pub(super) fn listed(&mut self, secret: Secret) {
-        let Some((name, values)) = self.wanted(secret) else {
-            return;
+    /// It doesn't any more. True when nobody does.
+    pub fn remove(&mut self, namespace: &str, secret: &str, ingestor: &str) -> bool {
+        let Some(secrets) = self.users.get_mut(namespace) else {
+            return true;
         };
-        if let Some(listing) = &mut self.listing {
-            listing.insert(name, values);
-        }
-    }
-
-    /// The list is complete: what it did not have is gone.
-    pub(super) fn list_ends(&mut self) {
-        if let Some(listing) = self.listing.take() {
-            self.values = listing;
-        }
-        self.access = Access::Granted;
-    }
-
-    /// A Secret was made or changed.
-    pub(super) fn changed(&mut self, secret: Secret) {
-        if let Some((name, values)) = self.wanted(secret) {
-            self.values.insert(name, values);
-        }
-    }
-
-    /// A Secret is gone.
-    pub(super) fn removed(&mut self, secret: &Secret) {
-        if let Some(name) = &secret.metadata.name {
-            self.values.remove(name);
-        }
-    }
-
-    /// The API server refuses to show Secrets: what was known is no longer used.
-    pub(super) fn forbidden(&mut self) {
-        self.values.clear();
-        self.listing = None;
-        self.access = Access::Refused;
-    }
-
-    /// Whether the first list, or its refusal, has come.
-    pub(super) fn is_known(&self) -> bool {
-        self.access != Access::Pending
-    }
-
-    /// What a reference gives now.
-    pub(super) fn lookup(&self, reference: &SecretRef) -> Lookup {
-        let name = || reference.name.clone();
-        match self.access {
-            Access::Pending => return Lookup::Pending,
-            Access::Refused => return Lookup::Unusable(SecretState::Forbidden { name: name() }),
-            Access::Granted => {}
-        }
-        let missing = || Lookup::Unusable(SecretState::Missing { name: name() });
-        let Some(values) = self.values.get(&reference.name) else {
-            return missing();
+        let Some(users) = secrets.get_mut(secret) else {
+            return true;
         };
-        match &reference.key {
-            None => Lookup::Values(values.values().cloned().collect()),
-            Some(key) => match values.get(key) {
-                Some(value) => Lookup::Values(vec![value.clone()]),
-                None => missing(),
-            },
+        users.remove(ingestor);
+        let unused = users.is_empty();
+        if unused {
+            secrets.remove(secret);
         }
+        if secrets.is_empty() {
+            self.users.remove(namespace);
+        }
+        unused
     }
 
-    fn wanted(&self, secret: Secret) -> Option<(String, Values)> {
-        let name = secret.metadata.name?;
-        if !self.named.contains(&name) {
-            return None;
+    /// Who references a Secret.
+    pub fn users(&self, namespace: &str, secret: &str) -> impl Iterator<Item = &String> {
+        let secrets = self.users.get(namespace);
+        let users = secrets.and_then(|secrets| secrets.get(secret));
+        users.into_iter().flatten()
+    }
+
+    /// The referenced Secrets of a namespace.
+    pub fn of_namespace(&self, namespace: &str) -> impl Iterator<Item = &String> {
+        let secrets = self.users.get(namespace);
+        secrets.into_iter().flat_map(BTreeMap::keys)
+    }
+
+    /// The namespace may not be watched whole: from now on each Secret is watched by name.
+    pub fn only_by_name(&mut self, namespace: &str) {
+        self.by_name_only.insert(namespace.to_owned());
+    }
+
+    /// The watches that are needed.
+    #[must_use]
+    pub fn watches(&self) -> BTreeSet<WatchKey> {
+        let mut watches = BTreeSet::new();
+        for (namespace, secrets) in &self.users {
+            let named = secrets.len() <= NAMED_WATCHES || self.by_name_only.contains(namespace);
+            let key = |name: Option<&String>| WatchKey {
+                namespace: namespace.clone(),
+                name: name.cloned(),
+            };
+            if named {
+                watches.extend(secrets.keys().map(|name| key(Some(name))));
+            } else {
+                watches.insert(key(None));
+            }
         }
-        let data = secret.data.unwrap_or_default();
-        Some((
-            name,
-            data.into_iter()
-                .map(|(key, value)| (key, Zeroizing::new(value.0)))
-                .collect(),
-        ))
+        watches
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::ByteString;
-
     use super::*;
 
-    fn secret(name: &str, value: &str) -> Secret {
-        let mut secret = Secret::default();
-        secret.metadata.name = Some(name.to_owned());
-        secret.data = Some([("k".to_owned(), ByteString(value.as_bytes().to_vec()))].into());
-        secret
-    }
-
-    fn reference(key: Option<&str>) -> SecretRef {
-        SecretRef {
-            name: "s".to_owned(),
-            key: key.map(str::to_owned),
+    #[test]
+    fn few_are_watched_by_name_and_many_by_namespace() {
+        let mut references = References::default();
+        for n in 0..NAMED_WATCHES {
+            references.add("team", &format!("secret-{n}"), "ingestor");
         }
-    }
-
-    fn values(secrets: &Secrets, key: Option<&str>) -> Option<Vec<String>> {
-        match secrets.lookup(&reference(key)) {
-            Lookup::Values(values) => Some(
-                values
-                    .iter()
-                    .map(|v| String::from_utf8(v.to_vec()).unwrap())
-                    .collect(),
-            ),
-            Lookup::Pending | Lookup::Unusable(_) => None,
-        }
+        assert_eq!(references.watches().len(), NAMED_WATCHES);
+        references.add("team", "one-more", "ingestor");
+        let watches: Vec<_> = references.watches().into_iter().collect();
+        assert_eq!(watches, [WatchKey { namespace: "team".into(), name: None }]);
+        references.only_by_name("team");
+        assert_eq!(references.watches().len(), NAMED_WATCHES + 1);
     }
 
     #[test]
-    fn a_secret_lives_from_list_through_rotation_to_removal() {
-        let mut secrets = Secrets::default();
-        assert!(secrets.name(["s".to_owned()].into()));
-        assert!(matches!(secrets.lookup(&reference(None)), Lookup::Pending));
-        secrets.list_begins();
-        secrets.listed(secret("s", "one"));
-        secrets.listed(secret("other", "not kept"));
-        secrets.list_ends();
-        assert_eq!(values(&secrets, None), Some(vec!["one".to_owned()]));
-        assert_eq!(secrets.values.len(), 1, "only named Secrets are kept");
-        secrets.changed(secret("s", "two"));
-        assert_eq!(values(&secrets, Some("k")), Some(vec!["two".to_owned()]));
-        assert_eq!(values(&secrets, Some("absent")), None);
-        secrets.removed(&secret("s", "two"));
-        assert!(matches!(
-            secrets.lookup(&reference(None)),
-            Lookup::Unusable(SecretState::Missing { .. })
-        ));
-    }
-
-    #[test]
-    fn a_relist_without_the_secret_removes_it_and_a_refusal_closes() {
-        let mut secrets = Secrets::default();
-        secrets.name(["s".to_owned()].into());
-        secrets.list_begins();
-        secrets.listed(secret("s", "one"));
-        secrets.list_ends();
-        secrets.list_begins();
-        assert!(
-            values(&secrets, None).is_some(),
-            "in force until the new list is complete"
-        );
-        secrets.list_ends();
-        assert!(values(&secrets, None).is_none());
-        secrets.forbidden();
-        assert!(matches!(
-            secrets.lookup(&reference(None)),
-            Lookup::Unusable(SecretState::Forbidden { .. })
-        ));
+    fn a_secret_is_let_go_with_its_last_user() {
+        let mut references = References::default();
+        references.add("team", "s", "a");
+        references.add("team", "s", "b");
+        assert!(!references.remove("team", "s", "a"));
+        assert_eq!(references.users("team", "s").collect::<Vec<_>>(), ["b"]);
+        assert!(references.remove("team", "s", "b"));
+        assert!(references.watches().is_empty());
     }
 }

@@ -1,40 +1,27 @@
-//! TLS by rustls, with certificate files that are read again when they change.
+//! TLS: certificate and key from files that are read again when they change.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig,
+    crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
+use zeroize::Zeroizing;
 
-use super::metrics::Metrics;
-use crate::ops::tasks::Tasks;
+use super::{metrics::Metrics, options::TlsFiles};
 
-/// How often the files are looked at: a renewed certificate is served within two seconds.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the files are looked at: a rotated certificate is served within a second or two.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where certificate and key are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Files {
-    /// PEM file with the chain, the server's own certificate first.
-    pub certificate: PathBuf,
-    /// PEM file with the private key.
-    pub key: PathBuf,
-}
-
-/// Why certificate files can't be used. What was served before is served on.
+/// Why certificate and key can't be used. What was served before is served on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file can't be read.
-    #[error("read {path}")]
+    #[error("read {}", path.display())]
     Read {
         /// Which.
         path: PathBuf,
@@ -42,182 +29,137 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// A file has no PEM section of its kind.
-    #[error("{path} has no usable PEM section: {why}")]
+    /// A file is no PEM of what it should be.
+    #[error("{} holds no usable {what}: {problem}", path.display())]
     Pem {
         /// Which.
         path: PathBuf,
-        /// What is missing.
-        why: String,
+        /// Certificate or key.
+        what: &'static str,
+        /// Why.
+        problem: String,
     },
-    /// Certificate and key don't fit together, or are of a kind that is not supported.
-    #[error("use the certificate {path}")]
-    Use {
+    /// They don't fit together, or the library refuses them.
+    #[error("certificate {} and key {} can't be served", certificate.display(), key.display())]
+    Refused {
         /// The certificate's file.
-        path: PathBuf,
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
         /// Why.
         #[source]
         source: rustls::Error,
     },
 }
 
-/// The configuration that new connections use.
-#[derive(Debug)]
-pub struct Reloading {
-    files: Files,
-    current: ArcSwap<ServerConfig>,
-    /// Hash of both files as they were last read, good or bad, so that a bad one is told once.
-    seen: std::sync::Mutex<[u8; 32]>,
+/// Files as they were read.
+struct Contents {
+    certificate: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
 }
 
-impl Reloading {
-    /// Reads the files.
-    ///
-    /// # Errors
-    /// Why they can't be used.
-    pub fn load(files: Files) -> Result<Arc<Self>, Error> {
-        let (digest, config) = read(&files)?;
-        Ok(Arc::new(Self {
-            current: ArcSwap::from_pointee(config?),
-            seen: std::sync::Mutex::new(digest),
+impl Contents {
+    async fn read(files: &TlsFiles) -> Result<Self, Error> {
+        let read = async |path: &PathBuf| {
+            let failed = |source| Error::Read {
+                path: path.clone(),
+                source,
+            };
+            tokio::fs::read(path).await.map_err(failed)
+        };
+        Ok(Self {
+            certificate: read(&files.certificate).await?,
+            key: Zeroizing::new(read(&files.key).await?),
+        })
+    }
+
+    /// Tells changes, whichever way the files were replaced; the key itself isn't kept.
+    fn digest(&self) -> [u8; 32] {
+        let digest = Sha256::new_with_prefix(&self.certificate);
+        digest.chain_update(&self.key).finalize().into()
+    }
+
+    fn config(&self, files: &TlsFiles) -> Result<ServerConfig, Error> {
+        let pem = |path: &PathBuf, what, problem: String| Error::Pem {
+            path: path.clone(),
+            what,
+            problem,
+        };
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.certificate).collect();
+        let chain = chain.map_err(|error| pem(&files.certificate, "certificate", error.to_string()))?;
+        let key = PrivateKeyDer::from_pem_slice(&self.key)
+            .map_err(|error| pem(&files.key, "key", error.to_string()))?;
+        let refused = |source| Error::Refused {
+            certificate: files.certificate.clone(),
+            key: files.key.clone(),
+            source,
+        };
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(refused)?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(refused)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
+/// What new connections are served with.
+#[derive(Debug)]
+pub(super) struct Certificates {
+    files: TlsFiles,
+    config: ArcSwap<ServerConfig>,
+    seen: [u8; 32],
+}
+
+impl Certificates {
+    pub(super) async fn load(files: TlsFiles) -> Result<Self, Error> {
+        let contents = Contents::read(&files).await?;
+        let config = contents.config(&files)?;
+        Ok(Self {
+            config: ArcSwap::from_pointee(config),
+            seen: contents.digest(),
             files,
-        }))
+        })
     }
 
-    /// What a new connection uses.
-    #[must_use]
-    pub fn current(&self) -> Arc<ServerConfig> {
-        self.current.load_full()
+    pub(super) fn current(&self) -> Arc<ServerConfig> {
+        self.config.load_full()
     }
 
-    /// Reads the files again if they changed; says whether something new is served.
-    ///
-    /// # Errors
-    /// Why the new files can't be used; the old ones stay.
-    pub fn refresh(&self) -> Result<bool, Error> {
-        let (digest, config) = read(&self.files)?;
-        {
-            let mut seen = self
-                .seen
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            if *seen == digest {
-                return Ok(false);
+    /// Looks at the files for as long as the process runs; a bad one leaves the old in force and is
+    /// said once per change.
+    pub(super) async fn follow(self: Arc<Self>, metrics: Metrics, stop: tokio_util::sync::CancellationToken) {
+        let mut seen = self.seen;
+        let mut unreadable = false;
+        while stop.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
+            let contents = match Contents::read(&self.files).await {
+                Ok(contents) => contents,
+                Err(error) => {
+                    if !std::mem::replace(&mut unreadable, true) {
+                        metrics.tls_reload_failures.inc();
+                        warn!(error = &error as &dyn std::error::Error, "certificate files can't be read; the old ones are served on");
+                    }
+                    continue;
+                }
+            };
+            unreadable = false;
+            let digest = contents.digest();
+            if std::mem::replace(&mut seen, digest) == digest {
+                continue;
             }
-            *seen = digest;
-        }
-        self.current.store(Arc::new(config?));
-        Ok(true)
-    }
-
-    /// Looks at the files until the tasks stop.
-    pub(super) fn watch(self: &Arc<Self>, metrics: &Metrics, tasks: &Tasks) {
-        let this = Arc::clone(self);
-        let reloads = metrics.tls_reloads.clone();
-        let stop = tasks.token();
-        tasks.spawn("tls-reload", async move {
-            while stop
-                .run_until_cancelled(tokio::time::sleep(LOOK_EVERY))
-                .await
-                .is_some()
-            {
-                match this.refresh() {
-                    Ok(false) => {}
-                    Ok(true) => {
-                        reloads.with_label_values(&["ok"]).inc();
-                        info!(certificate = %this.files.certificate.display(), "new certificate");
-                    }
-                    Err(error) => {
-                        reloads.with_label_values(&["failed"]).inc();
-                        warn!(
-                            error = &error as &dyn std::error::Error,
-                            "the new certificate is not used, the old one is served on"
-                        );
-                    }
+            match contents.config(&self.files) {
+                Ok(config) => {
+                    self.config.store(Arc::new(config));
+                    metrics.tls_reloads.inc();
+                    info!(certificate = %self.files.certificate.display(), "certificate read again");
+                }
+                Err(error) => {
+                    metrics.tls_reload_failures.inc();
+                    warn!(error = &error as &dyn std::error::Error, "new certificate refused; the old one is served on");
                 }
             }
-        });
-    }
-}
-
-/// Digest of both files, and what they give.
-fn read(files: &Files) -> Result<([u8; 32], Result<ServerConfig, Error>), Error> {
-    let load = |path: &Path| {
-        fs::read(path).map_err(|source| Error::Read {
-            path: path.to_owned(),
-            source,
-        })
-    };
-    let certificate = load(&files.certificate)?;
-    let key = zeroize::Zeroizing::new(load(&files.key)?);
-    let digest = Sha256::new()
-        .chain_update(&certificate)
-        .chain_update(&key)
-        .finalize();
-    Ok((digest.into(), config(files, &certificate, &key)))
-}
-
-fn config(files: &Files, certificate: &[u8], key: &[u8]) -> Result<ServerConfig, Error> {
-    let pem = |path: &Path, why: String| Error::Pem {
-        path: path.to_owned(),
-        why,
-    };
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate)
-        .collect::<Result<_, _>>()
-        .map_err(|error| pem(&files.certificate, error.to_string()))?;
-    if chain.is_empty() {
-        return Err(pem(&files.certificate, "no certificate".to_owned()));
-    }
-    let key =
-        PrivateKeyDer::from_pem_slice(key).map_err(|error| pem(&files.key, error.to_string()))?;
-    let fits = |source| Error::Use {
-        path: files.certificate.clone(),
-        source,
-    };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(fits)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(fits)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn write(folder: &Path, name: &str) -> Files {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        let files = Files {
-            certificate: folder.join("tls.crt"),
-            key: folder.join("tls.key"),
-        };
-        fs::write(&files.certificate, made.cert.pem()).unwrap();
-        fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
-        files
-    }
-
-    #[test]
-    fn a_renewed_certificate_is_served_and_a_bad_one_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let reloading = Reloading::load(write(folder.path(), "a.test")).unwrap();
-        let first = reloading.current();
-        assert!(!reloading.refresh().unwrap(), "nothing changed");
-        write(folder.path(), "b.test");
-        assert!(reloading.refresh().unwrap());
-        let second = reloading.current();
-        assert!(!Arc::ptr_eq(&first, &second));
-        fs::write(folder.path().join("tls.crt"), "no certificate").unwrap();
-        assert!(reloading.refresh().is_err());
-        assert!(
-            Arc::ptr_eq(&second, &reloading.current()),
-            "the old one is served on"
-        );
-        assert!(!reloading.refresh().unwrap(), "a bad file is told once");
-        fs::remove_file(folder.path().join("tls.key")).unwrap();
-        assert!(matches!(reloading.refresh(), Err(Error::Read { .. })));
+        }
     }
 }

@@ -1,137 +1,194 @@
-//! Verification: whether a request was made by somebody who knows a secret. Pure.
+//! Verification: is this request from who holds the secret?
 //!
-//! One file per scheme. A [`Verifier`] is made once per Ingestor and Secret version, with the keyed
-//! state of every HMAC computed, and checks the raw bytes of many requests. Comparison takes the
-//! same time wherever two signatures differ; `Debug` never shows a secret.
+//! Pure: the header, the raw body and the time come in, a verdict goes out. Each scheme has a file;
+//! keys are made once per Secret, not per request.
 
-mod api_key;
-mod github;
-mod hmac;
-mod mac;
-mod standard_webhooks;
+pub mod api_key;
+pub mod github;
+pub mod hmac;
+pub mod standard_webhooks;
 #[cfg(test)]
 mod tests;
 
-use http::{HeaderMap, HeaderName};
-use zeroize::Zeroizing;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::SecretSlice;
 
 use crate::api::ingestor::Auth;
 
-/// A value of a Secret, wiped when dropped.
-pub type SecretValue = Zeroizing<Vec<u8>>;
+/// Most secrets that one entry of `auth` may have: a rotation needs two, and a forged request
+/// costs one hash of its body per secret.
+const MAX_SECRETS: usize = 16;
 
-/// What a verifier sees of a request.
+/// Shortest secret, in bytes, that is taken for one. Below it a signature can be guessed within
+/// minutes from a single captured request.
+const MIN_SECRET: usize = 8;
+
+/// A value of a Secret.
+pub type SecretBytes = Arc<SecretSlice<u8>>;
+
+/// What is verified.
 #[derive(Clone, Copy, Debug)]
-pub struct Signed<'a> {
-    /// The headers as they came.
+pub struct Message<'a> {
+    /// The header.
     pub headers: &'a HeaderMap,
     /// The raw body.
     pub body: &'a [u8],
-    /// The verifier's clock, in Unix seconds.
+    /// The time, in Unix seconds.
     pub now: i64,
 }
 
-/// Which scheme accepted a request; also a metric's label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scheme {
-    /// GitHub.
-    Github,
-    /// Standard Webhooks or Svix.
-    StandardWebhooks,
-    /// A configured HMAC.
-    Hmac,
-    /// A shared key.
-    ApiKey,
-    /// No verification.
-    None,
-}
-
-/// A request that was verified, with the delivery's id where the scheme knows one.
+/// What a scheme says of a message that it accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verified<'a> {
-    /// Which scheme accepted it.
-    pub scheme: Scheme,
-    /// The delivery's id.
-    pub id: DeliveryId<'a>,
+pub struct Accepted<'a> {
+    /// The scheme, as it is written in `auth`.
+    pub scheme: &'static str,
+    /// An id that the signature covers.
+    pub signed_id: Option<&'a str>,
+    /// The header in which the scheme's sender puts an id that it doesn't sign.
+    pub unsigned_id: Option<&'static str>,
 }
 
-/// The id that a scheme gives a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeliveryId<'a> {
-    /// Covered by the signature: always checked, and the event's id.
-    Signed(&'a str),
-    /// A header that the signature does not cover.
-    Unsigned(&'a str),
-    /// The scheme has none, or the sender left it out.
-    Absent,
-}
-
-/// Why a request was refused; a metric's label, never an answer: a 401 does not say which step failed.
+/// Why a message is not accepted; for metrics, never for the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Refusal {
-    /// The header that carries the proof is not there.
+pub enum Rejected {
+    /// No signature or key came.
     MissingSignature,
-    /// A header that belongs to the proof is there twice, or is not of its form.
+    /// A header can't be read, is missing beside the signature, or came twice.
     Malformed,
-    /// No secret gives this signature.
+    /// The signature or key is not one of ours.
     BadSignature,
-    /// The timestamp is too far from now.
+    /// Signed too long ago, or in the future.
     Stale,
 }
 
-/// Why a scheme can't be used as it is configured. Names no secret.
+/// Why an entry of `auth` can't be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// Not exactly one scheme is set.
-    #[error("exactly one scheme must be set")]
-    NotOneScheme,
-    /// SHA-1 without the opt-in.
-    #[error("sha1 is weak and is used only with allowSha1: true")]
-    Sha1,
-    /// No value of the Secret can be a key of this scheme.
-    #[error("the Secret has no value that this scheme can use: {0}")]
-    NoUsableSecret(&'static str),
-    /// A header's name is none.
-    #[error("`{0}` is no name of a header")]
-    HeaderName(String),
-    /// The template and its timestamp header don't fit.
+pub enum Unusable {
+    /// The configuration contradicts itself; the Ingestor is not accepted.
     #[error("{0}")]
-    Template(&'static str),
+    Configuration(String),
+    /// The Secret holds nothing that the scheme can use.
+    #[error("the Secret holds nothing that {0} can use")]
+    NoSecret(&'static str),
 }
 
-/// One entry of `auth`, ready to verify.
-#[derive(Clone, Debug)]
+/// One entry of `auth` with its keys.
+#[derive(Debug)]
 pub enum Verifier {
-    /// GitHub.
+    /// See [`Auth::github`].
     Github(github::Github),
-    /// Standard Webhooks or Svix.
+    /// See [`Auth::standard_webhooks`].
     StandardWebhooks(standard_webhooks::StandardWebhooks),
-    /// A configured HMAC.
-    Hmac(Box<hmac::ConfiguredHmac>),
-    /// A shared key.
+    /// See [`Auth::hmac`].
+    Hmac(hmac::Hmac),
+    /// See [`Auth::api_key`].
     ApiKey(api_key::ApiKey),
-    /// No verification.
+    /// See [`Auth::none`].
     None,
 }
 
-impl Scheme {
-    /// The name in a spec, in metrics and in event ids.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
+impl Verifier {
+    /// The verifier of an entry. `secrets` are the values that its reference names.
+    ///
+    /// # Errors
+    /// The entry can't be served; it must then accept nothing.
+    pub fn new(auth: &Auth, secrets: &[SecretBytes]) -> Result<Self, Unusable> {
+        let secrets: Vec<&[u8]> = secrets.iter().filter_map(usable).take(MAX_SECRETS).collect();
+        match auth {
+            Auth { github: Some(_), standard_webhooks: None, hmac: None, api_key: None, none: None } => {
+                github::Github::new(&secrets).map(Self::Github)
+            }
+            Auth { github: None, standard_webhooks: Some(_), hmac: None, api_key: None, none: None } => {
+                standard_webhooks::StandardWebhooks::new(&secrets).map(Self::StandardWebhooks)
+            }
+            Auth { github: None, standard_webhooks: None, hmac: Some(config), api_key: None, none: None } => {
+                hmac::Hmac::new(config, &secrets).map(Self::Hmac)
+            }
+            Auth { github: None, standard_webhooks: None, hmac: None, api_key: Some(config), none: None } => {
+                api_key::ApiKey::new(config, &secrets).map(Self::ApiKey)
+            }
+            Auth { github: None, standard_webhooks: None, hmac: None, api_key: None, none: Some(_) } => Ok(Self::None),
+            _ => Err(Unusable::Configuration(
+                "an entry of auth names exactly one scheme".to_owned(),
+            )),
+        }
+    }
+
+    /// Whether this entry accepts the message.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn verify<'a>(&self, message: &Message<'a>) -> Result<Accepted<'a>, Rejected> {
         match self {
-            Self::Github => "github",
-            Self::StandardWebhooks => "standardWebhooks",
-            Self::Hmac => "hmac",
-            Self::ApiKey => "apiKey",
-            Self::None => "none",
+            Self::Github(scheme) => scheme.verify(message),
+            Self::StandardWebhooks(scheme) => scheme.verify(message),
+            Self::Hmac(scheme) => scheme.verify(message),
+            Self::ApiKey(scheme) => scheme.verify(message),
+            Self::None => Ok(Accepted {
+                scheme: "none",
+                signed_id: None,
+                unsigned_id: None,
+            }),
+        }
+    }
+
+    /// The headers that decide: refused when they come twice.
+    #[must_use]
+    pub fn security_headers(&self) -> Vec<HeaderName> {
+        match self {
+            Self::Github(_) => vec![github::SIGNATURE],
+            Self::StandardWebhooks(_) => standard_webhooks::HEADERS.to_vec(),
+            Self::Hmac(scheme) => scheme.headers(),
+            Self::ApiKey(scheme) => scheme.headers(),
+            Self::None => Vec::new(),
         }
     }
 }
 
-impl Refusal {
-    /// The label in metrics.
+/// Whether one of the entries accepts the message. A security header of any entry that came twice
+/// is refused, whatever the copies say.
+///
+/// # Errors
+/// The reason that the first entry gave.
+pub fn verify<'a>(
+    verifiers: &[Verifier],
+    security: &[HeaderName],
+    message: &Message<'a>,
+) -> Result<Accepted<'a>, Rejected> {
+    if security.iter().any(|name| twice(message.headers, name)) {
+        return Err(Rejected::Malformed);
+    }
+    let mut why = None;
+    for verifier in verifiers {
+        match verifier.verify(message) {
+            Ok(accepted) => return Ok(accepted),
+            Err(rejected) => {
+                why.get_or_insert(rejected);
+            }
+        }
+    }
+    Err(why.unwrap_or(Rejected::MissingSignature))
+}
+
+/// Whether a header came more than once.
+pub(super) fn twice(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.get_all(name).iter().nth(1).is_some()
+}
+
+impl Rejected {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [
+        Self::MissingSignature,
+        Self::Malformed,
+        Self::BadSignature,
+        Self::Stale,
+    ];
+
+    /// The label of metrics.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::MissingSignature => "missing_signature",
             Self::Malformed => "malformed",
@@ -141,120 +198,51 @@ impl Refusal {
     }
 }
 
-impl Verifier {
-    /// Makes ready one entry of `auth` with the values of its Secret (none for `none`).
-    ///
-    /// # Errors
-    /// What is wrong with the configuration, or that no value of the Secret is usable.
-    pub fn new(auth: &Auth, secrets: &[SecretValue]) -> Result<Self, ConfigError> {
-        let set = [
-            auth.github.is_some(),
-            auth.standard_webhooks.is_some(),
-            auth.hmac.is_some(),
-            auth.api_key.is_some(),
-            auth.none.is_some(),
-        ];
-        if set.iter().filter(|set| **set).count() != 1 {
-            return Err(ConfigError::NotOneScheme);
-        }
-        if auth.github.is_some() {
-            github::Github::new(secrets).map(Self::Github)
-        } else if auth.standard_webhooks.is_some() {
-            standard_webhooks::StandardWebhooks::new(secrets).map(Self::StandardWebhooks)
-        } else if let Some(config) = &auth.hmac {
-            hmac::ConfiguredHmac::new(config, secrets).map(|hmac| Self::Hmac(Box::new(hmac)))
-        } else if let Some(config) = &auth.api_key {
-            api_key::ApiKey::new(config, secrets).map(Self::ApiKey)
-        } else {
-            Ok(Self::None)
-        }
-    }
+/// A secret without the line end that `kubectl create secret --from-file` leaves behind a text;
+/// `None` where it is too short for one.
+fn usable(secret: &SecretBytes) -> Option<&[u8]> {
+    use secrecy::ExposeSecret as _;
+    let bytes = secret.expose_secret();
+    let text = std::str::from_utf8(bytes).ok();
+    let bytes = text.map_or(bytes, |text| text.trim_end_matches(['\r', '\n']).as_bytes());
+    (bytes.len() >= MIN_SECRET).then_some(bytes)
+}
 
-    /// Checks one request.
-    ///
-    /// # Errors
-    /// Why this entry does not accept it; another entry may.
-    pub fn verify<'a>(&self, request: Signed<'a>) -> Result<Verified<'a>, Refusal> {
-        match self {
-            Self::Github(scheme) => scheme.verify(request),
-            Self::StandardWebhooks(scheme) => scheme.verify(request),
-            Self::Hmac(scheme) => scheme.verify(request),
-            Self::ApiKey(scheme) => scheme.verify(request),
-            Self::None => Ok(Verified {
-                scheme: Scheme::None,
-                id: DeliveryId::Absent,
-            }),
-        }
-    }
+/// The one value of a header; `None` where it is absent.
+fn value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    headers.get(name)
+}
 
-    /// Headers that carry the proof: they are not written to the journal.
-    #[must_use]
-    pub fn proof_headers(&self) -> Vec<HeaderName> {
-        match self {
-            Self::Github(_) => github::PROOF.to_vec(),
-            Self::StandardWebhooks(_) => standard_webhooks::PROOF.to_vec(),
-            Self::Hmac(scheme) => vec![scheme.header().clone()],
-            Self::ApiKey(scheme) => vec![scheme.header().clone()],
-            Self::None => Vec::new(),
-        }
+/// A Unix time in decimal digits, at most 15: no sign, no fraction, no space.
+fn timestamp(text: &[u8]) -> Result<i64, Rejected> {
+    let digits = (1..=15).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(text).ok().filter(|_| digits);
+    text.and_then(|text| text.parse().ok())
+        .ok_or(Rejected::Malformed)
+}
+
+/// Whether `at` lies within `tolerance` seconds of `now`, on either side.
+fn fresh(at: i64, now: i64, tolerance: u32) -> Result<(), Rejected> {
+    if at.abs_diff(now) <= u64::from(tolerance) {
+        Ok(())
+    } else {
+        Err(Rejected::Stale)
     }
 }
 
-/// The one value of a security header, as text.
-///
-/// # Errors
-/// It is there twice, or is no visible ASCII.
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
-    let mut values = headers.get_all(name).iter();
-    let Some(first) = values.next() else {
-        return Ok(None);
+/// Reads lower-case hexadecimal of exactly twice `out`'s length.
+fn lower_hex(text: &[u8], out: &mut [u8]) -> Option<()> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
     };
-    if values.next().is_some() {
-        return Err(Refusal::Malformed);
-    }
-    first
-        .to_str()
-        .map(Some)
-        .map_err(|_not_ascii| Refusal::Malformed)
-}
-
-/// The header that carries the proof.
-fn required<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, Refusal> {
-    single(headers, name)?.ok_or(Refusal::MissingSignature)
-}
-
-/// Reads Unix seconds and holds them against the clock.
-fn fresh(text: &str, now: i64, tolerance_seconds: i64) -> Result<(), Refusal> {
-    let digits = !text.is_empty() && text.len() <= 12 && text.bytes().all(|b| b.is_ascii_digit());
-    if !digits {
-        return Err(Refusal::Malformed);
-    }
-    let stamp: i64 = text.parse().map_err(|_too_large| Refusal::Malformed)?;
-    if now.abs_diff(stamp) > tolerance_seconds.unsigned_abs() {
-        return Err(Refusal::Stale);
-    }
-    Ok(())
-}
-
-/// Exactly `N` bytes in hexadecimal digits of either case.
-fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digits = text.as_bytes();
-    if digits.len() != N * 2 {
+    if text.len() != out.len() * 2 {
         return None;
     }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let [high, low] = pair else { return None };
-        *byte = (nibble(*high)? << 4) | nibble(*low)?;
+    let (pairs, _) = text.as_chunks::<2>();
+    for ([high, low], byte) in pairs.iter().zip(out) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
     }
-    Some(bytes)
-}
-
-const fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
+    Some(())
 }

@@ -179,7 +179,8 @@ impl Wal {
         }))
     }
 
-    /// Lets the committer finish, and waits for it: one group commit at most.
+    /// Lets the committer finish, and waits for it: one group commit at most. Subscriptions that are
+    /// still there find the log closed.
     fn stop(&self) {
         let mut state = self.engine.state();
         state.closing = true;
@@ -199,8 +200,9 @@ impl Wal {
             // A panic there was reported by the panic hook.
             drop(committer.join());
         } else {
-            while self.engine.cycle() == Next::Again && !self.engine.state().staged.is_empty() {}
+            while !self.engine.state().staged.is_empty() && self.engine.cycle() == Next::Again {}
         }
+        self.engine.disk.release();
     }
 
     async fn append_event(&self, event: Event, force: bool) -> Result<Appended, AppendError> {
@@ -598,17 +600,17 @@ impl Journal for Wal {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
-            {
+            let engine = Arc::clone(&self.engine);
+            let committer = {
                 let mut state = self.engine.state();
                 state.closing = true;
                 self.engine.wake(&mut state);
-            }
-            let engine = Arc::clone(&self.engine);
-            let committer = self
-                .committer
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
+                drop(state);
+                self.committer
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take()
+            };
             let finish = move || match committer {
                 // A panic there was reported by the panic hook.
                 Some(committer) => drop(committer.join()),

@@ -8,9 +8,17 @@
 mod bench;
 mod cases;
 mod embedded;
+mod lesser;
+mod tls;
 
 #[cfg(feature = "real-cluster")]
+mod identities;
+#[cfg(feature = "real-cluster")]
+mod kubectl;
+#[cfg(feature = "real-cluster")]
 mod real;
+#[cfg(feature = "real-cluster")]
+mod testbed;
 
 // The cases, by what they are about.
 mod builtins;
@@ -19,6 +27,7 @@ mod create;
 mod definitions;
 mod delete;
 mod discovery;
+mod kinds;
 mod list;
 mod namespaces;
 mod patch;

@@ -7,12 +7,12 @@
 use std::borrow::Cow;
 
 /// One expression: the limit of a Kubernetes API server for one (`PerCallLimit`), some 30 ms.
-pub const PER_EXPRESSION: u64 = 1_000_000;
+pub(super) const PER_EXPRESSION: u64 = 1_000_000;
 
 /// All expressions of one event: the limit of a Kubernetes API server for one object
 /// (`RuntimeCELCostBudget`), some 300 ms. A thousand items with ten expressions of a hundred
 /// operations each are a tenth of it.
-pub const PER_EVENT: u64 = 10_000_000;
+pub(super) const PER_EVENT: u64 = 10_000_000;
 
 /// Why an evaluation gave no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

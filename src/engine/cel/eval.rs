@@ -49,14 +49,14 @@ impl Machine<'_> {
             Kind::Select { of, field } => self.select(of, field),
             Kind::OptSelect { of, field } => {
                 let of = self.eval(of)?;
-                optional_field(&of, |value| field_of(value, field).cloned())
+                Ok(optional_field(&of, |value| field_of(value, field).cloned()))
             }
             Kind::Has { of, field } => self.has(of, field),
             Kind::Index(pair) => self.index(pair),
             Kind::OptIndex(pair) => {
                 let [of, key] = pair.as_ref();
                 let (of, key) = (self.eval(of)?, self.eval(key)?);
-                optional_field(&of, |value| element(value, &key))
+                Ok(optional_field(&of, |value| element(value, &key)))
             }
             Kind::Not(of) => Ok(Value::Bool(!self.bool(of, "!")?)),
             Kind::Negate(of) => arithmetic::negate(&self.eval(of)?),
@@ -138,19 +138,15 @@ fn element(value: &Value, key: &Value) -> Option<Value> {
     }
 }
 
-/// What `get` finds in `of`, or in what `of` holds where it is optional; absent is no error.
-fn optional_field(of: &Value, get: impl Fn(&Value) -> Option<Value>) -> Outcome {
+/// What `get` finds in `of`, or in what `of` holds where it is optional. Absent is no error, and
+/// neither is what can have no fields: senders write `null`, and sometimes a text, where others have
+/// an object.
+fn optional_field(of: &Value, get: impl Fn(&Value) -> Option<Value>) -> Value {
     let found = match of {
         Value::Optional(inner) => inner.as_deref().and_then(get),
-        Value::Map(_) | Value::List(_) | Value::Null => get(of),
-        other => {
-            return Fault::new(format!(
-                "a {} has neither fields nor elements",
-                other.type_name()
-            ));
-        }
+        other => get(other),
     };
-    Ok(Value::Optional(found.map(Arc::new)))
+    Value::Optional(found.map(Arc::new))
 }
 
 /// A field or element behind `?`: none of none, and an error of what can have none.
@@ -464,11 +460,10 @@ impl Machine<'_> {
         first: &Value,
         second: Option<&Value>,
     ) -> Result<bool, Fault> {
-        if let Some(filter) = &fold.filter {
-            if !self.bool(filter, "the condition of a loop")? {
+        if let Some(filter) = &fold.filter
+            && !self.bool(filter, "the condition of a loop")? {
                 return Ok(true);
             }
-        }
         match fold.kind {
             FoldKind::All | FoldKind::Exists => {
                 let decisive = fold.kind == FoldKind::Exists;

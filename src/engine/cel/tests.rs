@@ -1,6 +1,8 @@
 use super::*;
 
+mod abuse;
 mod conformance;
+mod other;
 mod textproto;
 
 fn eval_with(text: &str, body: &str) -> Result<Value, String> {

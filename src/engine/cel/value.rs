@@ -108,7 +108,7 @@ impl fmt::Display for Key {
 #[must_use]
 pub fn whole(d: f64) -> Option<i64> {
     // −2^63 is a double; 2^63 is the first that doesn't fit.
-    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+    const LIMIT: f64 = 9_223_372_036_854_776_000.0;
     if d.fract() != 0.0 || !(-LIMIT..LIMIT).contains(&d) {
         return None;
     }

@@ -408,3 +408,197 @@ fn item_and_event_are_only_where_they_mean_something() {
     let event = json!({ "normalize": { "severity": { "expression": "event.severity" } } });
     assert!(errors(event)[0].contains("only there in filters"));
 }
+
+#[test]
+fn every_example_compiles() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut found = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        for document in std::fs::read_to_string(&path).unwrap().split("\n---\n") {
+            if !document.contains("kind: Ingestor") {
+                continue;
+            }
+            let ingestor: crate::api::Ingestor = serde_saphyr::from_str(document).unwrap();
+            let compiled = Compiled::new(DecisionSpec::of(&ingestor, "ns-1"));
+            assert!(
+                compiled.is_ok(),
+                "{}: {:#?}",
+                path.display(),
+                compiled.unwrap_err()
+            );
+            found += 1;
+        }
+    }
+    assert!(found >= 6, "{found}");
+}
+
+/// The same in every process, on every machine: the digest was made by another process.
+#[test]
+fn a_decision_does_not_depend_on_the_process() {
+    let mapping = json!({
+        "explode": "body.items",
+        "normalize": {
+            "severity": { "expression": "item.level", "default": "info" },
+            "resource": { "name": { "expression": "item.labels.map(k, k).join('/')" } },
+            "details": {
+                "all": { "expression": "item" },
+                "headers": { "expression": "headers" },
+                "sorted": { "expression": "item.labels.map(k, item.labels[k])" },
+            },
+        },
+        "dedup": { "strategy": "aggregate", "fields": ["item.labels", "details", "severity"] },
+    });
+    let body = json!({ "items": [
+        { "level": "high", "labels": { "z": 1, "a": 2.5, "m": null, "k": [true] } },
+        { "level": "?", "labels": { "one": "1", "two": "2", "three": "3", "four": "4" } },
+        { "labels": {} },
+    ] });
+    let decision = compiled(mapping).decide(&record(&body.to_string()));
+    assert_eq!(words(&decision.items), ["write 0", "write 1", "write 2"]);
+    let digest = names::digest(&[format!("{decision:?}").as_bytes()]);
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(
+        hex,
+        "9eebecc98d18dc96dc532064528eba03ea50180f70925bebd564f4efb149f973"
+    );
+}
+
+fn expression() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => prop::sample::select(vec![
+            "body", "body.a", "body.?a", "body.b.c", "item", "item.a", "headers", "headers['x']", "query.q",
+            "queryValues", "now", "source", "event", "event.severity", "'HIGH'", "'Ops'", "7.5", "1795428000",
+            "body.map(x, x)", "[body, body, body]", "string(body)", "null", "[1, 2, 3]", "body == item", "true",
+            "'x'.matches('x')", "{'k': body}", "body +", "nope", "lists.range(1200)", "lists.range(2000000)",
+        ]).prop_map(str::to_owned),
+        1 => "\\PC{0,20}",
+    ]
+}
+
+fn field() -> impl Strategy<Value = serde_json::Value> {
+    prop_oneof![
+        prop::sample::select(vec!["security", "high", "push", "Ops!", ""])
+            .prop_map(|v| json!({ "value": v })),
+        (expression(), prop::option::of("low|security|x")).prop_map(
+            |(text, default)| match default {
+                Some(default) =>
+                    json!({ "expression": text, "map": { "HIGH": "low" }, "default": default }),
+                None => json!({ "expression": text }),
+            }
+        ),
+    ]
+}
+
+fn any_spec() -> impl Strategy<Value = serde_json::Value> {
+    let normalize = (field(), field(), field(), field(), field(), field());
+    let filters = prop::collection::vec(expression(), 0..2);
+    let dedup = (
+        prop::sample::select(vec!["event", "fingerprint", "aggregate"]),
+        prop::collection::vec(prop_oneof![expression(), Just("resource".to_owned())], 1..3),
+        prop::sample::select(vec!["10s", "10m", "1h30m", "24h", "x"]),
+    );
+    (prop::option::of(expression()), normalize, filters, dedup).prop_map(
+        |(explode, (category, severity, event_type, at, name, detail), filters, dedup)| {
+            let filters: Vec<_> = filters
+                .iter()
+                .map(|f| json!({ "name": "f", "keepIf": f }))
+                .collect();
+            let mut spec = json!({
+                "normalize": {
+                    "category": category, "severity": severity, "eventType": event_type,
+                    "detectedAt": at, "resource": { "name": name }, "details": { "d": detail },
+                },
+                "filters": filters,
+                "dedup": { "strategy": dedup.0, "fields": dedup.1, "window": dedup.2 },
+            });
+            if let Some(explode) = explode {
+                spec["explode"] = explode.into();
+            }
+            spec
+        },
+    )
+}
+
+fn any_body() -> impl Strategy<Value = Vec<u8>> {
+    let parts = prop::sample::select(vec![
+        "{", "}", "[", "]", ",", ":", "\"a\"", "1", "null", "\"HIGH\"", "\u{fc}",
+    ]);
+    prop_oneof![
+        prop::sample::select(vec![
+            r#"{"a":"HIGH","b":{"c":[1,2]}}"#,
+            r#"[{"a":1},{"a":"low"},null]"#,
+            "null",
+            "\"x\"",
+            "[]",
+            "1e308",
+        ])
+        .prop_map(|text| text.as_bytes().to_vec()),
+        prop::collection::vec(parts, 0..12).prop_map(|parts| parts.concat().into_bytes()),
+        prop::collection::vec(any::<u8>(), 0..40),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn any_spec_decides_any_event_within_bounds_and_always_alike(
+        fields in any_spec(),
+        body in any_body(),
+        content_type in prop::sample::select(vec!["application/json", "text/plain", "application/x-www-form-urlencoded"]),
+        query in "[a-z=&%+0-9]{0,20}",
+        at in any::<i64>(),
+        event_id in "\\PC{0,300}",
+    ) {
+        let Ok(compiled) = Compiled::new(spec(&fields)) else { return Ok(()) };
+        let mut event = record("");
+        event.event.body = Bytes::from(body);
+        event.event.headers[0].1 = content_type.into();
+        event.event.query = query.into();
+        event.event.accepted_at = Millis(at);
+        event.event.event_id = event_id.into();
+        let decision = compiled.decide(&event);
+        prop_assert_eq!(&Compiled::new(spec(&fields)).unwrap().decide(&event), &decision);
+        prop_assert!(decision.items.len() <= 1_000);
+        let name = regex::Regex::new("^[a-z0-9]([a-z0-9-]*[a-z0-9])?$").unwrap();
+        let event_type = regex::Regex::new("^[a-z0-9_]{1,128}$").unwrap();
+        for (index, verdict) in decision.items.iter().enumerate() {
+            if let Verdict::Write(item) = verdict {
+                prop_assert_eq!(usize::try_from(item.index).unwrap(), index);
+                prop_assert!(item.name.len() <= 63 && name.is_match(&item.name));
+                prop_assert!(event_type.is_match(&item.spec.event_type));
+                prop_assert!(serde_json::to_string(&item.spec.details).unwrap().len() <= 65_536);
+                prop_assert!(item.annotations.values().map(String::len).sum::<usize>() < 8_192);
+                let stored = serde_json::to_value(&item.spec).unwrap();
+                let back: ObservationSpec = serde_json::from_value(stored).unwrap();
+                prop_assert_eq!(&back, &item.spec);
+            }
+        }
+        // Each item alone, as a replay processes it, comes to what it came to among the others.
+        for (index, verdict) in decision.items.iter().enumerate().take(3) {
+            if let Verdict::Dead(Letter { index: WHOLE, .. }) = verdict {
+                continue;
+            }
+            let index = u32::try_from(index).unwrap();
+            event.event.origin = Origin::Replay { letter: LetterId { record: event.id, index } };
+            prop_assert_eq!(&compiled.decide(&event).items, &vec![verdict.clone()]);
+        }
+    }
+
+    #[test]
+    fn a_window_holds_its_times_and_no_others(
+        fingerprint in any::<[u8; 32]>(),
+        at in -4_000_000_000_000_i64..40_000_000_000_000,
+        seconds in 10_i64..86_400,
+        later in 0_i64..200_000_000,
+    ) {
+        use crate::engine::dedup::Window;
+        let length = seconds * 1_000;
+        let window = Window::of(&fingerprint, Millis(at), length);
+        prop_assert!(at < window.end.0 && at >= window.end.0 - length);
+        let other = Window::of(&fingerprint, Millis(at + later), length);
+        prop_assert_eq!(other.number == window.number, at + later < window.end.0);
+        prop_assert_eq!(other.end.0 - window.end.0, (other.number - window.number) * length);
+    }
+}

@@ -75,13 +75,10 @@ pub(super) async fn fetch(
         let known = tenants
             .iter()
             .find(|(uid, _)| *uid == decider.namespace_uid);
-        let tenant = match known {
-            Some((_, tenant)) => tenant.clone(),
-            None => {
-                let tenant = tenant(&shared, &decider).await;
-                tenants.push((Arc::clone(&decider.namespace_uid), tenant.clone()));
-                tenant
-            }
+        let tenant = if let Some((_, tenant)) = known { tenant.clone() } else {
+            let tenant = tenant(&shared, &decider).await;
+            tenants.push((Arc::clone(&decider.namespace_uid), tenant.clone()));
+            tenant
         };
         let mut decision = decider.compiled.decide(&record);
         match tenant {

@@ -1,21 +1,17 @@
 //! A shared key in a header, stored as it is or as `sha256:<hex>`.
+//!
+//! Both sides are hashed before they are compared, so that neither content nor length shows in time.
 
 use std::fmt;
 
 use http::HeaderName;
 use sha2::{Digest as _, Sha256};
-use subtle::{Choice, ConstantTimeEq as _};
+use subtle::ConstantTimeEq as _;
 
-use super::{
-    ConfigError, DeliveryId, Refusal, Scheme, SecretValue, Signed, Verified, required, unhex,
-};
+use super::{Accepted, Message, Rejected, Unusable, lower_hex, value};
 use crate::api::ingestor::ApiKeyAuth;
 
-/// Marks a value that is the hash of a key.
-const HASHED: &str = "sha256:";
-
-/// Keys of an endpoint, each as its hash: comparing hashes takes the same time for any key.
-#[derive(Clone)]
+/// One entry `apiKey` with the hashes of its keys.
 pub struct ApiKey {
     header: HeaderName,
     hashes: Vec<[u8; 32]>,
@@ -23,58 +19,49 @@ pub struct ApiKey {
 
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApiKey")
-            .field("header", &self.header)
-            .finish_non_exhaustive()
+        write!(f, "ApiKey({}, {} keys)", self.header, self.hashes.len())
     }
 }
 
 impl ApiKey {
-    pub(super) fn new(config: &ApiKeyAuth, secrets: &[SecretValue]) -> Result<Self, ConfigError> {
-        let header = HeaderName::from_bytes(config.header.as_bytes())
-            .map_err(|_invalid| ConfigError::HeaderName(config.header.clone()))?;
-        let hashes: Vec<_> = secrets.iter().filter_map(|secret| hash(secret)).collect();
+    pub(super) fn new(config: &ApiKeyAuth, secrets: &[&[u8]]) -> Result<Self, Unusable> {
+        let header = super::hmac::header_name("apiKey.header", &config.header)?;
+        let hashes: Vec<_> = secrets.iter().filter_map(|secret| hash_of(secret)).collect();
         if hashes.is_empty() {
-            return Err(ConfigError::NoUsableSecret("every value is empty"));
+            return Err(Unusable::NoSecret("apiKey"));
         }
         Ok(Self { header, hashes })
     }
 
-    pub(super) const fn header(&self) -> &HeaderName {
-        &self.header
+    pub(super) fn headers(&self) -> Vec<HeaderName> {
+        vec![self.header.clone()]
     }
 
-    pub(super) fn verify<'a>(&self, request: Signed<'a>) -> Result<Verified<'a>, Refusal> {
-        let key = required(request.headers, &self.header)?;
-        if key.is_empty() {
-            return Err(Refusal::MissingSignature);
-        }
+    pub(super) fn verify<'a>(&self, message: &Message<'a>) -> Result<Accepted<'a>, Rejected> {
+        let key = value(message.headers, &self.header).ok_or(Rejected::MissingSignature)?;
         let given: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-        let found = self
+        // Every hash is compared, so that the time doesn't tell which one matched.
+        let matches = self
             .hashes
             .iter()
-            .fold(Choice::from(0), |found, hash| found | hash.ct_eq(&given));
-        if bool::from(found) {
-            Ok(Verified {
-                scheme: Scheme::ApiKey,
-                id: DeliveryId::Absent,
-            })
-        } else {
-            Err(Refusal::BadSignature)
+            .fold(subtle::Choice::from(0), |any, hash| any | hash.ct_eq(&given));
+        if key.is_empty() || !bool::from(matches) {
+            return Err(Rejected::BadSignature);
         }
+        Ok(Accepted {
+            scheme: "apiKey",
+            signed_id: None,
+            unsigned_id: None,
+        })
     }
 }
 
-/// The hash that a value of the Secret stands for; `None` for an empty one.
-fn hash(secret: &[u8]) -> Option<[u8; 32]> {
-    if secret.is_empty() {
-        return None;
-    }
-    let hashed = std::str::from_utf8(secret)
-        .ok()
-        .and_then(|text| text.strip_prefix(HASHED));
-    match hashed {
-        Some(hex) => unhex(hex.trim()),
-        None => Some(Sha256::digest(secret).into()),
-    }
+/// The stored hash, or that of the stored key; `None` for a hash that can't be read.
+fn hash_of(secret: &[u8]) -> Option<[u8; 32]> {
+    let Some(hex) = secret.strip_prefix(b"sha256:") else {
+        return Some(Sha256::digest(secret).into());
+    };
+    let mut hash = [0; 32];
+    lower_hex(&hex.to_ascii_lowercase(), &mut hash)?;
+    Some(hash)
 }

@@ -1,58 +1,61 @@
-//! GitHub: `X-Hub-Signature-256: sha256=<hex of HMAC-SHA256 of the body>`.
+//! GitHub: `X-Hub-Signature-256: sha256=<hex>`, HMAC-SHA256 of the body.
 //!
 //! <https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries>. GitHub signs
-//! neither a timestamp nor the delivery's id, so freshness can't be checked.
+//! no time and no id; `X-GitHub-Delivery` is an unsigned one.
 
+use std::fmt;
+
+use hmac::{KeyInit as _, Mac as _};
 use http::HeaderName;
+use sha2::Sha256;
 
-use super::{
-    ConfigError, DeliveryId, Refusal, Scheme, SecretValue, Signed, Verified,
-    mac::{MacKey, any_matches},
-    required, single, unhex,
-};
-use crate::api::ingestor::HmacAlgorithm;
+use super::{Accepted, Message, Rejected, Unusable, lower_hex, value};
 
-const SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature-256");
-/// The SHA-1 signature that GitHub sends along for old receivers.
-const OLD_SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature");
-const DELIVERY: HeaderName = HeaderName::from_static("x-github-delivery");
+pub(super) const SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature-256");
 
-pub(super) const PROOF: [HeaderName; 2] = [SIGNATURE, OLD_SIGNATURE];
-
-/// Keys of a GitHub webhook.
-#[derive(Clone, Debug)]
+/// One entry `github` with its keys, hashed ahead.
 pub struct Github {
-    keys: Vec<MacKey>,
+    keys: Vec<hmac::Hmac<Sha256>>,
+}
+
+impl fmt::Debug for Github {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Github({} secrets)", self.keys.len())
+    }
 }
 
 impl Github {
-    pub(super) fn new(secrets: &[SecretValue]) -> Result<Self, ConfigError> {
+    pub(super) fn new(secrets: &[&[u8]]) -> Result<Self, Unusable> {
         let keys: Vec<_> = secrets
             .iter()
-            .filter_map(|secret| MacKey::new(HmacAlgorithm::Sha256, secret))
+            .filter_map(|secret| hmac::Hmac::new_from_slice(secret).ok())
             .collect();
         if keys.is_empty() {
-            return Err(ConfigError::NoUsableSecret("every value is empty"));
+            return Err(Unusable::NoSecret("github"));
         }
         Ok(Self { keys })
     }
 
-    pub(super) fn verify<'a>(&self, request: Signed<'a>) -> Result<Verified<'a>, Refusal> {
-        let signature = required(request.headers, &SIGNATURE)?;
-        let hex = signature
-            .strip_prefix("sha256=")
-            .ok_or(Refusal::Malformed)?;
-        let tag: [u8; 32] = unhex(hex).ok_or(Refusal::Malformed)?;
-        if !any_matches(&self.keys, &[request.body], &tag) {
-            return Err(Refusal::BadSignature);
+    pub(super) fn verify<'a>(&self, message: &Message<'a>) -> Result<Accepted<'a>, Rejected> {
+        let header = value(message.headers, &SIGNATURE).ok_or(Rejected::MissingSignature)?;
+        let mut signature = [0; 32];
+        header
+            .as_bytes()
+            .strip_prefix(b"sha256=")
+            .and_then(|hex| lower_hex(hex, &mut signature))
+            .ok_or(Rejected::BadSignature)?;
+        let valid = self.keys.iter().any(|key| {
+            let mut mac = key.clone();
+            mac.update(message.body);
+            mac.verify_slice(&signature).is_ok()
+        });
+        if !valid {
+            return Err(Rejected::BadSignature);
         }
-        let id = match single(request.headers, &DELIVERY)? {
-            Some(id) if !id.is_empty() => DeliveryId::Unsigned(id),
-            Some(_) | None => DeliveryId::Absent,
-        };
-        Ok(Verified {
-            scheme: Scheme::Github,
-            id,
+        Ok(Accepted {
+            scheme: "github",
+            signed_id: None,
+            unsigned_id: Some("x-github-delivery"),
         })
     }
 }

@@ -1,146 +1,201 @@
-//! A configured HMAC: header, algorithm, encoding, prefix and template are the user's.
+//! A configurable HMAC: header, algorithm, encoding, prefix, template, freshness.
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use hmac::KeyInit as _;
 use http::HeaderName;
+use sha1::Sha1;
+use sha2::{Sha256, Sha512};
 
-use super::{
-    ConfigError, DeliveryId, Refusal, Scheme, SecretValue, Signed, Verified, fresh,
-    mac::{MacKey, any_matches},
-    required, single, unhex,
-};
+use super::{Accepted, Message, Rejected, Unusable, fresh, lower_hex, timestamp, value};
 use crate::api::ingestor::{HmacAlgorithm, HmacAuth, HmacEncoding};
 
-/// How far the timestamp may be from now, where the Ingestor says nothing: that of most providers.
-const TOLERANCE_SECONDS: u32 = 300;
+/// How far a timestamp may be from now where the entry doesn't say: as Standard Webhooks has it.
+const TOLERANCE: u32 = 300;
 
-/// A configured HMAC, ready.
-#[derive(Clone, Debug)]
-pub struct ConfiguredHmac {
+/// One entry `hmac` with its keys, hashed ahead.
+pub struct Hmac {
     header: HeaderName,
-    algorithm: HmacAlgorithm,
+    prefix: Vec<u8>,
     encoding: HmacEncoding,
-    prefix: String,
     template: Vec<Part>,
-    timestamp: Option<(HeaderName, i64)>,
-    keys: Vec<MacKey>,
+    timestamp: Option<HeaderName>,
+    tolerance: u32,
+    keys: Vec<Key>,
 }
 
-/// A part of what is signed.
+enum Key {
+    Sha1(hmac::Hmac<Sha1>),
+    Sha256(hmac::Hmac<Sha256>),
+    Sha512(hmac::Hmac<Sha512>),
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
-    Literal(String),
-    Timestamp,
+    Text(Vec<u8>),
     Body,
+    Timestamp,
 }
 
-impl ConfiguredHmac {
-    pub(super) fn new(config: &HmacAuth, secrets: &[SecretValue]) -> Result<Self, ConfigError> {
+impl fmt::Debug for Hmac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hmac({}, {} secrets)", self.header, self.keys.len())
+    }
+}
+
+impl Hmac {
+    pub(super) fn new(config: &HmacAuth, secrets: &[&[u8]]) -> Result<Self, Unusable> {
+        let refused = |why: &str| Unusable::Configuration(why.to_owned());
         if config.algorithm == HmacAlgorithm::Sha1 && !config.allow_sha1 {
-            return Err(ConfigError::Sha1);
+            return Err(refused("hmac.algorithm: sha1 needs allowSha1: true"));
         }
-        let template = parse(config.template.as_deref().unwrap_or("{body}"));
-        if !template.contains(&Part::Body) {
-            return Err(ConfigError::Template("the template must name {body}"));
-        }
-        if template.contains(&Part::Timestamp) != config.timestamp_header.is_some() {
-            return Err(ConfigError::Template(
-                "timestampHeader is needed where the template names {timestamp}, and only there",
+        let template = parts(config.template.as_deref().unwrap_or("{body}"))?;
+        let timed = template.contains(&Part::Timestamp);
+        if timed != config.timestamp_header.is_some() {
+            return Err(refused(
+                "hmac: timestampHeader and {timestamp} in the template go together: a time that is not signed proves nothing",
             ));
         }
         let keys: Vec<_> = secrets
             .iter()
-            .filter_map(|secret| MacKey::new(config.algorithm, secret))
+            .filter_map(|secret| Key::new(config.algorithm, secret))
             .collect();
+        let header = header_name("hmac.header", &config.header)?;
+        let timestamp = config.timestamp_header.as_deref();
+        let timestamp = timestamp
+            .map(|name| header_name("hmac.timestampHeader", name))
+            .transpose()?;
         if keys.is_empty() {
-            return Err(ConfigError::NoUsableSecret("every value is empty"));
+            return Err(Unusable::NoSecret("hmac"));
         }
-        let tolerance = i64::from(config.tolerance_seconds.unwrap_or(TOLERANCE_SECONDS));
-        let timestamp = config.timestamp_header.as_deref().map(name).transpose()?;
         Ok(Self {
-            header: name(&config.header)?,
-            algorithm: config.algorithm,
+            header,
+            prefix: config.prefix.clone().unwrap_or_default().into_bytes(),
             encoding: config.encoding,
-            prefix: config.prefix.clone().unwrap_or_default(),
             template,
-            timestamp: timestamp.map(|name| (name, tolerance)),
+            timestamp,
+            tolerance: config.tolerance_seconds.unwrap_or(TOLERANCE),
             keys,
         })
     }
 
-    pub(super) const fn header(&self) -> &HeaderName {
-        &self.header
+    pub(super) fn headers(&self) -> Vec<HeaderName> {
+        let mut headers = vec![self.header.clone()];
+        headers.extend(self.timestamp.clone());
+        headers
     }
 
-    pub(super) fn verify<'a>(&self, request: Signed<'a>) -> Result<Verified<'a>, Refusal> {
-        let signature = required(request.headers, &self.header)?;
-        let encoded = signature
-            .strip_prefix(self.prefix.as_str())
-            .ok_or(Refusal::Malformed)?;
-        let tag = self.decode(encoded).ok_or(Refusal::Malformed)?;
-        let mut stamp = "";
-        if let Some((header, tolerance)) = &self.timestamp {
-            stamp = single(request.headers, header)?.ok_or(Refusal::Malformed)?;
-            fresh(stamp, request.now, *tolerance)?;
-        }
-        let parts: Vec<&[u8]> = self
-            .template
-            .iter()
-            .map(|part| match part {
-                Part::Literal(text) => text.as_bytes(),
-                Part::Timestamp => stamp.as_bytes(),
-                Part::Body => request.body,
+    pub(super) fn verify<'a>(&self, message: &Message<'a>) -> Result<Accepted<'a>, Rejected> {
+        let header = value(message.headers, &self.header).ok_or(Rejected::MissingSignature)?;
+        let time: &[u8] = match &self.timestamp {
+            None => b"",
+            Some(name) => {
+                let text = value(message.headers, name).ok_or(Rejected::Malformed)?;
+                fresh(timestamp(text.as_bytes())?, message.now, self.tolerance)?;
+                text.as_bytes()
+            }
+        };
+        let signature = header
+            .as_bytes()
+            .strip_prefix(self.prefix.as_slice())
+            .and_then(|text| self.decode(text))
+            .ok_or(Rejected::BadSignature)?;
+        let pieces = || {
+            self.template.iter().map(move |part| match part {
+                Part::Text(text) => text.as_slice(),
+                Part::Body => message.body,
+                Part::Timestamp => time,
             })
-            .collect();
-        if !any_matches(&self.keys, &parts, &tag) {
-            return Err(Refusal::BadSignature);
+        };
+        if !self.keys.iter().any(|key| key.signed(pieces(), &signature)) {
+            return Err(Rejected::BadSignature);
         }
-        Ok(Verified {
-            scheme: Scheme::Hmac,
-            id: DeliveryId::Absent,
+        Ok(Accepted {
+            scheme: "hmac",
+            signed_id: None,
+            unsigned_id: None,
         })
     }
 
-    fn decode(&self, encoded: &str) -> Option<Vec<u8>> {
-        let tag = match (self.encoding, self.algorithm) {
-            (HmacEncoding::Base64, _) => BASE64_STANDARD.decode(encoded).ok()?,
-            (HmacEncoding::Hex, HmacAlgorithm::Sha1) => unhex::<20>(encoded)?.to_vec(),
-            (HmacEncoding::Hex, HmacAlgorithm::Sha256) => unhex::<32>(encoded)?.to_vec(),
-            (HmacEncoding::Hex, HmacAlgorithm::Sha512) => unhex::<64>(encoded)?.to_vec(),
-        };
-        let length = match self.algorithm {
-            HmacAlgorithm::Sha1 => 20,
-            HmacAlgorithm::Sha256 => 32,
-            HmacAlgorithm::Sha512 => 64,
-        };
-        (tag.len() == length).then_some(tag)
-    }
-}
-
-fn name(text: &str) -> Result<HeaderName, ConfigError> {
-    HeaderName::from_bytes(text.as_bytes())
-        .map_err(|_invalid| ConfigError::HeaderName(text.to_owned()))
-}
-
-/// Cuts a template at `{body}` and `{timestamp}`; everything else stands for itself.
-fn parse(template: &str) -> Vec<Part> {
-    let mut parts = Vec::new();
-    let mut rest = template;
-    while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix("{body}") {
-            parts.push(Part::Body);
-            rest = after;
-        } else if let Some(after) = rest.strip_prefix("{timestamp}") {
-            parts.push(Part::Timestamp);
-            rest = after;
-        } else {
-            let next = ["{body}", "{timestamp}"]
-                .iter()
-                .filter_map(|name| rest.find(name))
-                .min();
-            let (literal, after) = rest.split_at(next.unwrap_or(rest.len()));
-            parts.push(Part::Literal(literal.to_owned()));
-            rest = after;
+    fn decode(&self, text: &[u8]) -> Option<Vec<u8>> {
+        // A SHA-512 in hexadecimal has 128 characters; nothing longer is looked at.
+        if text.len() > 128 {
+            return None;
+        }
+        match self.encoding {
+            HmacEncoding::Hex => {
+                let mut bytes = vec![0; text.len() / 2];
+                lower_hex(text, &mut bytes)?;
+                Some(bytes)
+            }
+            HmacEncoding::Base64 => STANDARD.decode(text).ok(),
         }
     }
-    parts
+}
+
+impl Key {
+    fn new(algorithm: HmacAlgorithm, secret: &[u8]) -> Option<Self> {
+        match algorithm {
+            HmacAlgorithm::Sha1 => hmac::Hmac::new_from_slice(secret).map(Self::Sha1).ok(),
+            HmacAlgorithm::Sha256 => hmac::Hmac::new_from_slice(secret).map(Self::Sha256).ok(),
+            HmacAlgorithm::Sha512 => hmac::Hmac::new_from_slice(secret).map(Self::Sha512).ok(),
+        }
+    }
+
+    fn signed<'a>(&self, pieces: impl Iterator<Item = &'a [u8]>, signature: &[u8]) -> bool {
+        fn check<'a, M: hmac::Mac + Clone>(
+            key: &M,
+            pieces: impl Iterator<Item = &'a [u8]>,
+            signature: &[u8],
+        ) -> bool {
+            let mut mac = key.clone();
+            pieces.for_each(|piece| mac.update(piece));
+            // Compares the whole length, in constant time.
+            mac.verify_slice(signature).is_ok()
+        }
+        match self {
+            Self::Sha1(key) => check(key, pieces, signature),
+            Self::Sha256(key) => check(key, pieces, signature),
+            Self::Sha512(key) => check(key, pieces, signature),
+        }
+    }
+}
+
+/// A header's name, as the configuration's field `field` gives it.
+pub(super) fn header_name(field: &str, name: &str) -> Result<HeaderName, Unusable> {
+    HeaderName::from_bytes(name.as_bytes()).map_err(|error| {
+        Unusable::Configuration(format!("{field}: {name:?} is no header name: {error}"))
+    })
+}
+
+/// Splits a template at `{body}` and `{timestamp}`; the body must be part of it.
+fn parts(template: &str) -> Result<Vec<Part>, Unusable> {
+    let mut parts = Vec::new();
+    let mut rest = template;
+    while let Some((text, after)) = rest.split_once('{') {
+        if !text.is_empty() {
+            parts.push(Part::Text(text.as_bytes().to_vec()));
+        }
+        let (name, behind) = after.split_once('}').unwrap_or((after, ""));
+        parts.push(match name {
+            "body" => Part::Body,
+            "timestamp" => Part::Timestamp,
+            other => {
+                return Err(Unusable::Configuration(format!(
+                    "hmac.template: {{{other}}} is unknown; {{body}} and {{timestamp}} are known"
+                )));
+            }
+        });
+        rest = behind;
+    }
+    if !rest.is_empty() {
+        parts.push(Part::Text(rest.as_bytes().to_vec()));
+    }
+    if !parts.contains(&Part::Body) {
+        return Err(Unusable::Configuration(
+            "hmac.template: {body} must be signed".to_owned(),
+        ));
+    }
+    Ok(parts)
 }

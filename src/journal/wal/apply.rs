@@ -89,6 +89,7 @@ impl State {
                     reply,
                 } => {
                     let result = self.index.may_commit(ingestor, epoch);
+                    self.settle_ends(ends.iter());
                     if result.is_ok() {
                         for ended in ends {
                             self.end(ingestor, ended);
@@ -104,6 +105,7 @@ impl State {
                     reply,
                 } => {
                     let result = self.index.may_commit(ingestor, epoch);
+                    self.settle_ends([ended.as_ref()].into_iter());
                     if result.is_ok() {
                         self.apply_letter(ingestor, *ended, at, place);
                     }
@@ -240,7 +242,7 @@ impl State {
     fn moved(&mut self, kind: Moved, from: Place, to: Place) {
         match kind {
             Moved::Record { ingestor, position } => {
-                self.index.move_record(ingestor, position, from, to)
+                self.index.move_record(ingestor, position, from, to);
             }
             Moved::Key { position } => self.index.move_key(position, from, to),
             Moved::Letter { position } => self.index.move_letter(position, from, to),

@@ -19,6 +19,8 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes creations and removals durable.
     fn sync_dir(&self) -> io::Result<()>;
+    /// The log is closed; another process may have the directory.
+    fn release(&self) {}
 }
 
 /// An open file.

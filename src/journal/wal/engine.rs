@@ -365,6 +365,7 @@ impl Engine {
         }
         self.state().wake_subscribers();
         staged.flight.land(Ok(()));
+        staged.control_flight.land(Ok(()));
     }
 
     // === Segments ===

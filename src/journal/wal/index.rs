@@ -287,6 +287,17 @@ impl Index {
         true
     }
 
+    /// Records an end while a log is read. Its record may have been trimmed since; every end in a log
+    /// is the first of its record, so it is counted all the same.
+    pub(super) fn end_read(&mut self, number: u32, ended: &PlainEnd) {
+        if !self.end(number, ended) {
+            if let Some(ingestor) = self.ingestor_mut(number) {
+                count_end(&mut ingestor.tally, ended.end, &ended.items);
+            }
+            self.end_key(ended.position, ended.end, ended.items);
+        }
+    }
+
     fn end_key(&mut self, position: u64, end: End, items: Items) {
         if self
             .keys

@@ -91,9 +91,8 @@ fn run(first: Place, after: &[Source]) -> usize {
         let Source::File(_, place) = source else {
             break;
         };
-        let near =
-            place.segment == first.segment && place.offset >= end && place.offset - end <= GAP;
-        let total = u64::from(place.offset.saturating_add(place.len)) - u64::from(first.offset);
+        let near = place.segment == first.segment && place.offset >= end && place.offset - end <= GAP;
+        let total = u64::from(place.offset.saturating_sub(first.offset)) + u64::from(place.len);
         if !near || total > READ_MAX {
             break;
         }
@@ -161,9 +160,10 @@ pub(super) async fn read_off_thread(sources: Vec<Source>, seed: Seed) -> Vec<Ent
     {
         return read_all(&sources, seed);
     }
-    off_thread(move || read_all(&sources, seed))
-        .await
-        .unwrap_or_default()
+    let asked = sources.len();
+    let failed = || Entry::Failed(std::io::Error::other("the reader was stopped"));
+    let entries = off_thread(move || read_all(&sources, seed)).await;
+    entries.unwrap_or_else(|| std::iter::repeat_with(failed).take(asked).collect())
 }
 
 impl Engine {

@@ -375,7 +375,7 @@ fn apply(
             let number = index.number_by_name(ingestor);
             if index.may_commit(number, epoch).is_ok() {
                 for ended in &ends {
-                    index.end(number, ended);
+                    index.end_read(number, ended);
                 }
             }
         }
@@ -428,10 +428,11 @@ fn apply_letter(
             end: letter.end,
             items: letter.items,
         };
-        if index.may_commit(ingestor, epoch).is_err() || !index.end(ingestor, &ended) {
-            // Of an older epoch, or it had an end: as then, nothing is changed.
+        if index.may_commit(ingestor, epoch).is_err() {
+            // As then, nothing is changed.
             return Some(());
         }
+        index.end_read(ingestor, &ended);
     }
     let items = letter
         .letters

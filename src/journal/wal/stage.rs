@@ -171,7 +171,9 @@ pub(super) struct Staged {
     /// Commits, subscriptions, specs: what may use the last sixteenth of a segment.
     pub(super) control: Part,
     pub(super) events: Part,
+    /// For those who staged events, and for the others: without room only events fail.
     pub(super) flight: Arc<Flight>,
+    pub(super) control_flight: Arc<Flight>,
 }
 
 impl Staged {
@@ -199,6 +201,7 @@ pub(super) struct State {
     pending_bytes: HashMap<u32, u64>,
     pending_total: u64,
     pending_replays: HashSet<LetterId>,
+    pending_ends: HashMap<u64, Arc<Flight>>,
     pub(super) next_position: u64,
     last_epoch: u64,
     pub(super) files: BTreeMap<SegmentId, Arc<dyn DiskFile>>,
@@ -286,6 +289,7 @@ impl State {
             pending_bytes: HashMap::new(),
             pending_total: 0,
             pending_replays: HashSet::new(),
+            pending_ends: HashMap::new(),
             next_position,
             last_epoch: 0,
             files,
@@ -317,6 +321,7 @@ impl State {
                 self.staged.events.ops.len(),
             ),
             flight: Arc::default(),
+            control_flight: Arc::default(),
         };
         std::mem::replace(&mut self.staged, next)
     }
@@ -362,32 +367,50 @@ impl State {
     /// The commit failed: nothing of it happened.
     pub(super) fn fail(&mut self, staged: &mut Staged, failure: &Failure) {
         self.fail_events(staged, failure);
-        for op in staged.control.take_ops() {
-            match op.1.what {
-                What::Commit { reply, .. }
-                | What::Letter { reply, .. }
-                | What::Take { reply, .. } => {
+        for (_, op) in staged.control.take_ops() {
+            match op.what {
+                What::Commit { reply, ends, .. } => {
+                    self.settle_ends(ends.iter());
                     answer(reply, Err(failure.clone().into()));
                 }
+                What::Letter { reply, ended, .. } => {
+                    self.settle_ends([ended.as_ref()].into_iter());
+                    answer(reply, Err(failure.clone().into()));
+                }
+                What::Take { reply, .. } => answer(reply, Err(failure.clone().into())),
                 What::Event(_) | What::Spec { .. } | What::Forget { .. } | What::Moved { .. } => {}
+            }
+        }
+        staged.control_flight.land(Err(failure.clone()));
+    }
+
+    /// Only the events of a commit failed.
+    pub(super) fn fail_events(&mut self, staged: &mut Staged, failure: &Failure) {
+        for (place, op) in std::mem::take(&mut staged.events).take_ops() {
+            if let What::Event(record) = &op.what {
+                self.release(record, place.len);
             }
         }
         staged.flight.land(Err(failure.clone()));
     }
 
-    /// Only the events of a commit failed. Those who wait for its specs are told the same, and put
-    /// them again.
-    pub(super) fn fail_events(&mut self, staged: &mut Staged, failure: &Failure) {
-        let events = std::mem::take(&mut staged.events);
-        if events.ops.is_empty() {
-            return;
+    /// Ends that are staged, so that no record's end is ever written twice.
+    pub(super) fn reserve_ends(&mut self, positions: impl Iterator<Item = u64>) {
+        for position in positions {
+            self.pending_ends
+                .insert(position, Arc::clone(&self.staged.control_flight));
         }
-        for op in &events.ops {
-            if let What::Event(record) = &op.what {
-                self.release(record, op.len);
-            }
+    }
+
+    pub(super) fn settle_ends<'a>(&mut self, ends: impl Iterator<Item = &'a Ended>) {
+        for ended in ends {
+            self.pending_ends.remove(&ended.position.0);
         }
-        staged.flight.land(Err(failure.clone()));
+    }
+
+    /// Something to wait for: an end of one of these positions is in flight.
+    pub(super) fn pending_end(&self, mut positions: impl Iterator<Item = u64>) -> Option<Arc<Flight>> {
+        positions.find_map(|position| self.pending_ends.get(&position).map(Arc::clone))
     }
 
     pub(super) fn refused(&self) -> Result<(), AppendError> {
@@ -441,10 +464,9 @@ impl Engine {
                 return Ok(Admission::After(Arc::clone(&pending.flight)));
             }
         }
-        if !state
+        if state
             .index
-            .spec(&prepared.spec)
-            .is_some_and(|spec| spec.place.len > 0)
+            .spec(&prepared.spec).is_none_or(|spec| spec.place.len <= 0)
         {
             return Err(AppendError::UnknownSpec(prepared.spec));
         }
@@ -543,7 +565,7 @@ impl Engine {
             .control
             .push(self, kind, position, payload, what);
         self.wake(state);
-        Arc::clone(&state.staged.flight)
+        Arc::clone(&state.staged.control_flight)
     }
 
     /// Wakes the committer, which is asleep only when nothing was staged.

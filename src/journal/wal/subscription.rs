@@ -1,6 +1,6 @@
 //! What a subscriber has: the queues of its buckets, under its epoch.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::oneshot;
@@ -9,6 +9,7 @@ use tracing::warn;
 use super::{
     engine::Engine,
     entry::{self, LetterEntry},
+    flight::Flight,
     format::Kind,
     index::count,
     read::{Entry, read_off_thread},
@@ -86,6 +87,15 @@ impl Drop for WalSubscription {
             }
         }
     }
+}
+
+/// What became of ends that were to be staged.
+enum Staging {
+    /// They all have one.
+    Nothing,
+    Staged(oneshot::Receiver<Result<(), SubscriptionError>>),
+    /// One of them is in flight.
+    After(Arc<Flight>),
 }
 
 /// Raw entries of a queue, as they lie.
@@ -283,33 +293,50 @@ impl WalSubscription {
         for ended in lettered {
             self.commit_letter(&ingestor, ended).await?;
         }
-        let answer = {
-            let mut state = self.engine.state();
-            let Some(number) = self.number(&state, &ingestor)? else {
-                return Ok(());
-            };
-            let queue = state.index.ingestor(number).map(|ingestor| &ingestor.queue);
-            let ends: Vec<Ended> = plain
-                .into_iter()
-                .filter(|ended| queue.is_some_and(|queue| queue.get(ended.position.0).is_some()))
-                .collect();
-            if ends.is_empty() {
-                return Ok(());
+        loop {
+            match self.stage_ends(&ingestor, &plain)? {
+                Staging::Nothing => return Ok(()),
+                Staging::Staged(answer) => return answer.await.map_err(lost)?,
+                // Failed or not, what is known afterwards decides.
+                Staging::After(flight) => drop(flight.landed().await),
             }
-            let mut payload = Vec::with_capacity(64 + 32 * ends.len());
-            entry::put_commit(&mut payload, &ingestor, self.epoch, ends.iter());
-            let (reply, answer) = oneshot::channel();
-            let what = What::Commit {
-                ingestor: number,
-                epoch: self.epoch,
-                ends,
-                reply: Some(reply),
-            };
-            self.engine
-                .stage(&mut state, Kind::Commit, 0, &payload, what);
-            answer
+        }
+    }
+
+    /// Stages the ends of records that have none yet.
+    fn stage_ends(&self, ingestor: &IngestorUid, ends: &[Ended]) -> Result<Staging, SubscriptionError> {
+        let mut state = self.engine.state();
+        let Some(number) = self.number(&state, ingestor)? else {
+            return Ok(Staging::Nothing);
         };
-        answer.await.map_err(lost)?
+        if let Some(flight) = state.pending_end(ends.iter().map(|ended| ended.position.0)) {
+            return Ok(Staging::After(flight));
+        }
+        let queue = state.index.ingestor(number).map(|ingestor| &ingestor.queue);
+        let mut taken = HashSet::new();
+        let ends: Vec<Ended> = ends
+            .iter()
+            .filter(|ended| {
+                let position = ended.position.0;
+                queue.is_some_and(|queue| queue.get(position).is_some()) && taken.insert(position)
+            })
+            .cloned()
+            .collect();
+        if ends.is_empty() {
+            return Ok(Staging::Nothing);
+        }
+        state.reserve_ends(ends.iter().map(|ended| ended.position.0));
+        let mut payload = Vec::with_capacity(64 + 32 * ends.len());
+        entry::put_commit(&mut payload, ingestor, self.epoch, ends.iter());
+        let (reply, answer) = oneshot::channel();
+        let what = What::Commit {
+            ingestor: number,
+            epoch: self.epoch,
+            ends,
+            reply: Some(reply),
+        };
+        self.engine.stage(&mut state, Kind::Commit, 0, &payload, what);
+        Ok(Staging::Staged(answer))
     }
 
     /// One record with dead letters: its end, its letters and its event in one entry.
@@ -342,38 +369,55 @@ impl WalSubscription {
                 return Ok(());
             }
         };
-        let answer = {
-            let mut state = self.engine.state();
-            self.number(&state, ingestor)?;
-            let at = self.engine.clock.now();
-            let letters = ended
-                .letters
-                .iter()
-                .map(|letter| (letter.clone(), false))
-                .collect();
-            let entry = LetterEntry {
-                epoch: Some(self.epoch),
-                end: ended.end,
-                items: ended.items,
-                at,
-                letters,
-                event: &event,
-            };
-            let mut payload = Vec::with_capacity(event.len() + 1024);
-            entry::put_letter(&mut payload, &entry);
-            let (reply, answer) = oneshot::channel();
-            let what = What::Letter {
-                ingestor: number,
-                epoch: self.epoch,
-                ended: Box::new(ended),
-                at,
-                reply: Some(reply),
-            };
-            self.engine
-                .stage(&mut state, Kind::Letter, position, &payload, what);
-            answer
+        loop {
+            match self.stage_letter(ingestor, number, &ended, &event)? {
+                Staging::Nothing => return Ok(()),
+                Staging::Staged(answer) => return answer.await.map_err(lost)?,
+                Staging::After(flight) => drop(flight.landed().await),
+            }
+        }
+    }
+
+    fn stage_letter(
+        &self,
+        ingestor: &IngestorUid,
+        number: u32,
+        ended: &Ended,
+        event: &[u8],
+    ) -> Result<Staging, SubscriptionError> {
+        let position = ended.position.0;
+        let mut state = self.engine.state();
+        self.number(&state, ingestor)?;
+        if let Some(flight) = state.pending_end([position].into_iter()) {
+            return Ok(Staging::After(flight));
+        }
+        let queue = state.index.ingestor(number).map(|ingestor| &ingestor.queue);
+        if queue.is_none_or(|queue| queue.get(position).is_none()) {
+            return Ok(Staging::Nothing);
+        }
+        state.reserve_ends([position].into_iter());
+        let at = self.engine.clock.now();
+        let letters = ended.letters.iter().map(|letter| (letter.clone(), false)).collect();
+        let entry = LetterEntry {
+            epoch: Some(self.epoch),
+            end: ended.end,
+            items: ended.items,
+            at,
+            letters,
+            event,
         };
-        answer.await.map_err(lost)?
+        let mut payload = Vec::with_capacity(event.len() + 1024);
+        entry::put_letter(&mut payload, &entry);
+        let (reply, answer) = oneshot::channel();
+        let what = What::Letter {
+            ingestor: number,
+            epoch: self.epoch,
+            ended: Box::new(ended.clone()),
+            at,
+            reply: Some(reply),
+        };
+        self.engine.stage(&mut state, Kind::Letter, position, &payload, what);
+        Ok(Staging::Staged(answer))
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::{io, path::Path};
 
+use super::sample;
+use crate::gateway::sign;
+
 /// The addresses and the sample that the hints are about.
 #[derive(Debug)]
 pub(super) struct Hints<'a> {
@@ -18,10 +21,22 @@ pub(super) struct Hints<'a> {
 /// The sample endpoint.
 #[derive(Debug)]
 pub(super) struct Sample<'a> {
-    pub(super) url: &'a str,
-    pub(super) secret: &'a str,
+    url: String,
+    secret: &'a str,
     /// The signature of [`BODY`] under that secret, as GitHub writes it.
-    pub(super) signature: &'a str,
+    signature: String,
+}
+
+impl<'a> Sample<'a> {
+    /// The sample behind `gateway`, which is scheme, host and port.
+    pub(super) fn new(gateway: &str, secret: &'a str) -> Self {
+        let gateway = gateway.trim_end_matches('/');
+        Self {
+            url: format!("{gateway}/hooks/{}/{}", sample::NAMESPACE, sample::NAME),
+            secret,
+            signature: sign::github(secret.as_bytes(), BODY.as_bytes()),
+        }
+    }
 }
 
 /// The body of the printed `curl` line.

@@ -140,7 +140,7 @@ fn uint(args: &[Value], budget: &mut Budget) -> Outcome {
         Value::Int(int) => u64::try_from(*int).map(Value::Uint).or_else(too_large),
         Value::Double(double) => {
             // 2^64 is a double; what is below fits.
-            if !(0.0..18_446_744_073_709_551_616.0).contains(&double.trunc()) {
+            if !(0.0..18_446_744_073_709_552_000.0).contains(&double.trunc()) {
                 return Fault::new("uint(): the number is negative or too large");
             }
             #[expect(

@@ -5,7 +5,7 @@ use std::{
     io,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use rustix::{fs::FallocateFlags, io::Errno};
@@ -18,7 +18,7 @@ pub struct RealDisk {
     dir: PathBuf,
     handle: File,
     /// Held, not read: the lock goes with the file.
-    _lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 /// Why a directory can't be used.
@@ -77,7 +77,7 @@ impl RealDisk {
         Ok(Self {
             dir: dir.to_owned(),
             handle,
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         })
     }
 }
@@ -125,6 +125,15 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         self.handle.sync_all()
+    }
+
+    fn release(&self) {
+        drop(
+            self.lock
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 }
 
