@@ -19,7 +19,7 @@ use crate::kube::failure::Verb;
 use self::fetch::{Fetched, fetch};
 use super::{
     account::Account,
-    hold::Failed,
+    hold::{Failed, Holds},
     limiter::Permit,
     pace::Permission,
     pipeline::DedupKind,
@@ -210,8 +210,8 @@ impl Queue {
             (most, ledger.holds.width(2) == 1)
         };
         let (len, bytes) = (self.window.len(), self.window.bytes());
-        // Held: a few records, so that a probe has names to choose from. Paced: what can be written within a second. Else refill when
-        // half is done, so that a fetch is worth its while.
+        // Held: a few records, so that a probe has names to choose from. Paced: what can be written
+        // within a second. Else refill when half is done, so that a fetch is worth its while.
         let most = if held { most.min(PROBE_RECORDS) } else { most };
         let full = len >= MOST_RECORDS / 2 || bytes >= MOST_BYTES / 2;
         let enough = len >= usize::try_from(most).unwrap_or(usize::MAX) && most < FETCH_RECORDS;
@@ -442,8 +442,12 @@ impl Queue {
         if !done {
             return false;
         }
-        self.account.lock().holds.retain(|_| false);
+        // Nothing is left that could be held.
+        self.account.lock().holds = Holds::default();
         if self.shared.slots.leave(&self.uid) {
+            if self.shared.ingestors.get(&self.uid).is_none() {
+                self.shared.accounts.close(&self.uid);
+            }
             return true;
         }
         self.exhausted = false;

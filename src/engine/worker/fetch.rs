@@ -75,7 +75,9 @@ pub(super) async fn fetch(
         let known = tenants
             .iter()
             .find(|(uid, _)| *uid == decider.namespace_uid);
-        let tenant = if let Some((_, tenant)) = known { tenant.clone() } else {
+        let tenant = if let Some((_, tenant)) = known {
+            tenant.clone()
+        } else {
             let tenant = tenant(&shared, &decider).await;
             tenants.push((Arc::clone(&decider.namespace_uid), tenant.clone()));
             tenant

@@ -30,13 +30,13 @@ use zen_fabric::{
 /// Simulated: what may take seconds is given an hour.
 const PATIENCE: Duration = Duration::from_hours(1);
 
-pub struct Rig {
-    pub server: Server,
-    pub client: Client,
-    pub journal: Arc<Wal>,
-    pub clock: Arc<RuntimeClock>,
-    pub tasks: Tasks,
-    pub namespace: Namespace,
+pub(super) struct Rig {
+    pub(super) server: Server,
+    pub(super) client: Client,
+    pub(super) journal: Arc<Wal>,
+    pub(super) clock: Arc<RuntimeClock>,
+    pub(super) tasks: Tasks,
+    pub(super) namespace: Namespace,
     engines: u64,
     _folder: TempDir,
 }
@@ -65,7 +65,7 @@ impl fmt::Debug for Rig {
 }
 
 impl Rig {
-    pub async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let clock = Arc::new(RuntimeClock::at(Millis(1_767_225_600_000)));
         let tasks = Tasks::new();
         let server = Embedded::in_memory(Arc::clone(&clock) as Arc<dyn Clock>, &tasks);
@@ -104,11 +104,11 @@ impl Rig {
         }
     }
 
-    pub fn faults(&self) -> Faults {
+    pub(super) fn faults(&self) -> Faults {
         self.server.faults()
     }
 
-    pub async fn engine(&mut self) -> Handle {
+    pub(super) async fn engine(&mut self) -> Handle {
         self.engines += 1;
         let holder = Holder(format!("core#{}", self.engines).into());
         let ports = Ports {
@@ -129,7 +129,7 @@ impl Rig {
         .unwrap()
     }
 
-    pub async fn ingestor(&self, name: &str, spec: Value) -> Ingestor {
+    pub(super) async fn ingestor(&self, name: &str, spec: Value) -> Ingestor {
         let mut object = json!({
             "apiVersion": "zen.watcher.io/v1", "kind": "Ingestor",
             "metadata": { "name": name, "namespace": "team" },
@@ -148,7 +148,7 @@ impl Rig {
     }
 
     /// Puts the decision spec of `ingestor` in force, under the UID `uid`.
-    pub async fn accept_under(&self, ingestor: &Ingestor, uid: &IngestorUid) -> SpecDigest {
+    pub(super) async fn accept_under(&self, ingestor: &Ingestor, uid: &IngestorUid) -> SpecDigest {
         let namespace = self.namespace.uid().unwrap();
         let mut spec = DecisionSpec::of(ingestor, &namespace);
         spec.ingestor.uid = uid.0.to_string();
@@ -156,7 +156,7 @@ impl Rig {
         self.journal.put_spec(uid, text.into()).await.unwrap()
     }
 
-    pub async fn append(
+    pub(super) async fn append(
         &self,
         uid: &IngestorUid,
         spec: SpecDigest,
@@ -167,7 +167,7 @@ impl Rig {
             .await
     }
 
-    pub async fn append_at(
+    pub(super) async fn append_at(
         &self,
         accepted_at: Millis,
         uid: &IngestorUid,
@@ -196,7 +196,7 @@ impl Rig {
     }
 
     /// Waits until every event of `uid` has its end; gives the tally.
-    pub async fn finished(&self, uid: &IngestorUid) -> Tally {
+    pub(super) async fn finished(&self, uid: &IngestorUid) -> Tally {
         self.until("the backlog is finished", || async {
             self.journal.tally(uid).backlog == 0
         })
@@ -204,7 +204,7 @@ impl Rig {
         self.journal.tally(uid)
     }
 
-    pub async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
+    pub(super) async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
         let waiting = async {
             while !holds().await {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -215,7 +215,7 @@ impl Rig {
             .unwrap_or_else(|_| panic!("never came: {what}; tallies {:?}", self.journal.tallies()));
     }
 
-    pub async fn observations(&self) -> Vec<Observation> {
+    pub(super) async fn observations(&self) -> Vec<Observation> {
         let api: Api<Observation> = Api::namespaced(self.client.clone(), "team");
         api.list(&kube::api::ListParams::default())
             .await
@@ -223,11 +223,11 @@ impl Rig {
             .items
     }
 
-    pub async fn close(self) {
+    pub(super) async fn close(self) {
         self.tasks.stop(Duration::from_secs(60)).await.unwrap();
     }
 }
 
-pub fn uid(of: &Ingestor) -> IngestorUid {
+pub(super) fn uid(of: &Ingestor) -> IngestorUid {
     IngestorUid(of.uid().unwrap().into())
 }

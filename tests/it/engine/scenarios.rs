@@ -230,7 +230,7 @@ async fn another_namespace_of_the_same_name_gets_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observation_is_removed_when_its_time_is_over_and_its_window_closed() {
+async fn an_observation_is_removed_when_its_time_is_over() {
     let mut rig = Rig::new().await;
     let short = json!({
         "dedup": { "strategy": "fingerprint", "fields": ["eventType"], "window": "10m" },
