@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::{
     engine::{limiter::Limiter, metrics::Metrics, writer::Writer},
-    journal::{FetchLimit, IngestorUid, Position, Subscription},
+    journal::{FetchLimit, IngestorUid, Position, RecordId, Subscription},
     kube::{
         failure::{Failure, Verb},
         observations::Aging,
@@ -101,31 +101,26 @@ impl Sweeper {
             Due::Yes => true,
             Due::Unless {
                 ingestor,
-                log: _,
-                position,
+                record,
                 before,
             } => {
                 let uid = IngestorUid(ingestor.into());
                 let oldest = self.subscription.oldest(&uid);
                 let window_open = oldest.zip(before).is_some_and(|(oldest, end)| oldest < end);
-                !window_open && (oldest.is_none() || self.is_committed(&uid, position).await)
+                !window_open && (oldest.is_none() || self.is_committed(&uid, record).await)
             }
         }
     }
 
-    /// Whether the journal has the record's end. A log that isn't ours has its own core to ask.
-    async fn is_committed(&self, uid: &IngestorUid, position: Position) -> bool {
-        let after = position.0.checked_sub(1).map(Position);
+    /// Whether the journal has the record's end.
+    async fn is_committed(&self, uid: &IngestorUid, record: RecordId) -> bool {
+        let after = record.position.0.checked_sub(1).map(Position);
         let limit = FetchLimit {
             records: std::num::NonZeroU32::MIN,
             bytes: 1,
         };
         let found = self.subscription.fetch(uid, after, limit).await;
-        found.is_ok_and(|found| {
-            found
-                .first()
-                .is_none_or(|record| record.id.position != position)
-        })
+        found.is_ok_and(|found| found.first().is_none_or(|first| first.id != record))
     }
 
     async fn remove(&self, object: &Aging) -> Result<bool, Failure> {

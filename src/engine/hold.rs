@@ -141,12 +141,6 @@ impl Holds {
         self.ingestor.take().is_some()
     }
 
-    /// Forgets what is known of names that have nothing waiting any more.
-    pub fn retain(&mut self, waiting: impl Fn(&str) -> bool) {
-        self.names.retain(|name, _| waiting(name));
-        self.failing.retain(|name| waiting(name));
-    }
-
     /// From when on a write of `name` may be tried; `None`: now.
     #[must_use]
     pub fn wait(&self, now: Instant, name: &str) -> Option<Instant> {

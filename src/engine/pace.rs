@@ -28,12 +28,14 @@ pub enum Permission {
 const MINUTE: Duration = Duration::from_mins(1);
 
 impl Pace {
-    /// Follows today's spec. What was spent stays spent.
-    pub fn set(&mut self, per_minute: Option<u32>) {
-        if self.per_minute != per_minute {
+    /// Follows today's spec; true if that is another pace, which begins with a full bucket.
+    pub fn set(&mut self, per_minute: Option<u32>) -> bool {
+        let changed = self.per_minute != per_minute;
+        if changed {
             self.per_minute = per_minute;
             self.full_at = None;
         }
+        changed
     }
 
     /// Whether the Ingestor is paused.

@@ -13,9 +13,7 @@ use std::{
     time::Instant,
 };
 
-use crate::journal::{
-    End, Ended, Items, Letter, Millis, PayloadDigest, Position, Record, RecordId,
-};
+use crate::journal::{End, Ended, Items, Letter, Millis, PayloadDigest, Position, Record};
 
 use super::{
     aggregate::ItemId,
@@ -353,12 +351,6 @@ impl Window {
         !self.ready.is_empty()
     }
 
-    /// Whether a name has items that wait or are under way.
-    #[must_use]
-    pub fn is_waiting(&self, name: &str) -> bool {
-        self.lanes.contains_key(name)
-    }
-
     /// Batches that are under way.
     #[must_use]
     pub const fn in_flight(&self) -> usize {
@@ -430,13 +422,6 @@ impl Open {
             letters: mem::take(&mut self.letters),
             observation: observed.map(|name| Box::from(&*name)),
         }
-    }
-}
-
-/// The identity of a record and an index, as one thing.
-impl From<(RecordId, u32)> for ItemId {
-    fn from((record, index): (RecordId, u32)) -> Self {
-        Self { record, index }
     }
 }
 

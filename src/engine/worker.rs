@@ -19,7 +19,7 @@ use crate::kube::failure::Verb;
 use self::fetch::{Fetched, fetch};
 use super::{
     account::Account,
-    hold::Failed,
+    hold::{Failed, Holds},
     limiter::Permit,
     pace::Permission,
     pipeline::DedupKind,
@@ -36,6 +36,8 @@ const MOST_BYTES: usize = 1_024 * 1_024;
 const FETCH_RECORDS: u32 = 256;
 /// Bodies of one fetch.
 const FETCH_BYTES: usize = 256 * 1_024;
+/// Records to choose a probe from: as many as the holds remember names.
+const PROBE_RECORDS: u32 = 64;
 /// Items of one name in one write: as many as one explosion may have.
 const MOST_ITEMS: usize = 1_000;
 /// Writes of one Ingestor under way: as many as the limiter ever lets go.
@@ -135,6 +137,7 @@ impl Queue {
         self.follow_spec().await;
         loop {
             let now = self.shared.clock.instant();
+            self.not_before = self.not_before.filter(|at| *at > now);
             self.start_fetch(now);
             self.start_writes(now);
             self.start_commit(now);
@@ -187,12 +190,9 @@ impl Queue {
             None => unknown(&self.shared, &self.uid).await,
         };
         let mut ledger = self.account.lock();
-        let was_paused = ledger.pace.is_paused();
-        ledger.pace.set(per_minute);
-        if was_paused && !ledger.pace.is_paused() {
+        if ledger.pace.set(per_minute) {
             self.parked = None;
         }
-        self.paced_until = None;
     }
 
     // === fetching ===
@@ -214,9 +214,9 @@ impl Queue {
             (most, ledger.holds.width(2) == 1)
         };
         let (len, bytes) = (self.window.len(), self.window.bytes());
-        // Held: one record, as a probe. Paced: what can be written within a second. Else refill when
-        // half is done, so that a fetch is worth its while.
-        let most = if held { most.min(1) } else { most };
+        // Held: a few records, so that a probe has names to choose from. Paced: what can be written
+        // within a second. Else refill when half is done, so that a fetch is worth its while.
+        let most = if held { most.min(PROBE_RECORDS) } else { most };
         let full = len >= MOST_RECORDS / 2 || bytes >= MOST_BYTES / 2;
         let enough = len >= usize::try_from(most).unwrap_or(usize::MAX) && most < FETCH_RECORDS;
         let Some(records) = NonZeroU32::new(most).filter(|_| !full && !enough) else {
@@ -288,28 +288,16 @@ impl Queue {
     // === writing ===
 
     fn start_writes(&mut self, now: Instant) {
+        self.paced_until = None;
         let account = Arc::clone(&self.account);
-        loop {
-            let mut ledger = account.lock();
-            let idle = !self.window.has_ready(now)
-                || self.writing.len() >= ledger.holds.width(MOST_WRITES)
-                || self.parked.is_some();
-            if idle {
-                self.permit = None;
+        while self.may_write(now, &account) {
+            let Some(permit) = self.permit.take() else {
+                if self.asking.is_none() {
+                    self.asking = Some(Arc::clone(&self.shared.limiter).acquire().boxed());
+                }
                 return;
-            }
-            match ledger.pace.check(now) {
-                Permission::Now => self.paced_until = None,
-                Permission::At(at) => {
-                    self.paced_until = Some(at);
-                    self.permit = None;
-                    return;
-                }
-                Permission::Paused => {
-                    self.permit = None;
-                    return;
-                }
-            }
+            };
+            let mut ledger = account.lock();
             let holds = &ledger.holds;
             let batch = self
                 .window
@@ -319,15 +307,9 @@ impl Queue {
             };
             if let Some(until) = holds.wait(now, &batch.name) {
                 self.window.put_back(batch, until);
+                self.permit = Some(permit);
                 continue;
             }
-            let Some(permit) = self.permit.take() else {
-                self.window.put_back(batch, now);
-                if self.asking.is_none() {
-                    self.asking = Some(Arc::clone(&self.shared.limiter).acquire().boxed());
-                }
-                return;
-            };
             ledger.pace.spend(now);
             drop(ledger);
             let shared = Arc::clone(&self.shared);
@@ -337,6 +319,27 @@ impl Queue {
                 (batch, written)
             };
             self.writing.push(write.boxed());
+        }
+        self.permit = None;
+    }
+
+    /// Whether a write may be tried: something waits, its pace allows it, and a held Ingestor has no
+    /// probe under way.
+    fn may_write(&mut self, now: Instant, account: &Account) -> bool {
+        let ledger = account.lock();
+        let idle = !self.window.has_ready(now)
+            || self.writing.len() >= ledger.holds.width(MOST_WRITES)
+            || self.parked.is_some();
+        if idle {
+            return false;
+        }
+        match ledger.pace.check(now) {
+            Permission::Now => true,
+            Permission::At(at) => {
+                self.paced_until = Some(at);
+                false
+            }
+            Permission::Paused => false,
         }
     }
 
@@ -443,8 +446,12 @@ impl Queue {
         if !done {
             return false;
         }
-        self.account.lock().holds.retain(|_| false);
+        // Nothing is left that could be held.
+        self.account.lock().holds = Holds::default();
         if self.shared.slots.leave(&self.uid) {
+            if self.shared.ingestors.get(&self.uid).is_none() {
+                self.shared.accounts.close(&self.uid);
+            }
             return true;
         }
         self.exhausted = false;
@@ -458,8 +465,7 @@ impl Queue {
             return parked;
         }
         let times = [self.window.next_wake(), self.paced_until, self.not_before];
-        let now = self.shared.clock.instant();
-        times.into_iter().flatten().filter(|at| *at > now).min()
+        times.into_iter().flatten().min()
     }
 
     /// One that can only wait lets go of what it has: the journal gives it again.

@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::{
     api::annotations::{INGESTOR_UID, RECORD, WINDOW_END},
-    journal::{LogId, Millis, Position},
+    journal::{LogId, Millis, Position, RecordId},
     kube::observations::Aging,
 };
 
@@ -19,10 +19,8 @@ pub enum Due {
     Unless {
         /// The UID of the Ingestor whose record made it.
         ingestor: String,
-        /// The log of that record.
-        log: LogId,
-        /// Not if the record there has no end yet.
-        position: Position,
+        /// Not if this record has no end yet.
+        record: RecordId,
         /// Not if the Ingestor has an uncommitted record that was accepted before this.
         before: Option<Millis>,
     },
@@ -45,10 +43,9 @@ pub fn due(object: &Aging, now: Millis) -> Due {
     let annotation = |name: &str| meta.annotations.as_ref()?.get(name).map(String::as_str);
     let record = annotation(RECORD).and_then(record);
     match (annotation(INGESTOR_UID), record) {
-        (Some(ingestor), Some((log, position))) => Due::Unless {
+        (Some(ingestor), Some(record)) => Due::Unless {
             ingestor: ingestor.to_owned(),
-            log,
-            position,
+            record,
             before: annotation(WINDOW_END).and_then(time),
         },
         // Somebody else's, or its annotations were taken away: nothing of ours depends on it.
@@ -56,11 +53,14 @@ pub fn due(object: &Aging, now: Millis) -> Due {
     }
 }
 
-fn record(text: &str) -> Option<(LogId, Position)> {
+fn record(text: &str) -> Option<RecordId> {
     let mut parts = text.split('/');
     let log = u32::from_str_radix(parts.next()?, 16).ok()?;
     let position = parts.next()?.parse().ok()?;
-    Some((LogId(log), Position(position)))
+    Some(RecordId {
+        log: LogId(log),
+        position: Position(position),
+    })
 }
 
 fn time(text: &str) -> Option<Millis> {
@@ -104,8 +104,7 @@ mod tests {
         });
         let expected = Due::Unless {
             ingestor: "i".into(),
-            log: LogId(0x7f3a),
-            position: Position(4_711),
+            record: record("00007f3a/4711/0").unwrap(),
             before: Some(Millis(600_500)),
         };
         assert_eq!(

@@ -38,6 +38,7 @@ mod crds;
 mod embedded;
 #[cfg(test)]
 mod gateway;
+mod engine;
 #[cfg(test)]
 mod journal;
 mod kinds;

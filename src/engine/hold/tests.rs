@@ -98,14 +98,6 @@ fn the_server_may_ask_for_longer_but_not_for_a_day() {
     assert_eq!(holds.wait(later, "x"), Some(later + LONGEST_ASKED));
 }
 
-#[test]
-fn names_without_work_are_forgotten() {
-    let (mut holds, now) = (Holds::default(), now());
-    holds.name_failed(now, "x", failed(HoldReason::ServerError), 1.0);
-    holds.retain(|_| false);
-    assert!(holds.is_free());
-}
-
 proptest::proptest! {
     #[test]
     fn waits_grow_to_their_cap_and_never_beyond(attempts in 0_u32.., jitter in 0.0_f64..1.0) {

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     api::{ObservationSpec, SpecDigest},
-    journal::{Event, IngestorUid, LogId, Origin},
+    journal::{Event, IngestorUid, LogId, Origin, RecordId},
     ops::time::Clock as _,
     testing::clock::ManualClock,
 };

@@ -1,0 +1,233 @@
+//! An embedded API, a journal in a temporary folder, and any number of engines.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use k8s_openapi::{
+    api::core::v1::Namespace,
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{Api, Client, ResourceExt as _, api::PostParams};
+use prometheus::Registry;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use zen_fabric::{
+    api::{DecisionSpec, Ingestor, Observation, SpecDigest, crds},
+    embedded::{Faults, Handle as Server, Server as Embedded},
+    engine::start::{Engine, Handle, Options, Ports},
+    journal::{
+        Appended, Event, Holder, IngestorUid, Journal, Millis, Origin, PayloadDigest, RecordId,
+        Tally,
+        facts::{FactSource, Facts},
+        wal::{self, Wal, disk::RealDisk},
+    },
+    ops::{ready::Readiness, tasks::Tasks, time::Clock},
+    testing::clock::RuntimeClock,
+};
+
+/// Simulated: what may take seconds is given an hour.
+const PATIENCE: Duration = Duration::from_hours(1);
+
+pub(super) struct Rig {
+    pub(super) server: Server,
+    pub(super) client: Client,
+    pub(super) journal: Arc<Wal>,
+    pub(super) clock: Arc<RuntimeClock>,
+    pub(super) tasks: Tasks,
+    pub(super) namespace: Namespace,
+    engines: u64,
+    _folder: TempDir,
+}
+
+#[derive(Debug)]
+struct Serving(watch::Sender<u64>);
+
+impl FactSource for Serving {
+    fn facts(&self, _: &IngestorUid) -> Option<Facts> {
+        Some(Facts {
+            generation: Some(1),
+            serving: true,
+            ..Facts::default()
+        })
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
+    }
+}
+
+impl fmt::Debug for Rig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rig").finish_non_exhaustive()
+    }
+}
+
+impl Rig {
+    pub(super) async fn new() -> Self {
+        let clock = Arc::new(RuntimeClock::at(Millis(1_767_225_600_000)));
+        let tasks = Tasks::new();
+        let server = Embedded::in_memory(Arc::clone(&clock) as Arc<dyn Clock>, &tasks);
+        let client = server.client();
+        let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+        for crd in crds() {
+            api.create(&PostParams::default(), &crd).await.unwrap();
+        }
+        let folder = TempDir::new().unwrap();
+        let disk = Arc::new(RealDisk::open(folder.path()).unwrap());
+        let options = wal::Options::default();
+        let journal = Wal::open_manual(disk, options, Arc::clone(&clock) as _, 7).unwrap();
+        let committing = Arc::clone(&journal);
+        let stop = tasks.token();
+        tasks.spawn("journal", async move {
+            while !stop.is_cancelled() {
+                while committing.step() {}
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let namespace = serde_json::from_value(json!({ "metadata": { "name": "team" } })).unwrap();
+        let namespace = namespaces
+            .create(&PostParams::default(), &namespace)
+            .await
+            .unwrap();
+        Self {
+            server,
+            client,
+            journal,
+            clock,
+            tasks,
+            namespace,
+            engines: 0,
+            _folder: folder,
+        }
+    }
+
+    pub(super) fn faults(&self) -> Faults {
+        self.server.faults()
+    }
+
+    pub(super) async fn engine(&mut self) -> Handle {
+        self.engines += 1;
+        let holder = Holder(format!("core#{}", self.engines).into());
+        let ports = Ports {
+            client: self.client.clone(),
+            journal: Arc::clone(&self.journal) as _,
+            facts: Arc::new(Serving(watch::Sender::new(0))),
+            clock: Arc::clone(&self.clock) as _,
+        };
+        let options = Options::new(holder, self.engines);
+        Engine::start(
+            options,
+            ports,
+            &Registry::new(),
+            &Readiness::new(),
+            &self.tasks,
+        )
+        .await
+        .unwrap()
+    }
+
+    pub(super) async fn ingestor(&self, name: &str, spec: Value) -> Ingestor {
+        let mut object = json!({
+            "apiVersion": "zen.watcher.io/v1", "kind": "Ingestor",
+            "metadata": { "name": name, "namespace": "team" },
+            "spec": {
+                "source": { "webhook": { "auth": [{ "none": {} }] } },
+                "normalize": {
+                    "category": { "value": "security" }, "severity": { "value": "low" },
+                    "eventType": { "expression": "body.kind" },
+                },
+            },
+        });
+        json_patch::merge(&mut object["spec"], &spec);
+        let object: Ingestor = serde_json::from_value(object).unwrap();
+        let api: Api<Ingestor> = Api::namespaced(self.client.clone(), "team");
+        api.create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    /// Puts the decision spec of `ingestor` in force, under the UID `uid`.
+    pub(super) async fn accept_under(&self, ingestor: &Ingestor, uid: &IngestorUid) -> SpecDigest {
+        let namespace = self.namespace.uid().unwrap();
+        let mut spec = DecisionSpec::of(ingestor, &namespace);
+        spec.ingestor.uid = uid.0.to_string();
+        let text = spec.to_text().unwrap();
+        self.journal.put_spec(uid, text.into()).await.unwrap()
+    }
+
+    pub(super) async fn append(
+        &self,
+        uid: &IngestorUid,
+        spec: SpecDigest,
+        event_id: &str,
+        body: &Value,
+    ) -> RecordId {
+        self.append_at(self.clock.now(), uid, spec, event_id, body)
+            .await
+    }
+
+    pub(super) async fn append_at(
+        &self,
+        accepted_at: Millis,
+        uid: &IngestorUid,
+        spec: SpecDigest,
+        event_id: &str,
+        body: &Value,
+    ) -> RecordId {
+        let body = Bytes::from(body.to_string());
+        let event = Event {
+            ingestor: uid.clone(),
+            spec,
+            event_id: event_id.into(),
+            key: None,
+            payload: PayloadDigest(Sha256::digest(&body).into()),
+            accepted_at,
+            origin: Origin::Request,
+            traceparent: None,
+            headers: vec![("content-type".into(), "application/json".into())],
+            query: "".into(),
+            body,
+        };
+        match self.journal.append(event).await.unwrap() {
+            Appended::Accepted(id) => id,
+            Appended::Replayed(seen) => panic!("no key was given: {seen:?}"),
+        }
+    }
+
+    /// Waits until every event of `uid` has its end; gives the tally.
+    pub(super) async fn finished(&self, uid: &IngestorUid) -> Tally {
+        self.until("the backlog is finished", || async {
+            self.journal.tally(uid).backlog == 0
+        })
+        .await;
+        self.journal.tally(uid)
+    }
+
+    pub(super) async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
+        let waiting = async {
+            while !holds().await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        waited
+            .unwrap_or_else(|_| panic!("never came: {what}; tallies {:?}", self.journal.tallies()));
+    }
+
+    pub(super) async fn observations(&self) -> Vec<Observation> {
+        let api: Api<Observation> = Api::namespaced(self.client.clone(), "team");
+        api.list(&kube::api::ListParams::default())
+            .await
+            .unwrap()
+            .items
+    }
+
+    pub(super) async fn close(self) {
+        self.tasks.stop(Duration::from_secs(60)).await.unwrap();
+    }
+}
+
+pub(super) fn uid(of: &Ingestor) -> IngestorUid {
+    IngestorUid(of.uid().unwrap().into())
+}
