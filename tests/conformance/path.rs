@@ -17,7 +17,12 @@ use zen_fabric::{
         Holder,
         wal::{self, Wal},
     },
-    ops::{metrics, ready::Readiness, tasks::Tasks, time::SystemClock},
+    ops::{
+        metrics,
+        ready::Readiness,
+        tasks::Tasks,
+        time::{Clock, SystemClock},
+    },
     testing::cluster::{RealCluster, User},
 };
 
@@ -40,16 +45,17 @@ struct Fabric {
 impl Fabric {
     async fn start(cluster: &RealCluster) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(SystemClock);
-        let journal = Wal::open(folder.path(), wal::Options::default(), clock.clone()).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let opened = Wal::open(folder.path(), wal::Options::default(), Arc::clone(&clock));
+        let journal = opened.unwrap();
         let (registry, readiness, tasks) =
             (metrics::registry().unwrap(), Readiness::new(), Tasks::new());
         let gateway = Gateway::start(
             gateway::Options::loopback(),
             Surroundings {
                 client: cluster.client(&User::gateway()).unwrap(),
-                journal: journal.clone(),
-                clock: clock.clone(),
+                journal: Arc::<Wal>::clone(&journal),
+                clock: Arc::clone(&clock),
                 registry: &registry,
                 readiness: &readiness,
                 tasks: &tasks,
@@ -61,7 +67,7 @@ impl Fabric {
             engine::Options::new(Holder("core#1".into()), 7),
             Ports {
                 client: cluster.client(&User::core()).unwrap(),
-                journal: journal.clone(),
+                journal: Arc::<Wal>::clone(&journal),
                 facts: gateway.facts(),
                 clock,
             },
