@@ -302,7 +302,7 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self}"))
     }
 
-    fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         text(&self.json()["reason"])
     }
 

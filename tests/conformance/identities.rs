@@ -3,8 +3,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
-use zen_fabric::testing::cluster::User;
+use zen_fabric::testing::cluster::{RealCluster, User};
 
 use crate::{
     bench::{Bench, Finisher, Patch, config_map, text, unique},
@@ -16,27 +15,25 @@ const CORE: &str = include_str!("../../deploy/rbac/core.yaml");
 const GATEWAY: &str = include_str!("../../deploy/rbac/gateway.yaml");
 const SECRETS: &str = include_str!("../../deploy/rbac/secrets.yaml");
 
-/// The shipped files are applied as they are, once; then a bench for each identity, in a namespace
-/// of its own with a Secret and an Observation, made by an administrator.
-struct Identities {
-    admin: Bench,
+/// The shipped files applied as they are; then a bench for each identity, in a namespace of its own
+/// with a Secret and an Observation, made by an administrator.
+pub(crate) struct Identities {
+    pub(crate) admin: Bench,
     core: Bench,
     gateway: Bench,
 }
 
 impl Identities {
-    async fn new() -> Self {
-        static APPLIED: OnceCell<()> = OnceCell::const_new();
-        let admin = Bench::new(client(&User::admin()).await, Finisher::Test).await;
+    pub(crate) async fn new(cluster: &RealCluster) -> Self {
+        let admin = Bench::new(client(cluster, &User::admin()), Finisher::Test).await;
         install(&admin).await;
-        APPLIED
-            .get_or_init(async || {
-                admin.new_namespace("zen-system").await;
-                for file in [CORE, GATEWAY] {
-                    apply(&admin, file, None).await;
-                }
-            })
-            .await;
+        let system = json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "zen-system" },
+        });
+        make(&admin, "/api/v1/namespaces", &system).await;
+        for file in [CORE, GATEWAY] {
+            apply(&admin, file, None).await;
+        }
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret",
             "metadata": { "name": "hook" }, "stringData": { "key": "hunter2" },
@@ -49,12 +46,7 @@ impl Identities {
             .await
             .created();
         let as_user = async |user: User| {
-            let bench = Bench {
-                client: client(&user).await,
-                namespace: admin.namespace.clone(),
-                finisher: Finisher::Test,
-                kept: None,
-            };
+            let bench = bench_of(&admin, client(cluster, &user));
             // The authorizer reads roles from a cache, which may be behind for a moment.
             bench
                 .eventually("the role holds", async || {
@@ -71,8 +63,27 @@ impl Identities {
     }
 }
 
-async fn client(user: &User) -> kube::Client {
-    cluster().await.client(user).unwrap()
+fn client(cluster: &RealCluster, user: &User) -> kube::Client {
+    cluster.client(user).unwrap()
+}
+
+/// The same namespace through another client.
+fn bench_of(admin: &Bench, client: kube::Client) -> Bench {
+    Bench {
+        client,
+        namespace: admin.namespace.clone(),
+        finisher: Finisher::Test,
+        kept: None,
+    }
+}
+
+/// Creates what another test may have created.
+async fn make(admin: &Bench, collection: &str, object: &Value) {
+    let answer = admin.post(collection, object).await;
+    assert!(
+        answer.code == 201 || answer.reason() == "AlreadyExists",
+        "{answer}"
+    );
 }
 
 /// Creates every document of a file, in a namespace where it names none.
@@ -89,11 +100,18 @@ async fn apply(admin: &Bench, file: &str, namespace: Option<&str>) {
             None => String::new(),
         };
         let plural = format!("{}s", text(&document["kind"]).to_lowercase());
-        admin
-            .post(&format!("/{root}/{version}{scope}/{plural}"), &document)
-            .await
-            .created();
+        make(
+            admin,
+            &format!("/{root}/{version}{scope}/{plural}"),
+            &document,
+        )
+        .await;
     }
+}
+
+/// Opens the Secrets of the bench's namespace to the gateway.
+pub(crate) async fn open_secrets(admin: &Bench) {
+    apply(admin, SECRETS, Some(&admin.namespace)).await;
 }
 
 /// Every verb on a kind's objects, each as a request that would succeed for an administrator.
@@ -151,8 +169,8 @@ fn all_forbidden(answers: &[(String, u16)]) {
 /// Core is refused every verb on every Secret, also where the gateway may read them.
 #[tokio::test]
 async fn core_is_refused_every_secret() {
-    let they = Identities::new().await;
-    apply(&they.admin, SECRETS, Some(&they.admin.namespace)).await;
+    let they = Identities::new(cluster().await).await;
+    open_secrets(&they.admin).await;
     let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "hook" } });
     let t = &they.core;
     all_forbidden(&try_every_verb(t, &t.core("secrets"), "hook", &secret).await);
@@ -167,7 +185,7 @@ async fn core_is_refused_every_secret() {
 /// The gateway is refused every verb on every Observation and its status.
 #[tokio::test]
 async fn gateway_is_refused_every_observation() {
-    let they = Identities::new().await;
+    let they = Identities::new(cluster().await).await;
     let t = &they.gateway;
     let body = observation(&json!({}));
     all_forbidden(&try_every_verb(t, &t.zen("observations"), "seen", &body).await);
@@ -189,12 +207,12 @@ async fn gateway_is_refused_every_observation() {
 /// The gateway reads Secrets where a RoleBinding says so, and nowhere else; it never writes one.
 #[tokio::test]
 async fn gateway_reads_secrets_where_bound() {
-    let they = Identities::new().await;
+    let they = Identities::new(cluster().await).await;
     let t = &they.gateway;
     let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "hook" } });
     all_forbidden(&try_every_verb(t, &t.core("secrets"), "hook", &secret).await);
 
-    apply(&they.admin, SECRETS, Some(&t.namespace)).await;
+    open_secrets(&they.admin).await;
     let one = format!("{}/hook", t.core("secrets"));
     let found = t
         .eventually("the binding holds", async || {
@@ -224,7 +242,7 @@ async fn gateway_reads_secrets_where_bound() {
 /// The gateway writes nothing at all: no Ingestor, no status, no event, no lease.
 #[tokio::test]
 async fn gateway_writes_nothing() {
-    let they = Identities::new().await;
+    let they = Identities::new(cluster().await).await;
     let t = &they.gateway;
     t.post(&t.core("configmaps"), &config_map("a"))
         .await
@@ -251,7 +269,7 @@ async fn gateway_writes_nothing() {
 /// Core can do what its work needs.
 #[tokio::test]
 async fn core_does_its_work() {
-    let they = Identities::new().await;
+    let they = Identities::new(cluster().await).await;
     let t = &they.core;
     let observations = t.zen("observations");
     let mut body = observation(&json!({ "a": 1 }));
@@ -305,25 +323,15 @@ async fn core_does_its_work() {
 /// Someone whom no role names may do nothing, and someone whom nobody knows is told so.
 #[tokio::test]
 async fn others_are_kept_out() {
-    let they = Identities::new().await;
-    let nobody = Bench {
-        client: client(&User::nobody()).await,
-        namespace: they.admin.namespace.clone(),
-        finisher: Finisher::Test,
-        kept: None,
-    };
+    let they = Identities::new(cluster().await).await;
+    let nobody = bench_of(&they.admin, client(cluster().await, &User::nobody()));
     nobody
         .get(&nobody.zen("observations"))
         .await
         .refused(403, "Forbidden");
     let mut config = cluster().await.config(&User::nobody()).unwrap();
     config.auth_info.token = Some("wrong".to_owned().into());
-    let stranger = Bench {
-        client: kube::Client::try_from(config).unwrap(),
-        namespace: nobody.namespace.clone(),
-        finisher: Finisher::Test,
-        kept: None,
-    };
+    let stranger = bench_of(&they.admin, kube::Client::try_from(config).unwrap());
     stranger
         .get(&stranger.zen("observations"))
         .await

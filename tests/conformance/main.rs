@@ -47,6 +47,8 @@ mod identities;
 #[cfg(feature = "real-cluster")]
 mod kubectl;
 #[cfg(feature = "real-cluster")]
+mod path;
+#[cfg(feature = "real-cluster")]
 mod real;
 #[cfg(feature = "real-cluster")]
 mod testbed;
