@@ -118,12 +118,18 @@ impl Shared {
         let (head, body) = request.into_parts();
         let request_id = request_id(&head.headers);
         let client = address::client(origin.peer, &head.headers, &self.options.trusted_proxies);
-        let outcome = self.process(&head, body, client, origin, &mut counted).await;
+        let outcome = self
+            .process(&head, body, client, origin, &mut counted)
+            .await;
         let draining = self.draining.is_cancelled();
         match outcome {
             Ok(answer) => {
                 let closes = draining && head.version < http::Version::HTTP_2;
-                let connection = if closes { Connection::Close } else { Connection::Keep };
+                let connection = if closes {
+                    Connection::Close
+                } else {
+                    Connection::Keep
+                };
                 self.base.accepted(&answer, request_id, connection)
             }
             Err(refusal) => {
@@ -134,10 +140,23 @@ impl Shared {
                     self.addresses.charge(client, self.uptime());
                 }
                 debug!(%client, path = head.uri.path(), reason = kind.label(), detail = %refusal.problem.detail, "refused");
-                let ends = draining || matches!(kind, Kind::Malformed | Kind::Timeout | Kind::Aborted | Kind::HeadersTooLarge | Kind::TooLarge);
-                let connection = if ends && head.version < http::Version::HTTP_2 { Connection::Close } else { Connection::Keep };
+                let ends = draining
+                    || matches!(
+                        kind,
+                        Kind::Malformed
+                            | Kind::Timeout
+                            | Kind::Aborted
+                            | Kind::HeadersTooLarge
+                            | Kind::TooLarge
+                    );
+                let connection = if ends && head.version < http::Version::HTTP_2 {
+                    Connection::Close
+                } else {
+                    Connection::Keep
+                };
                 let allow = refusal.route.as_ref().map(|route| &route.endpoint.allow);
-                self.base.problem(&refusal.problem, request_id, allow, connection)
+                self.base
+                    .problem(&refusal.problem, request_id, allow, connection)
             }
         }
     }
@@ -167,11 +186,15 @@ impl Shared {
         let (payload, lease) = match body::read(body, declared, max, limit, &self.bodies).await {
             Ok(read) => read,
             Err(problem) => {
-                origin.unread.store(true, std::sync::atomic::Ordering::Relaxed);
+                origin
+                    .unread
+                    .store(true, std::sync::atomic::Ordering::Relaxed);
                 return Err(problem.into());
             }
         };
-        self.metrics.body_bytes.inc_by(u64::try_from(payload.len()).unwrap_or_default());
+        self.metrics
+            .body_bytes
+            .inc_by(u64::try_from(payload.len()).unwrap_or_default());
         let answer = self.accept(head, &route, payload, counted).await;
         drop(lease);
         answer.map_err(Refusal::from)

@@ -86,7 +86,8 @@ impl Contents {
             problem,
         };
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.certificate).collect();
-        let chain = chain.map_err(|error| pem(&files.certificate, "certificate", error.to_string()))?;
+        let chain =
+            chain.map_err(|error| pem(&files.certificate, "certificate", error.to_string()))?;
         if chain.is_empty() {
             let problem = "no certificate in it".to_owned();
             return Err(pem(&files.certificate, "certificate", problem));
@@ -98,12 +99,13 @@ impl Contents {
             key: files.key.clone(),
             source,
         };
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(refused)?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .map_err(refused)?;
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .map_err(refused)?
+                .with_no_client_auth()
+                .with_single_cert(chain, key)
+                .map_err(refused)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)
     }
@@ -134,16 +136,27 @@ impl Certificates {
 
     /// Looks at the files for as long as the process runs; a bad one leaves the old in force and is
     /// said once per change.
-    pub(super) async fn follow(self: Arc<Self>, metrics: Metrics, stop: tokio_util::sync::CancellationToken) {
+    pub(super) async fn follow(
+        self: Arc<Self>,
+        metrics: Metrics,
+        stop: tokio_util::sync::CancellationToken,
+    ) {
         let mut seen = self.seen;
         let mut unreadable = false;
-        while stop.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
+        while stop
+            .run_until_cancelled(tokio::time::sleep(INTERVAL))
+            .await
+            .is_some()
+        {
             let contents = match Contents::read(&self.files).await {
                 Ok(contents) => contents,
                 Err(error) => {
                     if !std::mem::replace(&mut unreadable, true) {
                         metrics.tls_reload_failures.inc();
-                        warn!(error = &error as &dyn std::error::Error, "certificate files can't be read; the old ones are served on");
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            "certificate files can't be read; the old ones are served on"
+                        );
                     }
                     continue;
                 }
@@ -161,7 +174,10 @@ impl Certificates {
                 }
                 Err(error) => {
                     metrics.tls_reload_failures.inc();
-                    warn!(error = &error as &dyn std::error::Error, "new certificate refused; the old one is served on");
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "new certificate refused; the old one is served on"
+                    );
                 }
             }
         }

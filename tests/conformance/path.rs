@@ -14,7 +14,7 @@ use zen_fabric::{
     engine::start::{self as engine, Engine, Ports},
     gateway::{self, Gateway, Surroundings, sign},
     journal::{
-        Holder,
+        Holder, Journal as _,
         wal::{self, Wal},
     },
     ops::{

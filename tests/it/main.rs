@@ -36,9 +36,9 @@ mod cli;
 mod command;
 mod crds;
 mod embedded;
+mod engine;
 #[cfg(test)]
 mod gateway;
-mod engine;
 #[cfg(test)]
 mod journal;
 mod kinds;

@@ -128,8 +128,9 @@ async fn a_stopped_server_says_so_and_keeps_nobody_waiting() {
     let api: Api<ConfigMap> = Api::default_namespaced(running.handle.client());
     running.stop().await;
     for _ in 0..2 {
-        let refused = tokio::time::timeout(PATIENCE, api.create(&PostParams::default(), &map("a")));
-        assert_eq!(status_of(refused.await.unwrap()).code, 500);
+        let (post, object) = (PostParams::default(), map("a"));
+        let refused = tokio::time::timeout(PATIENCE, api.create(&post, &object)).await;
+        assert_eq!(status_of(refused.unwrap()).code, 500);
     }
 }
 

@@ -13,7 +13,10 @@ async fn a_signed_event_is_durable_and_answered_with_where_it_will_be() {
     let uid = world.github().await;
     let answer = world.deliver("d-1", BODY).await;
     assert_eq!(answer.status, 202, "{answer:?}");
-    assert_eq!(answer.json(), json!({ "id": "github/d-1", "status": "accepted" }));
+    assert_eq!(
+        answer.json(),
+        json!({ "id": "github/d-1", "status": "accepted" })
+    );
     let location = answer.header("location").unwrap();
     let prefix = "/apis/zen.watcher.io/v1/namespaces/team/observations/github-";
     assert!(location.starts_with(prefix), "{location}");
@@ -37,16 +40,26 @@ async fn the_record_holds_what_processing_needs_and_no_credential() {
         ("Proxy-Authorization", "Basic hunter2"),
         ("traceparent", trace),
     ];
-    let answer = world.post("/hooks/team/github?a=1&b=2", &headers, BODY).await;
+    let answer = world
+        .post("/hooks/team/github?a=1&b=2", &headers, BODY)
+        .await;
     assert_eq!(answer.status, 202);
     let records = world.records(&uid).await;
     let event = &records[0].event;
     assert_eq!(&event.body[..], BODY);
     assert_eq!(&*event.query, "a=1&b=2");
     assert_eq!(event.traceparent.as_deref(), Some(trace));
-    assert!(event.headers.iter().any(|(name, value)| &**name == "x-github-event" && &**value == "push"));
+    assert!(
+        event
+            .headers
+            .iter()
+            .any(|(name, value)| &**name == "x-github-event" && &**value == "push")
+    );
     let text = format!("{:?}", event.headers);
-    assert!(!text.contains("hunter2") && !text.contains(&signature), "{text}");
+    assert!(
+        !text.contains("hunter2") && !text.contains(&signature),
+        "{text}"
+    );
     assert_eq!(answer.json()["id"], *event.event_id);
 }
 
@@ -54,10 +67,14 @@ async fn the_record_holds_what_processing_needs_and_no_credential() {
 async fn a_wrong_input_of_each_kind_is_refused_and_nothing_is_journaled() {
     let world = World::new().await;
     let uid = world
-        .ingestor("github", json!({
-            "auth": github()["auth"], "maxBodyBytes": 1024,
-            "contentTypes": ["application/json", "text/plain"],
-        }), |facts| facts.serving)
+        .ingestor(
+            "github",
+            json!({
+                "auth": github()["auth"], "maxBodyBytes": 1024,
+                "contentTypes": ["application/json", "text/plain"],
+            }),
+            |facts| facts.serving,
+        )
         .await;
     let good = sign(SECRET, BODY);
     let ours = "/hooks/team/github";
@@ -70,39 +87,149 @@ async fn a_wrong_input_of_each_kind_is_refused_and_nothing_is_journaled() {
     let signed = |body: &[u8]| sign(SECRET, body);
     let with = |body: &[u8]| vec![("X-Hub-Signature-256".to_owned(), signed(body))];
     let text = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     };
     let plus = |pairs: &[(&str, &str)]| [with(BODY), text(pairs)].concat();
     let cases: Vec<(&str, u16, &str, &str, Vec<(String, String)>, &[u8])> = vec![
-        ("unknown path", 404, "POST", "/hooks/team/other", with(BODY), BODY),
-        ("wrong namespace", 404, "POST", "/hooks/other/github", with(BODY), BODY),
+        (
+            "unknown path",
+            404,
+            "POST",
+            "/hooks/team/other",
+            with(BODY),
+            BODY,
+        ),
+        (
+            "wrong namespace",
+            404,
+            "POST",
+            "/hooks/other/github",
+            with(BODY),
+            BODY,
+        ),
         ("outside of hooks", 404, "POST", "/", with(BODY), BODY),
-        ("encoded path", 404, "POST", "/hooks/team/git%68ub", with(BODY), BODY),
+        (
+            "encoded path",
+            404,
+            "POST",
+            "/hooks/team/git%68ub",
+            with(BODY),
+            BODY,
+        ),
         ("method", 405, "PUT", ours, with(BODY), BODY),
         ("get", 405, "GET", ours, vec![], b""),
-        ("media type", 415, "POST", ours, plus(&[("Content-Type", "application/xml")]), BODY),
-        ("no media type", 415, "POST", ours, plus(&[("Content-Type", "\0absent")]), BODY),
-        ("two media types", 415, "POST", ours, plus(&[("Content-Type", "application/json"), ("Content-Type", "text/plain")]), BODY),
-        ("encoding", 415, "POST", ours, plus(&[("Content-Encoding", "gzip")]), BODY),
+        (
+            "media type",
+            415,
+            "POST",
+            ours,
+            plus(&[("Content-Type", "application/xml")]),
+            BODY,
+        ),
+        (
+            "no media type",
+            415,
+            "POST",
+            ours,
+            plus(&[("Content-Type", "\0absent")]),
+            BODY,
+        ),
+        (
+            "two media types",
+            415,
+            "POST",
+            ours,
+            plus(&[
+                ("Content-Type", "application/json"),
+                ("Content-Type", "text/plain"),
+            ]),
+            BODY,
+        ),
+        (
+            "encoding",
+            415,
+            "POST",
+            ours,
+            plus(&[("Content-Encoding", "gzip")]),
+            BODY,
+        ),
         ("too large", 413, "POST", ours, with(&large), &large),
         ("no signature", 401, "POST", ours, vec![], BODY),
-        ("wrong signature", 401, "POST", ours, text(&[("X-Hub-Signature-256", &sign("wrong", BODY))]), BODY),
-        ("signature twice", 401, "POST", ours, text(&[("X-Hub-Signature-256", &good), ("X-Hub-Signature-256", &good)]), BODY),
+        (
+            "wrong signature",
+            401,
+            "POST",
+            ours,
+            text(&[("X-Hub-Signature-256", &sign("wrong", BODY))]),
+            BODY,
+        ),
+        (
+            "signature twice",
+            401,
+            "POST",
+            ours,
+            text(&[
+                ("X-Hub-Signature-256", &good),
+                ("X-Hub-Signature-256", &good),
+            ]),
+            BODY,
+        ),
         ("no json", 400, "POST", ours, with(b"{"), b"{"),
         ("empty json", 400, "POST", ours, with(b""), b""),
-        ("no utf-8", 400, "POST", ours, with(b"\"\xff\""), b"\"\xff\""),
+        (
+            "no utf-8",
+            400,
+            "POST",
+            ours,
+            with(b"\"\xff\""),
+            b"\"\xff\"",
+        ),
         ("too deep", 400, "POST", ours, with(&deep), &deep),
-        ("bad key", 400, "POST", ours, plus(&[("Idempotency-Key", "a b")]), BODY),
-        ("key twice", 400, "POST", ours, plus(&[("Idempotency-Key", "a"), ("Idempotency-Key", "b")]), BODY),
-        ("two hosts", 400, "POST", ours, plus(&[("Host", "other")]), BODY),
+        (
+            "bad key",
+            400,
+            "POST",
+            ours,
+            plus(&[("Idempotency-Key", "a b")]),
+            BODY,
+        ),
+        (
+            "key twice",
+            400,
+            "POST",
+            ours,
+            plus(&[("Idempotency-Key", "a"), ("Idempotency-Key", "b")]),
+            BODY,
+        ),
+        (
+            "two hosts",
+            400,
+            "POST",
+            ours,
+            plus(&[("Host", "other")]),
+            BODY,
+        ),
         ("long target", 414, "POST", &long_path, with(BODY), BODY),
-        ("long header", 431, "POST", ours, plus(&[("X-Long", &long_value)]), BODY),
+        (
+            "long header",
+            431,
+            "POST",
+            ours,
+            plus(&[("X-Long", &long_value)]),
+            BODY,
+        ),
         ("many headers", 431, "POST", ours, plus(&many), BODY),
     ];
     let before = world.counters("gateway_requests_total");
     let rejected = world.counters("gateway_rejected_total");
     for (name, status, method, path, headers, body) in &cases {
-        let headers: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str()))
+            .collect();
         let answer = world.raw(&request(method, path, &headers, body)).await;
         println!("{name}: {}", answer.status);
         answer.is_problem(*status);
@@ -110,9 +237,17 @@ async fn a_wrong_input_of_each_kind_is_refused_and_nothing_is_journaled() {
             assert_eq!(answer.header("allow"), Some("POST"));
         }
         if *status == 401 {
-            assert_eq!(answer.json()["detail"], "the request was not verified", "{name}");
+            assert_eq!(
+                answer.json()["detail"],
+                "the request was not verified",
+                "{name}"
+            );
         }
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{name}");
+        assert_eq!(
+            answer.header("x-content-type-options"),
+            Some("nosniff"),
+            "{name}"
+        );
     }
     assert_eq!(world.tally(&uid).requests, 0);
     assert_eq!(world.counters("gateway_requests_total"), before);
@@ -127,18 +262,28 @@ async fn a_404_has_one_form_whatever_its_cause() {
     let disabled = world.ingestor("off", github(), |facts| facts.serving).await;
     let patch = kube::api::Patch::Merge(json!({ "spec": { "enabled": false } }));
     let api = world.ingestors();
-    api.patch("off", &kube::api::PatchParams::default(), &patch).await.unwrap();
+    api.patch("off", &kube::api::PatchParams::default(), &patch)
+        .await
+        .unwrap();
     world.facts(&disabled, |facts| !facts.serving).await;
     let form = |answer: &super::world::Answer| {
         let mut document = answer.json();
         document["request_id"] = json!(null);
-        let names: Vec<_> = answer.headers.iter().map(|(name, _)| name.clone()).collect();
+        let names: Vec<_> = answer
+            .headers
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect();
         (document, names)
     };
     let unknown = world.post("/hooks/team/unknown", &[], BODY).await;
     unknown.is_problem(404);
     for path in ["/hooks/team/off", "/hooks/nowhere/off", "/other"] {
-        assert_eq!(form(&world.post(path, &[], BODY).await), form(&unknown), "{path}");
+        assert_eq!(
+            form(&world.post(path, &[], BODY).await),
+            form(&unknown),
+            "{path}"
+        );
     }
 }
 
@@ -158,10 +303,14 @@ async fn only_listed_networks_may_send() {
     let world = World::new().await;
     let mut webhook = github();
     webhook["allowedCIDRs"] = json!(["192.0.2.0/24"]);
-    world.ingestor("github", webhook.clone(), |facts| facts.serving).await;
+    world
+        .ingestor("github", webhook.clone(), |facts| facts.serving)
+        .await;
     world.deliver("d", BODY).await.is_problem(403);
     webhook["allowedCIDRs"] = json!(["192.0.2.0/24", "127.0.0.0/8"]);
-    world.ingestor("github", webhook, |facts| facts.generation == Some(2)).await;
+    world
+        .ingestor("github", webhook, |facts| facts.generation == Some(2))
+        .await;
     assert_eq!(world.deliver("d", BODY).await.status, 202);
 }
 
@@ -170,9 +319,14 @@ async fn an_endpoint_over_its_limit_says_when_to_come_back_and_forgeries_spend_n
     let world = World::new().await;
     let mut webhook = github();
     webhook["rateLimit"] = json!({ "requestsPerSecond": 1, "burst": 2 });
-    world.ingestor("github", webhook, |facts| facts.serving).await;
+    world
+        .ingestor("github", webhook, |facts| facts.serving)
+        .await;
     for _ in 0..5 {
-        world.post("/hooks/team/github", &[], BODY).await.is_problem(401);
+        world
+            .post("/hooks/team/github", &[], BODY)
+            .await
+            .is_problem(401);
     }
     assert_eq!(world.deliver("a", BODY).await.status, 202);
     assert_eq!(world.deliver("b", BODY).await.status, 202);
@@ -186,7 +340,10 @@ async fn an_endpoint_over_its_limit_says_when_to_come_back_and_forgeries_spend_n
     }
     limited.is_problem(429);
     assert_eq!(limited.header("retry-after"), Some("1"));
-    assert_eq!(limited.header("ratelimit-policy"), Some("\"endpoint\";q=2;w=2"));
+    assert_eq!(
+        limited.header("ratelimit-policy"),
+        Some("\"endpoint\";q=2;w=2")
+    );
     assert_eq!(limited.header("ratelimit"), Some("\"endpoint\";r=0;t=1"));
 }
 
@@ -217,7 +374,9 @@ async fn the_endpoints_own_status_is_answered() {
         world.ingestor(&name, webhook, |facts| facts.serving).await;
         let signature = sign(SECRET, BODY);
         let path = format!("/hooks/team/{name}");
-        let answer = world.post(&path, &[("X-Hub-Signature-256", &signature)], BODY).await;
+        let answer = world
+            .post(&path, &[("X-Hub-Signature-256", &signature)], BODY)
+            .await;
         assert_eq!(answer.status, status);
         assert_eq!(answer.body.is_empty(), empty);
     }
@@ -225,7 +384,10 @@ async fn the_endpoints_own_status_is_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_share_answers_429() {
-    let log = zen_fabric::journal::wal::Options { share_bytes: 8 * 1024, ..Default::default() };
+    let log = zen_fabric::journal::wal::Options {
+        share_bytes: 8 * 1024,
+        ..Default::default()
+    };
     let world = World::with(super::world::loopback(), log).await;
     let uid = world.github().await;
     let mut last = world.deliver("0", BODY).await;
@@ -251,20 +413,35 @@ async fn a_journal_that_takes_nothing_is_503() {
 async fn bodies_of_arbitrary_bytes_are_answered_and_the_sums_add_up() {
     let world = World::new().await;
     let mut webhook = github();
-    webhook["contentTypes"] = json!(["application/json", "application/x-www-form-urlencoded", "text/plain"]);
-    let uid = world.ingestor("github", webhook, |facts| facts.serving).await;
-    let types = ["application/json", "application/x-www-form-urlencoded", "text/plain"];
+    webhook["contentTypes"] = json!([
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "text/plain"
+    ]);
+    let uid = world
+        .ingestor("github", webhook, |facts| facts.serving)
+        .await;
+    let types = [
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "text/plain",
+    ];
     let mut sent = 0;
     let mut state = 1_u64;
     for round in 0..150_usize {
         let body: Vec<u8> = (0..round)
             .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 state.to_be_bytes()[0]
             })
             .collect();
         let signature = sign(SECRET, &body);
-        let headers = [("Content-Type", types[round % 3]), ("X-Hub-Signature-256", &signature)];
+        let headers = [
+            ("Content-Type", types[round % 3]),
+            ("X-Hub-Signature-256", &signature),
+        ];
         let answer = world.post("/hooks/team/github", &headers, &body).await;
         assert!(matches!(answer.status, 202 | 400), "{answer:?}");
         sent += 1;

@@ -17,7 +17,10 @@ async fn a_drain_finishes_what_is_under_way_and_takes_nothing_new() {
     let uid = world.github().await;
     let mut under_way = world.connect().await;
     let signature = sign(SECRET, BODY);
-    let headers = [("X-Hub-Signature-256", signature.as_str()), ("Expect", "100-continue")];
+    let headers = [
+        ("X-Hub-Signature-256", signature.as_str()),
+        ("Expect", "100-continue"),
+    ];
     let whole = request("POST", "/hooks/team/github", &headers, BODY);
     let (first, last) = whole.split_at(whole.len() - BODY.len());
     under_way.write_all(first).await.unwrap();
@@ -33,7 +36,9 @@ async fn a_drain_finishes_what_is_under_way_and_takes_nothing_new() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, refused).await.expect("no new connections");
+        tokio::time::timeout(PATIENCE, refused)
+            .await
+            .expect("no new connections");
         under_way.write_all(last).await.unwrap();
         let answer = answer(&mut under_way).await;
         assert_eq!(answer.status, 202);

@@ -16,7 +16,10 @@ async fn a_rotated_secret_is_live_without_a_restart_and_both_are_valid_meanwhile
     let status = async |secret: &str| {
         let signature = sign(secret, BODY);
         let headers = [("X-Hub-Signature-256", signature.as_str())];
-        world.post("/hooks/team/github", &headers, BODY).await.status
+        world
+            .post("/hooks/team/github", &headers, BODY)
+            .await
+            .status
     };
     let becomes = async |secret: &str, expected: u16| {
         let looking = async {
@@ -24,9 +27,16 @@ async fn a_rotated_secret_is_live_without_a_restart_and_both_are_valid_meanwhile
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, looking).await.expect("the change is live");
+        tokio::time::timeout(PATIENCE, looking)
+            .await
+            .expect("the change is live");
     };
-    world.secret("hook", &[("old", super::world::SECRET), ("new", "the next secret")]).await;
+    world
+        .secret(
+            "hook",
+            &[("old", super::world::SECRET), ("new", "the next secret")],
+        )
+        .await;
     becomes("the next secret", 202).await;
     assert_eq!(status(super::world::SECRET).await, 202);
     world.secret("hook", &[("new", "the next secret")]).await;
@@ -38,18 +48,24 @@ async fn a_rotated_secret_is_live_without_a_restart_and_both_are_valid_meanwhile
 async fn a_missing_secret_closes_the_endpoint_and_its_coming_opens_it() {
     let world = World::new().await;
     let webhook = json!({ "auth": [{ "github": { "secretRef": { "name": "later" } } }] });
-    let missing = |name: &str| SecretState::Missing { name: name.to_owned() };
+    let missing = |name: &str| SecretState::Missing {
+        name: name.to_owned(),
+    };
     let uid = world
         .ingestor("github", webhook, |facts| facts.secret == missing("later"))
         .await;
     world.deliver("d", BODY).await.is_problem(503);
     world.secret("later", &[("key", "")]).await;
-    world.secret("later", &[("key", super::world::SECRET)]).await;
+    world
+        .secret("later", &[("key", super::world::SECRET)])
+        .await;
     world.facts(&uid, |facts| facts.serving).await;
     assert_eq!(world.deliver("d", BODY).await.status, 202);
     let api: Api<Secret> = Api::namespaced(world.client.clone(), "team");
     api.delete("later", &DeleteParams::default()).await.unwrap();
-    world.facts(&uid, |facts| facts.secret == missing("later")).await;
+    world
+        .facts(&uid, |facts| facts.secret == missing("later"))
+        .await;
     world.deliver("e", BODY).await.is_problem(503);
     assert_eq!(world.tally(&uid).requests, 1);
 }
@@ -59,8 +75,15 @@ async fn a_deleted_ingestor_is_unknown_and_forgotten_by_the_journal() {
     let world = World::new().await;
     let uid = world.github().await;
     assert!(world.journal.spec_in_force(&uid).is_some());
-    world.ingestors().delete("github", &DeleteParams::default()).await.unwrap();
-    super::world::until("it is forgotten", || world.journal.spec_in_force(&uid).is_none()).await;
+    world
+        .ingestors()
+        .delete("github", &DeleteParams::default())
+        .await
+        .unwrap();
+    super::world::until("it is forgotten", || {
+        world.journal.spec_in_force(&uid).is_none()
+    })
+    .await;
     world.deliver("d", BODY).await.is_problem(404);
     assert!(world.gateway.facts().facts(&uid).is_none());
 }
@@ -71,10 +94,17 @@ async fn a_new_decision_spec_is_recorded_before_it_is_served() {
     let uid = world.github().await;
     assert_eq!(world.deliver("one", BODY).await.status, 202);
     let first = world.journal.spec_in_force(&uid).unwrap();
-    let patch = kube::api::Patch::Merge(json!({ "spec": { "dedup": { "strategy": "fingerprint", "fields": ["eventType"] } } }));
+    let patch = kube::api::Patch::Merge(
+        json!({ "spec": { "dedup": { "strategy": "fingerprint", "fields": ["eventType"] } } }),
+    );
     let api = world.ingestors();
-    api.patch("github", &kube::api::PatchParams::default(), &patch).await.unwrap();
-    super::world::until("it is in force", || world.journal.spec_in_force(&uid).unwrap() != first).await;
+    api.patch("github", &kube::api::PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    super::world::until("it is in force", || {
+        world.journal.spec_in_force(&uid).unwrap() != first
+    })
+    .await;
     let second = world.journal.spec_in_force(&uid).unwrap();
     let answer = async {
         loop {
@@ -85,7 +115,9 @@ async fn a_new_decision_spec_is_recorded_before_it_is_served() {
             }
         }
     };
-    let answer = tokio::time::timeout(PATIENCE, answer).await.expect("the new spec is served");
+    let answer = tokio::time::timeout(PATIENCE, answer)
+        .await
+        .expect("the new spec is served");
     assert_eq!(answer.status, 202);
     let records = world.records(&uid).await;
     assert_eq!(records.first().unwrap().event.spec, first.digest);
@@ -103,7 +135,9 @@ async fn hundreds_of_ingestors_are_served_and_found() {
     let all = 300;
     for n in 0..all {
         let object = ingestor(&format!("many-{n}"), github());
-        api.create(&kube::api::PostParams::default(), &object).await.unwrap();
+        api.create(&kube::api::PostParams::default(), &object)
+            .await
+            .unwrap();
     }
     let stored = api.list(&kube::api::ListParams::default()).await.unwrap();
     for object in stored {
@@ -113,7 +147,9 @@ async fn hundreds_of_ingestors_are_served_and_found() {
     for n in [0, all / 2, all - 1] {
         let signature = sign(super::world::SECRET, BODY);
         let path = format!("/hooks/team/many-{n}");
-        let answer = world.post(&path, &[("X-Hub-Signature-256", &signature)], BODY).await;
+        let answer = world
+            .post(&path, &[("X-Hub-Signature-256", &signature)], BODY)
+            .await;
         assert_eq!(answer.status, 202);
     }
 }

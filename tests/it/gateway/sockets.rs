@@ -28,7 +28,10 @@ async fn closes(stream: &mut tokio::net::TcpStream) {
 async fn a_slow_header_is_cut_off() {
     let world = impatient().await;
     let mut stream = world.connect().await;
-    stream.write_all(b"POST /hooks/team/github HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+    stream
+        .write_all(b"POST /hooks/team/github HTTP/1.1\r\nHost: x\r\n")
+        .await
+        .unwrap();
     closes(&mut stream).await;
 }
 
@@ -38,7 +41,9 @@ async fn a_connection_that_says_nothing_is_cut_off_before_and_after_a_request() 
     let mut silent = world.connect().await;
     closes(&mut silent).await;
     let mut idle = world.connect().await;
-    idle.write_all(&request("POST", "/x", &[], b"")).await.unwrap();
+    idle.write_all(&request("POST", "/x", &[], b""))
+        .await
+        .unwrap();
     answer(&mut idle).await.is_problem(404);
     closes(&mut idle).await;
 }
@@ -83,7 +88,10 @@ async fn a_request_that_tells_its_length_twice_is_refused_in_either_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_not_be_parsed_is_a_problem_document_too() {
     let world = World::new().await;
-    let long = format!("POST /x HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "v".repeat(100_000));
+    let long = format!(
+        "POST /x HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n",
+        "v".repeat(100_000)
+    );
     let many: String = (0..150).map(|n| format!("X-{n}: 1\r\n")).collect();
     let many = format!("POST /x HTTP/1.1\r\nHost: x\r\n{many}\r\n");
     for (text, status) in [
@@ -108,10 +116,19 @@ async fn a_connection_serves_many_requests_also_after_refusals() {
     let signature = sign(SECRET, BODY);
     for n in 0..20 {
         let id = n.to_string();
-        let headers = [("X-Hub-Signature-256", signature.as_str()), ("X-GitHub-Delivery", id.as_str())];
-        stream.write_all(&request("POST", "/hooks/team/github", &headers, BODY)).await.unwrap();
+        let headers = [
+            ("X-Hub-Signature-256", signature.as_str()),
+            ("X-GitHub-Delivery", id.as_str()),
+        ];
+        stream
+            .write_all(&request("POST", "/hooks/team/github", &headers, BODY))
+            .await
+            .unwrap();
         assert_eq!(answer(&mut stream).await.status, 202);
-        stream.write_all(&request("POST", "/hooks/team/unknown", &headers, BODY)).await.unwrap();
+        stream
+            .write_all(&request("POST", "/hooks/team/unknown", &headers, BODY))
+            .await
+            .unwrap();
         answer(&mut stream).await.is_problem(404);
     }
     assert_eq!(world.tally(&uid).requests, 20);
@@ -124,9 +141,18 @@ async fn a_body_that_is_announced_too_large_is_refused_before_it_comes() {
     let text = "POST /hooks/team/github HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 999999999\r\nExpect: 100-continue\r\n\r\n";
     world.raw(text.as_bytes()).await.is_problem(413);
     let large = vec![b'x'; 2_000_000];
-    world.post("/hooks/team/github", &[], &large).await.is_problem(413);
-    let chunks = format!("{:x}\r\n{}\r\n0\r\n\r\n", large.len(), "x".repeat(large.len()));
-    let text = format!("POST /hooks/team/github HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+    world
+        .post("/hooks/team/github", &[], &large)
+        .await
+        .is_problem(413);
+    let chunks = format!(
+        "{:x}\r\n{}\r\n0\r\n\r\n",
+        large.len(),
+        "x".repeat(large.len())
+    );
+    let text = format!(
+        "POST /hooks/team/github HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"
+    );
     let mut stream = world.connect().await;
     // The gateway may stop reading before everything is written.
     let (mut read, mut write) = stream.split();
@@ -139,7 +165,11 @@ async fn a_body_that_is_announced_too_large_is_refused_before_it_comes() {
         bytes
     };
     let (bytes, ()) = tokio::join!(reading, writing);
-    assert!(bytes.starts_with(b"HTTP/1.1 413 "), "{:?}", String::from_utf8_lossy(&bytes));
+    assert!(
+        bytes.starts_with(b"HTTP/1.1 413 "),
+        "{:?}",
+        String::from_utf8_lossy(&bytes)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,10 +178,16 @@ async fn one_address_can_not_have_all_connections() {
     options.limits.connections_per_address = 2;
     let world = World::with(options, zen_fabric::journal::wal::Options::default()).await;
     let mut first = world.connect().await;
-    first.write_all(&request("POST", "/x", &[], b"")).await.unwrap();
+    first
+        .write_all(&request("POST", "/x", &[], b""))
+        .await
+        .unwrap();
     answer(&mut first).await.is_problem(404);
     let mut second = world.connect().await;
-    second.write_all(&request("POST", "/x", &[], b"")).await.unwrap();
+    second
+        .write_all(&request("POST", "/x", &[], b""))
+        .await
+        .unwrap();
     answer(&mut second).await.is_problem(404);
     let mut third = world.connect().await;
     closes(&mut third).await;
@@ -166,7 +202,9 @@ async fn one_address_can_not_have_all_connections() {
             }
         }
     };
-    let bytes = tokio::time::timeout(PATIENCE, again).await.expect("a place is free again");
+    let bytes = tokio::time::timeout(PATIENCE, again)
+        .await
+        .expect("a place is free again");
     assert_eq!(&bytes, b"HTTP/1.1 404");
 }
 
@@ -177,9 +215,15 @@ async fn a_sender_that_hangs_up_is_counted_once() {
     let signature = sign(SECRET, BODY);
     for n in 0..20 {
         let id = n.to_string();
-        let headers = [("X-Hub-Signature-256", signature.as_str()), ("X-GitHub-Delivery", id.as_str())];
+        let headers = [
+            ("X-Hub-Signature-256", signature.as_str()),
+            ("X-GitHub-Delivery", id.as_str()),
+        ];
         let mut stream = world.connect().await;
-        stream.write_all(&request("POST", "/hooks/team/github", &headers, BODY)).await.unwrap();
+        stream
+            .write_all(&request("POST", "/hooks/team/github", &headers, BODY))
+            .await
+            .unwrap();
         stream.set_zero_linger().unwrap();
         drop(stream);
     }

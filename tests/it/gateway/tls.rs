@@ -29,10 +29,17 @@ fn options(dir: &Path) -> Options {
         certificate: dir.join("tls.crt"),
         key: dir.join("tls.key"),
     };
-    Options { tls: Some(files), ..loopback() }
+    Options {
+        tls: Some(files),
+        ..loopback()
+    }
 }
 
-async fn connect(world: &World, trusted: &CertificateDer<'static>, alpn: &[u8]) -> std::io::Result<TlsStream<TcpStream>> {
+async fn connect(
+    world: &World,
+    trusted: &CertificateDer<'static>,
+    alpn: &[u8],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -43,28 +50,39 @@ async fn connect(world: &World, trusted: &CertificateDer<'static>, alpn: &[u8]) 
         .with_no_client_auth();
     config.alpn_protocols = vec![alpn.to_vec()];
     let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, world.connect().await).await
+    TlsConnector::from(Arc::new(config))
+        .connect(name, world.connect().await)
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_come_over_tls_by_http_1_and_2() {
     let dir = tempfile::tempdir().unwrap();
     let trusted = certificate(dir.path());
-    let world = World::with(options(dir.path()), zen_fabric::journal::wal::Options::default()).await;
+    let world = World::with(
+        options(dir.path()),
+        zen_fabric::journal::wal::Options::default(),
+    )
+    .await;
     let uid = world.github().await;
     assert!(world.gateway.url().starts_with("https://"));
     let signature = sign(SECRET, BODY);
 
     let mut stream = connect(&world, &trusted, b"http/1.1").await.unwrap();
     let headers = [("X-Hub-Signature-256", signature.as_str())];
-    stream.write_all(&request("POST", "/hooks/team/github", &headers, BODY)).await.unwrap();
+    stream
+        .write_all(&request("POST", "/hooks/team/github", &headers, BODY))
+        .await
+        .unwrap();
     let answered = answer(&mut stream).await;
     assert_eq!(answered.status, 202);
     assert!(answered.header("strict-transport-security").is_some());
 
     let stream = connect(&world, &trusted, b"h2").await.unwrap();
     let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
     let sending = async {
         for (path, status) in [("/hooks/team/github", 202), ("/hooks/team/unknown", 404)] {
             let request = http::Request::post(format!("https://localhost{path}"))
@@ -88,7 +106,11 @@ async fn events_come_over_tls_by_http_1_and_2() {
 async fn a_new_certificate_is_served_and_a_bad_one_leaves_the_old() {
     let dir = tempfile::tempdir().unwrap();
     let old = certificate(dir.path());
-    let world = World::with(options(dir.path()), zen_fabric::journal::wal::Options::default()).await;
+    let world = World::with(
+        options(dir.path()),
+        zen_fabric::journal::wal::Options::default(),
+    )
+    .await;
     connect(&world, &old, b"http/1.1").await.unwrap();
 
     std::fs::write(dir.path().join("tls.crt"), "no certificate").unwrap();
@@ -102,5 +124,7 @@ async fn a_new_certificate_is_served_and_a_bad_one_leaves_the_old() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, served).await.expect("the new certificate is served");
+    tokio::time::timeout(PATIENCE, served)
+        .await
+        .expect("the new certificate is served");
 }

@@ -19,7 +19,7 @@ use tokio::{
     net::TcpStream,
 };
 use zen_fabric::{
-    api::{Ingestor, crds::crds},
+    api::{Ingestor, crds},
     embedded::{self, Server},
     gateway::{Gateway, Handle, Options, Surroundings},
     journal::{
@@ -71,8 +71,7 @@ impl World {
             api.create(&PostParams::default(), &crd).await.unwrap();
         }
         let dir = tempfile::tempdir().unwrap();
-        let journal: Arc<dyn Journal> =
-            Wal::open(dir.path(), log, Arc::new(SystemClock)).unwrap();
+        let journal: Arc<dyn Journal> = Wal::open(dir.path(), log, Arc::new(SystemClock)).unwrap();
         let registry = prometheus::Registry::new();
         let readiness = Readiness::new();
         let with = Surroundings {
@@ -100,16 +99,24 @@ impl World {
     }
 
     pub(super) async fn namespace(&self, name: &str) {
-        let namespace = serde_json::from_value::<Namespace>(json!({ "metadata": { "name": name } }));
+        let namespace =
+            serde_json::from_value::<Namespace>(json!({ "metadata": { "name": name } }));
         let api: Api<Namespace> = Api::all(self.client.clone());
-        api.create(&PostParams::default(), &namespace.unwrap()).await.unwrap();
+        api.create(&PostParams::default(), &namespace.unwrap())
+            .await
+            .unwrap();
     }
 
     pub(super) async fn secret(&self, name: &str, values: &[(&str, &str)]) {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), "team");
         let data: serde_json::Map<_, _> = values
             .iter()
-            .map(|(key, value)| ((*key).to_owned(), json!(k8s_openapi::ByteString(value.as_bytes().to_vec()))))
+            .map(|(key, value)| {
+                (
+                    (*key).to_owned(),
+                    json!(k8s_openapi::ByteString(value.as_bytes().to_vec())),
+                )
+            })
             .collect();
         let body = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "data": data });
         let secret: Secret = serde_json::from_value(body.clone()).unwrap();
@@ -118,7 +125,9 @@ impl World {
         } else {
             let mut current = api.get(name).await.unwrap();
             current.data = secret.data;
-            api.replace(name, &PostParams::default(), &current).await.unwrap();
+            api.replace(name, &PostParams::default(), &current)
+                .await
+                .unwrap();
         }
     }
 
@@ -127,7 +136,12 @@ impl World {
     }
 
     /// Applies an Ingestor and waits until its facts are what `until` asks for.
-    pub(super) async fn ingestor(&self, name: &str, webhook: Value, done: impl Fn(&Facts) -> bool) -> IngestorUid {
+    pub(super) async fn ingestor(
+        &self,
+        name: &str,
+        webhook: Value,
+        done: impl Fn(&Facts) -> bool,
+    ) -> IngestorUid {
         let ingestor = ingestor(name, webhook);
         let api = self.ingestors();
         let stored = match api.get_opt(name).await.unwrap() {
@@ -135,7 +149,9 @@ impl World {
             Some(_) => {
                 let spec = serde_json::to_value(&ingestor.spec).unwrap();
                 let patch = Patch::Merge(json!({ "spec": spec }));
-                api.patch(name, &PatchParams::default(), &patch).await.unwrap()
+                api.patch(name, &PatchParams::default(), &patch)
+                    .await
+                    .unwrap()
             }
         };
         let uid = IngestorUid(stored.metadata.uid.unwrap().into());
@@ -145,13 +161,17 @@ impl World {
 
     /// The usual one: `github`, served.
     pub(super) async fn github(&self) -> IngestorUid {
-        self.ingestor("github", github(), |facts| facts.serving).await
+        self.ingestor("github", github(), |facts| facts.serving)
+            .await
     }
 
     pub(super) async fn facts(&self, uid: &IngestorUid, done: impl Fn(&Facts) -> bool) {
         let source = self.gateway.facts();
         let what = format!("facts of {uid}");
-        until(&what, || source.facts(uid).is_some_and(|facts| done(&facts))).await;
+        until(&what, || {
+            source.facts(uid).is_some_and(|facts| done(&facts))
+        })
+        .await;
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -176,7 +196,10 @@ impl World {
     /// A delivery that GitHub could have sent.
     pub(super) async fn deliver(&self, id: &str, body: &[u8]) -> Answer {
         let signature = sign(SECRET, body);
-        let headers = [("X-GitHub-Delivery", id), ("X-Hub-Signature-256", &signature)];
+        let headers = [
+            ("X-GitHub-Delivery", id),
+            ("X-Hub-Signature-256", &signature),
+        ];
         self.post("/hooks/team/github", &headers, body).await
     }
 
@@ -198,7 +221,11 @@ impl World {
             records: 1_000.try_into().unwrap(),
             bytes: usize::MAX,
         };
-        self.subscribe().await.fetch(uid, None, limit).await.unwrap()
+        self.subscribe()
+            .await
+            .fetch(uid, None, limit)
+            .await
+            .unwrap()
     }
 
     /// The sum of a metric's samples that carry `label`; an empty one stands for all.
@@ -225,7 +252,10 @@ impl Drop for World {
 
 impl Answer {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        let mut found = self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        let mut found = self
+            .headers
+            .iter()
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name));
         let (_, value) = found.next()?;
         assert!(found.next().is_none(), "{name} twice");
         Some(value)
@@ -239,8 +269,16 @@ impl Answer {
     /// Asserts that this is a problem document of that status.
     #[track_caller]
     pub(super) fn is_problem(&self, status: u16) {
-        assert_eq!(self.status, status, "{:?}", String::from_utf8_lossy(&self.body));
-        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        assert_eq!(
+            self.status,
+            status,
+            "{:?}",
+            String::from_utf8_lossy(&self.body)
+        );
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json")
+        );
         let problem = self.json();
         assert_eq!(problem["status"], status);
         assert_eq!(problem["contract_version"], "v1alpha1");
@@ -282,8 +320,14 @@ pub(super) fn sign(secret: &str, body: &[u8]) -> String {
 
 /// A request; `Content-Type` is JSON unless the headers say otherwise.
 pub(super) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: hooks.example.test\r\nContent-Length: {}\r\n", body.len());
-    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+    let mut text = format!(
+        "{method} {path} HTTP/1.1\r\nHost: hooks.example.test\r\nContent-Length: {}\r\n",
+        body.len()
+    );
+    if !headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+    {
         text.push_str("Content-Type: application/json\r\n");
     }
     for (name, value) in headers.iter().filter(|(_, value)| *value != "\0absent") {
@@ -302,11 +346,22 @@ pub(super) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) ->
                 break end;
             }
             let count = stream.read_buf(&mut bytes).await.unwrap();
-            assert!(count > 0, "closed within the header: {:?}", String::from_utf8_lossy(&bytes));
+            assert!(
+                count > 0,
+                "closed within the header: {:?}",
+                String::from_utf8_lossy(&bytes)
+            );
         };
         let text = String::from_utf8(bytes[..head].to_vec()).unwrap();
         let mut lines = text.split("\r\n");
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let status = lines
+            .next()
+            .unwrap()
+            .split(' ')
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
         let headers: Vec<(String, String)> = lines
             .map(|line| line.split_once(':').unwrap())
             .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
@@ -315,11 +370,20 @@ pub(super) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) ->
         let length = headers.iter().find(|(name, _)| name == "content-length");
         let length = length.map_or(0, |(_, value)| value.parse().unwrap());
         while body.len() < length {
-            assert!(stream.read_buf(&mut body).await.unwrap() > 0, "closed within the body");
+            assert!(
+                stream.read_buf(&mut body).await.unwrap() > 0,
+                "closed within the body"
+            );
         }
-        Answer { status, headers, body }
+        Answer {
+            status,
+            headers,
+            body,
+        }
     };
-    tokio::time::timeout(PATIENCE, read).await.expect("an answer in time")
+    tokio::time::timeout(PATIENCE, read)
+        .await
+        .expect("an answer in time")
 }
 
 /// Waits until `done`, looking often.
@@ -329,5 +393,8 @@ pub(super) async fn until(what: &str, mut done: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, looking).await.is_ok(), "never: {what}");
+    assert!(
+        tokio::time::timeout(PATIENCE, looking).await.is_ok(),
+        "never: {what}"
+    );
 }

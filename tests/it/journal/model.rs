@@ -85,7 +85,7 @@ impl Model {
     }
 
     /// What failed before, in this life, is cut off for ever by what is durable now.
-    pub(crate) fn something_was_durable(&mut self) {
+    fn something_was_durable(&mut self) {
         for sent in self
             .sent
             .iter_mut()
