@@ -8,13 +8,13 @@ DATA_DIR ?= .zen-fabric/dev
 # One feature set for every test target, so that the crate is compiled once.
 TEST_FLAGS := --workspace --features zen-fabric/testing
 
-.PHONY: help run build check fmt lint deny test test-fast tools crds bench load load-crash load-journal clean-data
+.PHONY: help run build check fmt lint deny test test-fast tools crds bench load load-crash clean-data
 
 help: ## Show what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build and start `zen-fabric dev` (data in DATA_DIR, default .zen-fabric/dev)
-	$(CARGO) run --release --bin zen-fabric -- dev --data-dir $(DATA_DIR)
+	$(CARGO) run --bin zen-fabric -- dev --data-dir $(DATA_DIR)
 
 build: ## Build the release binary
 	$(CARGO) build --release --bin zen-fabric
@@ -47,10 +47,10 @@ crds: ## Generate crds/*.yaml
 bench: ## Microbenchmarks (criterion)
 	$(CARGO) bench --features testing
 
-load: tools ## Measure every performance bar and write docs/performance.md
+load: tools build ## Measure every performance bar and write docs/performance.md
 	$(CARGO) run --release -p loadtest -- report
 
-load-crash: tools ## kill -9 under load, at least 50 times, then compare every object
+load-crash: build ## kill -9 under load, at least 50 times, then compare every object
 	$(CARGO) run --release -p loadtest -- crash --kills 50
 
 clean-data: ## Remove what `make run` has stored

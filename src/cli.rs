@@ -11,6 +11,7 @@ pub mod events;
 mod http;
 pub mod output;
 pub mod send;
+pub mod validate;
 
 use std::{ffi::OsString, io, process::ExitCode};
 
@@ -32,6 +33,8 @@ pub struct Cli {
 pub enum Command {
     /// Run everything on this machine: the API, a gateway and a core
     Dev(dev::Args),
+    /// Check Ingestors and Observations in files, as a server would and more
+    Validate(validate::Args),
     /// Print the `CustomResourceDefinition`s, or write them to files
     Crd(crd::Args),
     /// Send an event, signed as its provider would
@@ -97,6 +100,7 @@ fn dispatch(
 ) -> Result<Exit, Failure> {
     match command {
         Command::Dev(args) => dev::run(&args, environment, streams),
+        Command::Validate(args) => validate::run(&args, streams),
         Command::Crd(args) => crd::run(&args, streams),
         Command::Send(args) => send::run(&args, &environment, streams),
         Command::Events(args) => events::run(&args, &environment, streams),

@@ -79,16 +79,12 @@ pub struct Gateway {
     pub max_header_bytes: Bytes,
     /// The largest body that an Ingestor may ask for.
     pub max_body_bytes: Bytes,
-    /// Depth of a JSON body.
-    pub max_json_depth: usize,
     /// From the first byte of a header to its last.
     pub header_timeout: Duration,
     /// From the header to the last byte of the body.
     pub body_timeout: Duration,
     /// A connection without a request.
     pub idle_timeout: Duration,
-    /// From the header to the answer, `Prefer: wait` included.
-    pub request_timeout: Duration,
     /// The longest that `Prefer: wait` is honoured.
     pub max_wait: Duration,
     /// Requests that wait at once.
@@ -99,7 +95,7 @@ pub struct Gateway {
     pub address_failures_burst: u32,
     /// How long open requests may go on after the first signal.
     pub drain_timeout: Duration,
-    /// When the supervisor kills the process after its signal; everything ends before.
+    /// When the supervisor kills the process after its signal; `drain_timeout` is checked against it.
     pub grace_period: Duration,
 }
 
@@ -214,12 +210,9 @@ impl Default for Gateway {
             max_headers: 64,
             max_header_bytes: Bytes::kib(32),
             max_body_bytes: Bytes::mib(1),
-            max_json_depth: 64,
             header_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_mins(1),
-            // The slowest body (10 s) and the longest wait (10 s); below the drain's 25 s.
-            request_timeout: Duration::from_secs(22),
             max_wait: Duration::from_secs(10),
             max_waiters: 1000,
             address_failures_per_second: 200,
@@ -227,6 +220,14 @@ impl Default for Gateway {
             drain_timeout: Duration::from_secs(25),
             grace_period: Duration::from_secs(40),
         }
+    }
+}
+
+impl Gateway {
+    /// The longest that a request may take from its header to its answer.
+    #[must_use]
+    pub fn longest_request(&self) -> Duration {
+        self.body_timeout.saturating_add(self.max_wait)
     }
 }
 

@@ -34,6 +34,7 @@ mod service;
 pub mod store;
 mod table;
 mod tls;
+mod view;
 mod wire;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
@@ -127,11 +128,8 @@ impl Server {
     /// Starts an API without a socket and without a disk: [`Handle::client`] is the way in.
     #[must_use]
     pub fn in_memory(clock: Arc<dyn Clock>, tasks: &Tasks) -> Handle {
-        let mut store = Store::new(Limits::default());
-        store.prepare(&moment(&*clock));
-        drop(store.take_changes());
         Handle {
-            api: Api::new(store, clock, None, tasks.token()),
+            api: Api::new(fresh(&*clock), clock, None, tasks.token()),
             reach: None,
         }
     }
@@ -144,17 +142,25 @@ fn moment(clock: &dyn Clock) -> At {
     }
 }
 
+/// A store in memory alone, in which nothing has happened yet.
+fn fresh(clock: &dyn Clock) -> Store {
+    let mut store = Store::new(Limits::default());
+    store.prepare(&moment(clock));
+    drop(store.take_changes());
+    let revision = store.revision();
+    store.opened(&moment(clock), revision);
+    store
+}
+
 fn open(
     data_dir: Option<PathBuf>,
     clock: Arc<dyn Clock>,
     tasks: &Tasks,
 ) -> Result<Arc<Api>, Error> {
-    let mut store = Store::new(Limits::default());
     let Some(folder) = data_dir else {
-        store.prepare(&moment(&*clock));
-        drop(store.take_changes());
-        return Ok(Api::new(store, clock, None, tasks.token()));
+        return Ok(Api::new(fresh(&*clock), clock, None, tasks.token()));
     };
+    let mut store = Store::new(Limits::default());
     let (mut opened, revision) = log::Opened::open(&folder, &mut store)?;
     store.opened(&moment(&*clock), revision);
     store.prepare(&moment(&*clock));

@@ -428,7 +428,7 @@ pub struct SpecText {
 }
 
 /// Sizes and counts, for metrics and readiness.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Bytes on disk.
     pub disk_bytes: u64,

@@ -5,4 +5,5 @@
 pub mod clock;
 pub mod cluster;
 pub mod disk;
+pub mod samples;
 pub mod seeded;

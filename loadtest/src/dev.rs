@@ -10,13 +10,16 @@ use std::{
     time::Duration,
 };
 
-use kube::{Client, Config, config::Kubeconfig};
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use serde::Deserialize;
 
 use crate::generator::now;
 
 /// A start takes well below a second; on a busy machine, behind a long recovery, more.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// How often the ready file is looked for, which is also the precision of a start's time.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -29,7 +32,6 @@ const STOP_WITHIN: Duration = Duration::from_secs(45);
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Ready {
     pub(crate) gateway: String,
-    pub(crate) admin: String,
     pub(crate) kubeconfig: PathBuf,
 }
 
@@ -151,7 +153,14 @@ impl Start {
             .arg(&self.data_dir)
             .arg("--ready-file")
             .arg(ready_file)
-            .args(["--gateway-port", "0", "--admin-port", "0", "--log-filter", "warn"]);
+            .args([
+                "--gateway-port",
+                "0",
+                "--admin-port",
+                "0",
+                "--log-filter",
+                "warn",
+            ]);
         if !self.flags.contains_key("kubeconfig") {
             command.args(["--api-port", "0"]);
         }
@@ -251,7 +260,7 @@ pub(crate) async fn client(path: &Path) -> Result<Client, Error> {
         source,
     };
     let kubeconfig = Kubeconfig::read_from(path).map_err(|error| wrong(error.into()))?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default())
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(|error| wrong(error.into()))?;
     Client::try_from(config).map_err(|error| wrong(error.into()))

@@ -36,8 +36,9 @@ use rustls::ClientConfig;
 use zen_fabric::ops::time::{Clock as _, SystemClock};
 
 use crate::ledger::Ledger;
+pub(crate) use connection::handshake;
 use connection::{Connection, Progress};
-pub(crate) use requests::{Ids, Requests};
+pub(crate) use requests::{Id, Ids, Requests};
 
 /// Where to.
 #[derive(Clone, Debug)]
@@ -99,9 +100,27 @@ pub(crate) struct Outcome {
     pub(crate) cpu: Duration,
     /// From the first request to the last answer.
     pub(crate) elapsed: Duration,
+    /// When request 0 of an open loop was due.
+    pub(crate) start: Instant,
 }
 
 impl Outcome {
+    /// Of a run in which nothing was sent.
+    pub(crate) fn of_nothing(window: Window) -> Self {
+        Self {
+            acknowledged: 0,
+            counted: 0,
+            measured: window.measure,
+            latencies: histogram(),
+            errors: BTreeMap::new(),
+            unanswered: 0,
+            late: 0,
+            cpu: Duration::ZERO,
+            elapsed: Duration::ZERO,
+            start: now(),
+        }
+    }
+
     pub(crate) fn per_second(&self) -> f64 {
         float(self.counted) / self.measured.as_secs_f64()
     }
@@ -121,7 +140,10 @@ impl Outcome {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "rates and percentiles are for reading")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "rates and percentiles are for reading"
+)]
 pub(crate) fn float(count: u64) -> f64 {
     count as f64
 }
@@ -134,7 +156,10 @@ pub(crate) fn histogram() -> Histogram<u64> {
 
 fn empty() -> Histogram<u64> {
     // Three digits and automatic bounds: never refused.
-    #[expect(clippy::expect_used, reason = "constant arguments that the library documents as valid")]
+    #[expect(
+        clippy::expect_used,
+        reason = "constant arguments that the library documents as valid"
+    )]
     Histogram::new(3).expect("three significant digits")
 }
 
@@ -157,6 +182,7 @@ pub(crate) struct Run<'a> {
     connections: Vec<Connection>,
     idle: Vec<usize>,
     start: Instant,
+    ending: bool,
     sent: u64,
     outcome: Outcome,
 }
@@ -180,15 +206,14 @@ pub(crate) fn run(
 ) -> io::Result<Outcome> {
     let cpu = cpu_time();
     let mut run = Run::open(inputs, pace, window, on_break)?;
-    let broken = run.go(stop)?;
+    run.start = now();
+    run.go(stop)?;
     let mut outcome = run.outcome;
-    outcome.unanswered = run
-        .connections
-        .iter()
-        .map(|connection| u64::from(connection.waits()))
-        .sum();
+    let waiting = run.connections.iter().map(|one| u64::from(one.waits()));
+    outcome.unanswered += waiting.sum::<u64>();
+    outcome.start = run.start;
     if let Pace::Open { per_second } = pace
-        && !broken
+        && !run.ending
     {
         let whole = window.warm_up + window.measure;
         outcome.late = due_by(whole, per_second).saturating_sub(run.sent);
@@ -200,74 +225,67 @@ pub(crate) fn run(
 }
 
 impl<'a> Run<'a> {
-    fn open(
-        inputs: Inputs<'a>,
-        pace: Pace,
-        window: Window,
-        on_break: OnBreak,
-    ) -> io::Result<Self> {
+    fn open(inputs: Inputs<'a>, pace: Pace, window: Window, on_break: OnBreak) -> io::Result<Self> {
+        let Inputs {
+            target,
+            requests,
+            ids,
+            ledger,
+            connections: count,
+        } = inputs;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let mut connections = Vec::with_capacity(inputs.connections);
-        for number in 0..inputs.connections {
-            let connection = Connection::open(inputs.target)?;
+        let mut connections = Vec::with_capacity(count);
+        for number in 0..count {
+            let connection = Connection::open(target)?;
             register(&epoll, &connection, number)?;
             connections.push(connection);
         }
         Ok(Self {
-            target: inputs.target,
-            requests: inputs.requests,
-            ids: inputs.ids,
-            ledger: inputs.ledger,
+            target,
+            requests,
+            ids,
+            ledger,
             pace,
             window,
             on_break,
             epoll,
-            idle: (0..inputs.connections).collect(),
+            idle: (0..count).collect(),
             connections,
             start: now(),
+            ending: false,
             sent: 0,
-            outcome: Outcome {
-                acknowledged: 0,
-                counted: 0,
-                measured: window.measure,
-                latencies: histogram(),
-                errors: BTreeMap::new(),
-                unanswered: 0,
-                late: 0,
-                cpu: Duration::ZERO,
-                elapsed: Duration::ZERO,
-            },
+            outcome: Outcome::of_nothing(window),
         })
     }
 
-    /// Whether a connection broke and that ended the run.
-    fn go(&mut self, stop: &AtomicBool) -> io::Result<bool> {
+    fn go(&mut self, stop: &AtomicBool) -> io::Result<()> {
         let end = self.start + self.window.warm_up + self.window.measure;
         let mut events = Vec::with_capacity(self.connections.len().max(1));
         loop {
             let now = now();
-            let over = now >= end || self.spent() || stop.load(Ordering::Relaxed);
-            let stopped = stop.load(Ordering::Relaxed) && self.on_break == OnBreak::End;
-            if over
-                && (self.idle.len() == self.connections.len()
-                    || now >= end + LAST_ANSWERS
-                    || stopped)
-            {
-                return Ok(false);
+            let over = self.ending || now >= end || self.spent() || stop.load(Ordering::Relaxed);
+            if over && (!self.any_waits() || now >= end + LAST_ANSWERS) {
+                return Ok(());
             }
             let wait = if over { TICK } else { self.send_due(now, end)? };
             events.clear();
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timespec(wait))) {
+            match epoll::wait(
+                &self.epoll,
+                spare_capacity(&mut events),
+                Some(&timespec(wait)),
+            ) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
             for event in &events {
                 let number = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
-                if self.answered(number)? {
-                    return Ok(true);
-                }
+                self.answered(number)?;
             }
         }
+    }
+
+    fn any_waits(&self) -> bool {
+        self.connections.iter().any(Connection::waits)
     }
 
     fn spent(&self) -> bool {
@@ -314,19 +332,29 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Reads what has come; true when a connection broke and that ends the run.
-    fn answered(&mut self, number: usize) -> io::Result<bool> {
+    /// Reads what has come.
+    fn answered(&mut self, number: usize) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(number) else {
-            return Ok(false);
+            return Ok(());
         };
         match connection.receive() {
-            Progress::Waiting => Ok(false),
-            Progress::Answer { status, id, intended } => {
+            Progress::Waiting => Ok(()),
+            Progress::Answer {
+                status,
+                id,
+                intended,
+            } => {
                 self.idle.push(number);
-                self.account(status, id, intended)?;
-                Ok(false)
+                self.account(status, id, intended)
             }
-            Progress::Broken(_) if self.on_break == OnBreak::End => Ok(true),
+            Progress::Broken(_) if self.on_break == OnBreak::End => {
+                // Answers that lie in other sockets are still read: they are acknowledgements.
+                self.ending = true;
+                self.outcome.unanswered += u64::from(connection.waits());
+                epoll::delete(&self.epoll, connection.socket())?;
+                connection.abandon();
+                Ok(())
+            }
             Progress::Broken(why) => {
                 *self.outcome.errors.entry(why).or_default() += 1;
                 self.outcome.unanswered += u64::from(connection.waits());
@@ -335,7 +363,7 @@ impl<'a> Run<'a> {
                 if !self.idle.contains(&number) {
                     self.idle.push(number);
                 }
-                Ok(false)
+                Ok(())
             }
         }
     }
@@ -365,6 +393,14 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The status of a whole answer.
+pub(crate) fn parse_answer(bytes: &[u8]) -> Option<u16> {
+    match answer::parse(bytes) {
+        answer::Parsed::Whole { status, .. } => Some(status),
+        answer::Parsed::Partial | answer::Parsed::Nonsense => None,
+    }
+}
+
 fn register(epoll: &OwnedFd, connection: &Connection, number: usize) -> io::Result<()> {
     let data = epoll::EventData::new_u64(u64::try_from(number).unwrap_or(u64::MAX));
     epoll::add(epoll, connection.socket(), data, epoll::EventFlags::IN)?;
@@ -378,7 +414,7 @@ fn due_by(passed: Duration, per_second: u32) -> u64 {
 }
 
 /// When request `number` is due.
-fn due_at(number: u64, per_second: u32) -> Duration {
+pub(crate) fn due_at(number: u64, per_second: u32) -> Duration {
     let nanos = u128::from(number) * 1_000_000_000 / u128::from(per_second.max(1));
     // Rounded up, so that a request is due no earlier than `due_by` counts it.
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX).saturating_add(1))

@@ -55,6 +55,7 @@ pub(crate) struct Objects {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Crash {
     pub(crate) connections: usize,
+    pub(crate) per_second: u32,
     pub(crate) earliest_millis: u64,
     pub(crate) latest_millis: u64,
 }
@@ -106,7 +107,11 @@ impl Profile {
 
     /// The namespace of everything that a run makes.
     pub(crate) fn namespace(&self) -> &str {
-        self.ingestor.metadata.namespace.as_deref().unwrap_or("default")
+        self.ingestor
+            .metadata
+            .namespace
+            .as_deref()
+            .unwrap_or("default")
     }
 }
 
@@ -118,7 +123,10 @@ mod tests {
     fn the_shipped_profile_is_the_one_of_the_bars() {
         let profile = Profile::load(None).unwrap();
         assert_eq!(profile.connections, 256);
-        assert_eq!((profile.open.per_second, profile.open.seconds), (15_000, 60));
+        assert_eq!(
+            (profile.open.per_second, profile.open.seconds),
+            (15_000, 60)
+        );
         assert_eq!(profile.acceptance_max_per_minute, 6_000);
         assert_eq!(profile.namespace(), "load");
         let paced = profile.ingestor("a", Some(1));

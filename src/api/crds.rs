@@ -1,11 +1,11 @@
-//! The CustomResourceDefinitions of the kinds, and the files that hold them.
+//! The `CustomResourceDefinitions` of the kinds, and the files that hold them.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 
 use super::{Ingestor, Observation, schema::tidy};
 
-/// A CustomResourceDefinition as a file.
+/// A `CustomResourceDefinition` as a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CrdFile {
     /// The file's name, such as `zen.watcher.io_ingestors.yaml`.
@@ -14,7 +14,7 @@ pub struct CrdFile {
     pub text: String,
 }
 
-/// Every CustomResourceDefinition, in the order of the kinds' names.
+/// Every `CustomResourceDefinition`, in the order of the kinds' names.
 ///
 /// This, not the derive's own `crd()`, is what servers get: see the notes on what is tidied.
 #[must_use]

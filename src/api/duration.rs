@@ -15,12 +15,12 @@ pub const MAX_LENGTH: usize = 18;
 /// A dedup window: shorter than ten seconds it is no window for senders that retry; longer than a
 /// day, what it waits for belongs into a query.
 pub const DEDUP_WINDOW: RangeInclusive<Duration> =
-    Duration::from_secs(10)..=Duration::from_secs(24 * 3_600);
+    Duration::from_secs(10)..=Duration::from_hours(24);
 
 /// How long a delivery is remembered: providers retry and redeliver for up to three days, and a
 /// week leaves room.
 pub const IDEMPOTENCY_WINDOW: RangeInclusive<Duration> =
-    Duration::from_secs(10)..=Duration::from_secs(7 * 24 * 3_600);
+    Duration::from_secs(10)..=Duration::from_hours(168);
 
 /// Why a text is no duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -34,7 +34,7 @@ const URL: usize = 2_048;
     plural = "ingestors",
     namespaced,
     status = "IngestorStatus",
-    shortname = "ing",
+    shortname = "igr",
     category = "zen",
     derive = "PartialEq",
     doc = "A source of events, and how each of them becomes an Observation in the same namespace.",

@@ -1,4 +1,4 @@
-//! `zen-fabric crd`: the CustomResourceDefinitions, as a stream or as files.
+//! `zen-fabric crd`: the `CustomResourceDefinitions`, as a stream or as files.
 
 use std::{
     fs, io,

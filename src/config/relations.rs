@@ -45,17 +45,7 @@ impl Found {
 fn timeouts(config: &Config, found: &mut Found) {
     let gateway = &config.gateway;
     found.below(
-        ("body-timeout", gateway.body_timeout),
-        ("request-timeout", gateway.request_timeout),
-        "a body that comes in time must still be answered",
-    );
-    found.below(
-        ("max-wait", gateway.max_wait),
-        ("request-timeout", gateway.request_timeout),
-        "a request that waits must still be answered",
-    );
-    found.below(
-        ("request-timeout", gateway.request_timeout),
+        ("body-timeout + max-wait", gateway.longest_request()),
         ("drain-timeout", gateway.drain_timeout),
         "a drain must outlast the requests that are open when it begins",
     );
@@ -85,7 +75,6 @@ fn positive(config: &Config, found: &mut Found) {
         ("max-headers", gateway.max_headers == 0),
         ("max-header-bytes", gateway.max_header_bytes.0 == 0),
         ("max-body-bytes", gateway.max_body_bytes.0 == 0),
-        ("max-json-depth", gateway.max_json_depth == 0),
         (
             "address-failures-per-second",
             gateway.address_failures_per_second == 0,
@@ -164,8 +153,14 @@ fn api(config: &Config, given: &dyn Fn(&str) -> bool, found: &mut Found) {
     );
 }
 
-/// Below this a segment holds too few records of the largest size for trimming to keep its bound.
-const SEGMENTS_IN_TOTAL: u64 = 4;
+/// Fewer leave trimming no room to work in.
+const SEGMENTS_IN_TOTAL: u64 = 8;
+
+/// Offsets within a segment have 32 bits; below the least a segment holds no more than its header.
+const SEGMENT: (Bytes, Bytes) = (Bytes::kib(4), Bytes::gib(1));
+
+/// About 7 GiB of memory, at 110 bytes a key.
+const KEYS: u64 = 1 << 26;
 
 fn journal(config: &Config, found: &mut Found) {
     let journal = &config.journal;
@@ -187,6 +182,24 @@ fn journal(config: &Config, found: &mut Found) {
             format!(
                 "the total ({}) must hold at least {SEGMENTS_IN_TOTAL} segments ({})",
                 journal.total_bytes, journal.segment_bytes
+            )
+        },
+    );
+    found.unless(
+        (SEGMENT.0..=SEGMENT.1).contains(&journal.segment_bytes),
+        "journal-segment-bytes",
+        || format!("must be from {} to {}", SEGMENT.0, SEGMENT.1),
+    );
+    found.unless(journal.keys <= KEYS, "journal-keys", || {
+        format!("must not be above {KEYS}")
+    });
+    found.unless(
+        journal.letter_bytes.0 <= journal.total_bytes.0 / 2,
+        "journal-letter-bytes, journal-total-bytes",
+        || {
+            format!(
+                "dead letters ({}) may take at most half of the total ({})",
+                journal.letter_bytes, journal.total_bytes
             )
         },
     );

@@ -82,11 +82,9 @@ pub const SETTINGS: &[Setting] = settings! {
     "max-headers" "COUNT", gateway.max_headers, "Header fields of a request";
     "max-header-bytes" "SIZE", gateway.max_header_bytes, "Size of a request's header";
     "max-body-bytes" "SIZE", gateway.max_body_bytes, "The largest body that an Ingestor may ask for";
-    "max-json-depth" "COUNT", gateway.max_json_depth, "Depth of a JSON body";
     "header-timeout" "TIME", gateway.header_timeout, "From a header's first byte to its last";
     "body-timeout" "TIME", gateway.body_timeout, "From the header to the body's last byte";
     "idle-timeout" "TIME", gateway.idle_timeout, "How long a connection may be without a request";
-    "request-timeout" "TIME", gateway.request_timeout, "From the header to the answer";
     "max-wait" "TIME", gateway.max_wait, "The longest that `Prefer: wait` is honored";
     "max-waiters" "COUNT", gateway.max_waiters, "Requests with `Prefer: wait` at once";
     "address-failures-per-second" "COUNT", gateway.address_failures_per_second,
@@ -94,7 +92,7 @@ pub const SETTINGS: &[Setting] = settings! {
     "address-failures-burst" "COUNT", gateway.address_failures_burst,
         "Failing requests at once of one client address";
     "drain-timeout" "TIME", gateway.drain_timeout, "How long open requests go on after the first signal";
-    "grace-period" "TIME", gateway.grace_period, "When the supervisor kills the process after its signal";
+    "grace-period" "TIME", gateway.grace_period, "When the supervisor kills the process after its signal: the drain must end before";
     "admin-bind" "ADDRESS", admin.bind, "Address of probes, metrics and dead letters";
     "admin-port" "PORT", admin.port, "Port of probes, metrics and dead letters; 0 picks a free one";
     "api-port" "PORT", api.port, "Port of the embedded Kubernetes API; 0 picks a free one";

@@ -71,12 +71,10 @@ fn every_problem_is_reported_at_once_and_by_name() {
 fn relations_that_do_not_hold_are_refused() {
     let cases: &[(&[(&'static str, &str)], &str)] = &[
         (
-            &[("request-timeout", "25s")],
-            "request-timeout, drain-timeout",
+            &[("body-timeout", "15s")],
+            "body-timeout + max-wait, drain-timeout",
         ),
         (&[("drain-timeout", "40s")], "drain-timeout, grace-period"),
-        (&[("body-timeout", "22s")], "body-timeout, request-timeout"),
-        (&[("max-wait", "22s")], "max-wait, request-timeout"),
         (&[("tls-cert", "a.pem")], "tls-cert, tls-key"),
         (&[("gateway-bind", "0.0.0.0")], "gateway-bind"),
         (&[("install-crds", "true")], "install-crds"),
@@ -89,8 +87,23 @@ fn relations_that_do_not_hold_are_refused() {
             "journal-share-bytes, journal-total-bytes",
         ),
         (
-            &[("journal-segment-bytes", "3GiB")],
+            &[
+                ("journal-segment-bytes", "1GiB"),
+                ("journal-total-bytes", "7GiB"),
+            ],
             "journal-segment-bytes, journal-total-bytes",
+        ),
+        (
+            &[
+                ("journal-segment-bytes", "2GiB"),
+                ("journal-total-bytes", "16GiB"),
+            ],
+            "journal-segment-bytes",
+        ),
+        (&[("journal-keys", "67108865")], "journal-keys"),
+        (
+            &[("journal-letter-bytes", "5GiB")],
+            "journal-letter-bytes, journal-total-bytes",
         ),
         (
             &[("max-body-bytes", "64MiB")],

@@ -210,11 +210,11 @@ impl Plan {
             status: self.status,
             storage_version: "v1".to_owned(),
             shelf: resource.into(),
-            // Made by a generator from the published types: there is nothing to refuse in it.
-            schema: Schema::parse(&(self.raw)(), "").unwrap_or_else(|_| Schema::anything()),
+            schema: Schema::generated(&(self.raw)()),
             traits: Traits::BuiltIn(self.built_in),
             columns: (self.columns)(),
             selectable: Vec::new(),
+            deprecation: None,
             epoch: 0,
         }
     }
@@ -266,7 +266,7 @@ fn wide(mut column: Column) -> Column {
 
 fn count(name: &str, paths: &[&str]) -> Column {
     let paths = paths.iter().map(|path| JsonPath::fields(path)).collect();
-    column(name, "integer", Source::Count(paths))
+    column(name, "string", Source::Count(paths))
 }
 
 fn created() -> Column {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube::client::Body;
 
-use super::service::{Api, Content, MAX_BODY};
+use super::service::{self, Api, Content, MAX_BODY};
 
 /// A client of `api`.
 pub(super) fn connect(api: &Arc<Api>) -> kube::Client {
@@ -24,6 +24,10 @@ async fn call(
     request: Request<Body>,
 ) -> Result<Response<Content>, tower::BoxError> {
     let (parts, body) = request.into_parts();
-    let body: Bytes = Limited::new(body, MAX_BODY).collect().await?.to_bytes();
+    let body: Bytes = match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Ok(service::too_large()),
+        Err(error) => return Err(error),
+    };
     Ok(api.handle(Request::from_parts(parts, body)).await?)
 }

@@ -1,16 +1,18 @@
 //! `CustomResourceDefinitions`: what they may say, and the kinds that they define.
 
-use std::sync::Arc;
+mod status;
 
-use serde_json::{Map, Value, json};
+use std::{collections::BTreeSet, sync::Arc};
 
+use serde_json::{Value, json};
+
+pub(super) use self::status::{settle, taken, terminating};
 use super::{
-    builtin,
+    builtin, discovery,
     jsonpath::JsonPath,
     kind::{Column, Kind, Source, Traits},
     names,
     refusal::FieldError,
-    registry::Registry,
     schema::Schema,
 };
 
@@ -45,6 +47,66 @@ pub(super) fn fill_defaults(definition: &mut Value) {
             names.insert(field.to_owned(), json!(default));
         }
     }
+}
+
+/// What a client is warned of: formats that nobody checks.
+pub(super) fn warnings(definition: &Value) -> Vec<String> {
+    /// `supportedFormats` of the API server, by their normalized names.
+    const KNOWN: [&str; 26] = [
+        "bsonobjectid",
+        "byte",
+        "cidr",
+        "creditcard",
+        "date",
+        "datetime",
+        "duration",
+        "email",
+        "hexcolor",
+        "hostname",
+        "ipv4",
+        "ipv6",
+        "isbn",
+        "isbn10",
+        "isbn13",
+        "k8slongname",
+        "k8sshortname",
+        "mac",
+        "password",
+        "rgbcolor",
+        "ssn",
+        "uri",
+        "uuid",
+        "uuid3",
+        "uuid4",
+        "uuid5",
+    ];
+    let mut unknown = BTreeSet::new();
+    let mut rest: Vec<&Value> = definition.pointer("/spec/versions").into_iter().collect();
+    while let Some(value) = rest.pop() {
+        match value {
+            Value::Object(map) => {
+                let format = map
+                    .get("format")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                let normal = format.replace('-', "");
+                if !normal.is_empty() && !KNOWN.contains(&normal.as_str()) {
+                    unknown.insert(format);
+                }
+                // A column's format is a hint for printers.
+                let below = map
+                    .iter()
+                    .filter(|(name, _)| *name != "additionalPrinterColumns");
+                rest.extend(below.map(|(_, value)| value));
+            }
+            Value::Array(list) => rest.extend(list),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    unknown
+        .into_iter()
+        .map(|format| format!("unrecognized format {format:?}"))
+        .collect()
 }
 
 /// The shelf of the objects that a definition defines.
@@ -99,6 +161,13 @@ pub(super) fn kinds(definition: &Value, epoch: u64) -> Result<Vec<Kind>, Vec<Fie
             Err(found) => errors.extend(found),
         }
     }
+    // A schema that versions share has the same faults in each.
+    let mut seen = Vec::new();
+    errors.retain(|error| {
+        let new = !seen.contains(error);
+        seen.push(error.clone());
+        new
+    });
     if errors.is_empty() {
         Ok(kinds)
     } else {
@@ -150,6 +219,7 @@ fn check_names(definition: &Value) -> Vec<FieldError> {
             "should be a domain with at least one dot",
         ));
     }
+    errors.extend(unapproved(definition, group));
     let scope = text("/spec/scope");
     if !scope.is_empty() && !matches!(scope, "Namespaced" | "Cluster") {
         let allowed = ["Cluster".to_owned(), "Namespaced".to_owned()];
@@ -160,6 +230,22 @@ fn check_names(definition: &Value) -> Vec<FieldError> {
         ));
     }
     errors
+}
+
+/// Groups of Kubernetes itself are not to be used by chance.
+fn unapproved(definition: &Value, group: &str) -> Option<FieldError> {
+    let protected = ["k8s.io", "kubernetes.io"]
+        .iter()
+        .any(|domain| group == *domain || group.ends_with(&format!(".{domain}")));
+    let approved = definition
+        .pointer("/metadata/annotations/api-approved.kubernetes.io")
+        .is_some();
+    (protected && !approved).then(|| {
+        FieldError::required(
+            "metadata.annotations[api-approved.kubernetes.io]",
+            "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111",
+        )
+    })
 }
 
 fn version_kind(
@@ -190,7 +276,7 @@ fn version_kind(
         .and_then(Value::as_str)
         .unwrap_or_default()
         .to_owned();
-    let schema = version_schema(version, path)?;
+    let schema = version_schema(spec, version, path)?;
     let (columns, selectable) = (columns(version, path)?, selectable(version, &schema, path)?);
     Ok(Kind {
         shelf: format!("{}.{group}", text("plural")).into(),
@@ -213,12 +299,61 @@ fn version_kind(
         traits: Traits::Custom,
         columns,
         selectable,
+        deprecation: deprecation(spec, version),
         epoch,
     })
 }
 
-fn version_schema(version: &Value, path: &str) -> Result<Schema, Vec<FieldError>> {
-    let path = format!("{path}.schema.openAPIV3Schema");
+/// The best served version that is newer and not deprecated itself.
+fn successor<'v>(spec: &'v Value, name: &str) -> Option<&'v str> {
+    spec.get("versions")?
+        .as_array()?
+        .iter()
+        .filter(|version| version.get("served") == Some(&json!(true)))
+        .filter(|version| version.get("deprecated") != Some(&json!(true)))
+        .filter_map(|version| version.get("name")?.as_str())
+        .filter(|newer| discovery::priority(newer) > discovery::priority(name))
+        .max_by_key(|newer| discovery::priority(newer))
+}
+
+fn deprecation(spec: &Value, version: &Value) -> Option<String> {
+    if version.get("deprecated") != Some(&json!(true)) {
+        return None;
+    }
+    let given = version.get("deprecationWarning").and_then(Value::as_str);
+    let text = |pointer: &str| {
+        spec.pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let name = version
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    Some(given.map_or_else(
+        || {
+            let (group, kind) = (text("/group"), text("/names/kind"));
+            let instead = successor(spec, name)
+                .map(|newer| format!("; use {group}/{newer} {kind}"))
+                .unwrap_or_default();
+            format!("{group}/{name} {kind} is deprecated{instead}")
+        },
+        str::to_owned,
+    ))
+}
+
+fn version_schema(spec: &Value, version: &Value, path: &str) -> Result<Schema, Vec<FieldError>> {
+    // A schema that all versions share is named as the one that it was in v1beta1.
+    let versions = spec.get("versions").and_then(Value::as_array);
+    let shared = versions
+        .into_iter()
+        .flatten()
+        .all(|other| other.get("schema") == version.get("schema"));
+    let path = if shared {
+        "spec.validation.openAPIV3Schema".to_owned()
+    } else {
+        format!("{path}.schema.openAPIV3Schema")
+    };
     let raw = version
         .pointer("/schema/openAPIV3Schema")
         .ok_or_else(|| vec![FieldError::required(path.as_str(), "schemas are required")])?;
@@ -294,123 +429,4 @@ fn selectable(
         paths.push(json_path.to_owned());
     }
     Ok(paths)
-}
-
-/// Writes the status that a real server's controllers would: names accepted, established.
-pub(super) fn settle(definition: &mut Value, taken: Option<&str>, now: &str) {
-    let names = definition
-        .pointer("/spec/names")
-        .cloned()
-        .unwrap_or_default();
-    let storage: Vec<Value> = definition
-        .pointer("/spec/versions")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter(|version| version.get("storage") == Some(&json!(true)))
-        .filter_map(|version| version.get("name").cloned())
-        .collect();
-    let Some(object) = definition.as_object_mut() else {
-        return;
-    };
-    let status = object.entry("status").or_insert_with(|| json!({}));
-    let Some(status) = status.as_object_mut() else {
-        return;
-    };
-    let accepted = taken.is_none();
-    let mut stored = status
-        .get("storedVersions")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
-    for version in storage {
-        if !stored.contains(&version) {
-            stored.push(version);
-        }
-    }
-    status.insert("storedVersions".to_owned(), Value::Array(stored));
-    status.insert(
-        "acceptedNames".to_owned(),
-        if accepted {
-            names
-        } else {
-            json!({"plural": "", "kind": ""})
-        },
-    );
-    let (why, message) = match taken {
-        None => ("NoConflicts", "no conflicts found".to_owned()),
-        Some(name) => ("NameConflict", format!("{name:?} is already in use")),
-    };
-    set_condition(status, "NamesAccepted", accepted, (why, &message), now);
-    let (why, message) = if accepted {
-        (
-            "InitialNamesAccepted",
-            "the initial names have been accepted",
-        )
-    } else {
-        ("NotAccepted", "not all names are accepted")
-    };
-    set_condition(status, "Established", accepted, (why, message), now);
-}
-
-/// Says in the status that the definition waits for its objects to go.
-pub(super) fn terminating(definition: &mut Value, now: &str) {
-    if let Some(status) = definition.get_mut("status").and_then(Value::as_object_mut) {
-        let why = (
-            "InstanceDeletionInProgress",
-            "CustomResource deletion is in progress",
-        );
-        set_condition(status, "Terminating", true, why, now);
-    }
-}
-
-fn set_condition(
-    status: &mut Map<String, Value>,
-    name: &str,
-    on: bool,
-    (reason, message): (&str, &str),
-    now: &str,
-) {
-    let state = if on { "True" } else { "False" };
-    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
-    let Some(conditions) = conditions.as_array_mut() else {
-        return;
-    };
-    let since = conditions
-        .iter()
-        .find(|one| {
-            one.get("type") == Some(&json!(name)) && one.get("status") == Some(&json!(state))
-        })
-        .and_then(|one| one.get("lastTransitionTime").cloned())
-        .unwrap_or_else(|| json!(now));
-    let condition = json!({"type": name, "status": state, "reason": reason, "message": message,
-                           "lastTransitionTime": since});
-    match conditions
-        .iter_mut()
-        .find(|one| one.get("type") == Some(&json!(name)))
-    {
-        Some(found) => *found = condition,
-        None => conditions.push(condition),
-    }
-}
-
-/// The name of this definition that another resource of the group has already.
-pub(super) fn taken(definition: &Value, registry: &Registry) -> Option<String> {
-    let group = definition.pointer("/spec/group")?.as_str()?;
-    let own = shelf(definition)?;
-    let names = definition.pointer("/spec/names")?;
-    let text = |name: &str| names.get(name).and_then(Value::as_str).unwrap_or_default();
-    registry
-        .iter()
-        .filter(|kind| kind.group == group && kind.shelf != own)
-        .find_map(|kind| {
-            [
-                (text("kind"), &kind.kind),
-                (text("listKind"), &kind.list_kind),
-                (text("plural"), &kind.plural),
-                (text("singular"), &kind.singular),
-            ]
-            .into_iter()
-            .find_map(|(wanted, used)| (wanted == used).then(|| wanted.to_owned()))
-        })
 }

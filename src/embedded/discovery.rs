@@ -49,14 +49,10 @@ pub(super) fn document(registry: &Registry, which: &Discovery) -> Result<Value, 
                 }
                 document
             })
-            .ok_or_else(page_not_found),
+            .ok_or_else(Refusal::no_page),
         Discovery::Version(group, version) => resources(registry, group, version),
         Discovery::Aggregated { core } => Ok(aggregated(registry, *core)),
     }
-}
-
-fn page_not_found() -> Refusal {
-    Refusal::plain(404, "NotFound", "404 page not found")
 }
 
 /// The versions of each named group, the preferred first.
@@ -77,7 +73,7 @@ fn groups(registry: &Registry) -> Vec<(&str, Vec<&str>)> {
 
 /// The order of versions of `k8s.io/apimachinery/pkg/version`: stable before beta before alpha,
 /// the higher number first, all else last.
-fn priority(version: &str) -> (u8, u64, u64) {
+pub(super) fn priority(version: &str) -> (u8, u64, u64) {
     let parse = || -> Option<(u8, u64, u64)> {
         let rest = version.strip_prefix('v')?;
         let digits = rest
@@ -159,7 +155,7 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Result<Value, R
         }
     }
     if resources.is_empty() {
-        return Err(page_not_found());
+        return Err(Refusal::no_page());
     }
     let group_version = if group.is_empty() {
         version.to_owned()

@@ -169,7 +169,6 @@ fn bracket(text: &str) -> Result<(&str, &str), &'static str> {
     for (at, char) in text.char_indices() {
         match (quote, char) {
             (Some(open), char) if char == open => quote = None,
-            (Some(_), _) => {}
             (None, '\'' | '"') => quote = Some(char),
             (None, '[') => depth = depth.saturating_add(1),
             (None, ']') if depth > 0 => depth -= 1,
@@ -179,7 +178,7 @@ fn bracket(text: &str) -> Result<(&str, &str), &'static str> {
                     .and_then(|(inside, behind)| Some((inside, behind.strip_prefix(']')?)))
                     .ok_or("a broken bracket");
             }
-            (None, _) => {}
+            (Some(_) | None, _) => {}
         }
     }
     Err("a bracket that is not closed")

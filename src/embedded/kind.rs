@@ -43,6 +43,8 @@ pub struct Kind {
     pub(super) columns: Vec<Column>,
     /// Field paths that a field selector may use, beside metadata.name and metadata.namespace.
     pub selectable: Vec<String>,
+    /// What clients are warned of when they use this version.
+    pub deprecation: Option<String>,
     /// Differs whenever the definition changes, so that stored objects are looked at again.
     pub epoch: u64,
 }
@@ -129,6 +131,16 @@ impl Kind {
             self.plural.clone()
         } else {
             format!("{}.{}", self.plural, self.group)
+        }
+    }
+
+    /// `Kind.group`, as error messages name it.
+    #[must_use]
+    pub fn qualified_kind(&self) -> String {
+        if self.group.is_empty() {
+            self.kind.clone()
+        } else {
+            format!("{}.{}", self.kind, self.group)
         }
     }
 

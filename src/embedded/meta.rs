@@ -151,10 +151,13 @@ pub(super) fn check(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<Fie
     }
     check_maps(object, &mut errors);
     check_owners(object, &mut errors);
-    for (at, finalizer) in finalizers(object).iter().enumerate() {
-        for why in names::qualified_name(finalizer) {
-            let path = format!("metadata.finalizers[{at}]");
-            errors.push(FieldError::invalid(path, &json!(finalizer), why));
+    for finalizer in finalizers(object) {
+        for why in names::qualified_name(&finalizer) {
+            errors.push(FieldError::invalid(
+                "metadata.finalizers",
+                &json!(finalizer),
+                why,
+            ));
         }
     }
     if let Some(old) = old.filter(|old| is_terminating(old)) {

@@ -18,6 +18,11 @@ use super::{
 /// The reference to the schema of every object's metadata.
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
+/// What a real server says of the fields that all objects have.
+const API_VERSION: &str = "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
+const KIND: &str = "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
+const METADATA: &str = "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
+
 /// One document.
 pub(super) fn document(store: &Store, which: &OpenApi) -> Result<Bytes, Refusal> {
     let document = match which {
@@ -64,7 +69,7 @@ fn three(store: &Store, group: &str, version: &str) -> Result<Value, Refusal> {
         });
     }
     if paths.is_empty() {
-        return Err(Refusal::plain(404, "NotFound", "404 page not found"));
+        return Err(Refusal::no_page());
     }
     Ok(json!({
         "openapi": "3.0.0",
@@ -126,18 +131,14 @@ fn schema(store: &Store, kind: &Kind, references: &str) -> Value {
         let text = |description: &str| json!({"type": "string", "description": description});
         let properties = map.entry("properties").or_insert_with(|| json!({}));
         if let Some(properties) = properties.as_object_mut() {
-            properties.entry("apiVersion").or_insert_with(|| {
-                text("APIVersion defines the versioned schema of this representation of an object.")
-            });
-            properties.entry("kind").or_insert_with(|| {
-                text(
-                    "Kind is a string value representing the REST resource this object represents.",
-                )
-            });
+            properties
+                .entry("apiVersion")
+                .or_insert_with(|| text(API_VERSION));
+            properties.entry("kind").or_insert_with(|| text(KIND));
             properties.insert(
                 "metadata".to_owned(),
                 json!({
-                    "description": "Standard object's metadata.",
+                    "description": METADATA,
                     "allOf": [{"$ref": format!("{references}{META}")}],
                     "default": {},
                 }),

@@ -3,9 +3,16 @@
 //! Clients decide by `reason`, people read `message`, and controllers look into `details.causes`;
 //! all three follow `k8s.io/apimachinery/pkg/api/errors` and `…/util/validation/field`.
 
+mod field;
+
 use serde_json::{Map, Value, json};
 
+pub(super) use self::field::go_value;
+pub use self::field::{Fault, FieldError};
 use super::kind::Kind;
+
+/// What the API server's router says.
+const NO_PAGE: &str = "404 page not found";
 
 /// A request that was not done. Nothing in the store has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,184 +26,6 @@ pub struct Refusal {
     pub message: String,
     /// Object, causes and when to try again.
     pub details: Option<Box<Value>>,
-}
-
-/// One fault of one field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldError {
-    /// The field's path, for example `spec.source`.
-    pub path: String,
-    /// What kind of fault.
-    pub fault: Fault,
-    /// The message without the path.
-    pub body: String,
-}
-
-/// The kinds of fault that Kubernetes tells apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// A required field is absent.
-    Required,
-    /// A value that is not allowed.
-    Invalid,
-    /// A value of the wrong type.
-    TypeInvalid,
-    /// A value outside of an enumeration.
-    NotSupported,
-    /// Something that must not be done.
-    Forbidden,
-    /// A value that occurs twice.
-    Duplicate,
-    /// A string that is too long.
-    TooLong,
-    /// Too many items.
-    TooMany,
-}
-
-// === impl Fault ===
-
-impl Fault {
-    /// `metav1.CauseType`.
-    #[must_use]
-    pub const fn cause(self) -> &'static str {
-        match self {
-            Self::Required => "FieldValueRequired",
-            Self::Invalid => "FieldValueInvalid",
-            Self::TypeInvalid => "FieldValueTypeInvalid",
-            Self::NotSupported => "FieldValueNotSupported",
-            Self::Forbidden => "FieldValueForbidden",
-            Self::Duplicate => "FieldValueDuplicate",
-            Self::TooLong => "FieldValueTooLong",
-            Self::TooMany => "FieldValueTooMany",
-        }
-    }
-
-    /// Whether rules are left unchecked beside such a fault (`hasBlockingErr` in the CRD strategy).
-    #[must_use]
-    pub const fn blocks_rules(self) -> bool {
-        matches!(
-            self,
-            Self::NotSupported | Self::Required | Self::TooLong | Self::TooMany | Self::TypeInvalid
-        )
-    }
-}
-
-// === impl FieldError ===
-
-impl FieldError {
-    /// `path: Required value`, with a detail where there is one.
-    #[must_use]
-    pub fn required(path: impl Into<String>, detail: &str) -> Self {
-        let body = if detail.is_empty() {
-            "Required value".to_owned()
-        } else {
-            format!("Required value: {detail}")
-        };
-        Self::of(path, Fault::Required, body)
-    }
-
-    /// `path: Invalid value: <value>: detail`.
-    #[must_use]
-    pub fn invalid(path: impl Into<String>, value: &Value, detail: impl AsRef<str>) -> Self {
-        let body = format!("Invalid value: {}: {}", go_value(value), detail.as_ref());
-        Self::of(path, Fault::Invalid, body)
-    }
-
-    /// A value whose text is already in Go's form.
-    #[must_use]
-    pub fn invalid_shown(path: impl Into<String>, shown: &str, detail: impl AsRef<str>) -> Self {
-        Self::of(
-            path,
-            Fault::Invalid,
-            format!("Invalid value: {shown}: {}", detail.as_ref()),
-        )
-    }
-
-    /// A value of the wrong type.
-    #[must_use]
-    pub fn type_invalid(path: impl Into<String>, shown: &str, detail: impl AsRef<str>) -> Self {
-        Self::of(
-            path,
-            Fault::TypeInvalid,
-            format!("Invalid value: {shown:?}: {}", detail.as_ref()),
-        )
-    }
-
-    /// A value outside of an enumeration.
-    #[must_use]
-    pub fn not_supported(path: impl Into<String>, value: &Value, allowed: &[String]) -> Self {
-        let allowed = allowed
-            .iter()
-            .map(|one| format!("{one:?}"))
-            .collect::<Vec<_>>()
-            .join(", ");
-        Self::of(
-            path,
-            Fault::NotSupported,
-            format!(
-                "Unsupported value: {}: supported values: {allowed}",
-                go_value(value)
-            ),
-        )
-    }
-
-    /// Something that must not be done.
-    #[must_use]
-    pub fn forbidden(path: impl Into<String>, detail: impl AsRef<str>) -> Self {
-        Self::of(
-            path,
-            Fault::Forbidden,
-            format!("Forbidden: {}", detail.as_ref()),
-        )
-    }
-
-    /// A value that occurs twice.
-    #[must_use]
-    pub fn duplicate(path: impl Into<String>, shown: &str) -> Self {
-        Self::of(path, Fault::Duplicate, format!("Duplicate value: {shown}"))
-    }
-
-    /// A string longer than `max` bytes.
-    #[must_use]
-    pub fn too_long(path: impl Into<String>, max: u64) -> Self {
-        Self::of(
-            path,
-            Fault::TooLong,
-            format!("Too long: may not be more than {max} bytes"),
-        )
-    }
-
-    /// More than `max` items.
-    #[must_use]
-    pub fn too_many(path: impl Into<String>, actual: usize, max: u64) -> Self {
-        Self::of(
-            path,
-            Fault::TooMany,
-            format!("Too many: {actual}: must have at most {max} items"),
-        )
-    }
-
-    fn of(path: impl Into<String>, fault: Fault, body: String) -> Self {
-        Self {
-            path: path.into(),
-            fault,
-            body,
-        }
-    }
-
-    fn cause(&self) -> Value {
-        json!({"reason": self.fault.cause(), "message": self.body, "field": self.path})
-    }
-}
-
-/// A value as Go's `%v`/`%q` in field errors shows it.
-#[must_use]
-pub(super) fn go_value(value: &Value) -> String {
-    match value {
-        Value::String(text) => format!("{text:?}"),
-        Value::Null => "null".to_owned(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
-    }
 }
 
 // === impl Refusal ===
@@ -271,6 +100,16 @@ impl Refusal {
         Self::plain(409, "Conflict", message).about(kind, name, Value::Null)
     }
 
+    /// 409 for a precondition of a deletion, which names the kind in place of the resource.
+    #[must_use]
+    pub fn precondition(kind: &Kind, name: &str, why: &str) -> Self {
+        let message = format!(
+            "Operation cannot be fulfilled on {} {name:?}: {why}",
+            kind.qualified_kind()
+        );
+        Self::plain(409, "Conflict", message).about(kind, name, json!({"kind": kind.kind}))
+    }
+
     /// 409 for a resourceVersion that is not the latest.
     #[must_use]
     pub fn modified(kind: &Kind, name: &str) -> Self {
@@ -296,12 +135,13 @@ impl Refusal {
     /// 422 with the faults of the object's fields.
     #[must_use]
     pub fn invalid(kind: &Kind, name: &str, errors: &[FieldError]) -> Self {
-        let kind_name = if kind.group.is_empty() {
-            kind.kind.clone()
-        } else {
-            format!("{}.{}", kind.kind, kind.group)
-        };
-        Self::invalid_as(&kind_name, &kind.group, &kind.kind, name, errors)
+        Self::invalid_as(
+            &kind.qualified_kind(),
+            &kind.group,
+            &kind.kind,
+            name,
+            errors,
+        )
     }
 
     /// 422 for an object described by the given words.
@@ -335,6 +175,51 @@ impl Refusal {
             message: format!("{qualified} {name:?} is invalid: {all}"),
             details: Some(Box::new(Value::Object(details))),
         }
+    }
+
+    /// 404 of the router, for a path behind which there is nothing.
+    #[must_use]
+    pub fn no_page() -> Self {
+        Self::plain(404, "", NO_PAGE)
+    }
+
+    /// 404 for a resource that a group doesn't have. Only the core group, whose kinds are all
+    /// known, answers with a Status.
+    #[must_use]
+    pub fn no_resource(group: &str) -> Self {
+        if group.is_empty() {
+            Self::plain(
+                404,
+                "NotFound",
+                "the server could not find the requested resource",
+            )
+        } else {
+            Self::no_page()
+        }
+    }
+
+    /// 404 for a part that the objects of a kind don't have.
+    #[must_use]
+    pub fn no_part(kind: &Kind, name: &str) -> Self {
+        Self::no_resource("").about(kind, name, Value::Null)
+    }
+
+    /// The text that is answered in place of a Status, where that is so.
+    #[must_use]
+    pub fn page(&self) -> Option<String> {
+        (self.code == 404 && self.message == NO_PAGE).then(|| format!("{NO_PAGE}\n"))
+    }
+
+    /// 422 for an option of a request.
+    #[must_use]
+    pub fn bad_option(options: &str, error: FieldError) -> Self {
+        Self::invalid_as(
+            &format!("{options}.meta.k8s.io"),
+            "meta.k8s.io",
+            options,
+            "",
+            &[error],
+        )
     }
 
     /// 405 for a verb that the resource does not have.
@@ -398,9 +283,11 @@ impl Refusal {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         });
+        if let (false, Some(status)) = (self.reason.is_empty(), status.as_object_mut()) {
+            status.insert("reason".to_owned(), json!(self.reason));
+        }
         if let (Some(details), Some(status)) = (&self.details, status.as_object_mut()) {
             status.insert("details".to_owned(), (**details).clone());
         }

@@ -192,12 +192,7 @@ impl Listening {
         let body: Bytes = match read.await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                let refusal = Refusal::plain(
-                    413,
-                    "RequestEntityTooLarge",
-                    format!("Request entity too large: limit is {MAX_BODY}"),
-                );
-                return Ok(service::refused(&refusal));
+                return Ok(service::too_large());
             }
             Ok(Err(_)) | Err(_) => return Err(service::Broken),
         };

@@ -18,7 +18,6 @@ use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::render::{list_metadata, partial};
 use self::stream::Begin;
 use super::{
     discovery,
@@ -42,6 +41,15 @@ pub(super) struct Broken;
 /// A refusal that is decided before the API is asked.
 pub(super) fn refused(refusal: &Refusal) -> Response<Content> {
     render::refusal(refusal)
+}
+
+/// The answer to a body over [`MAX_BODY`].
+pub(super) fn too_large() -> Response<Content> {
+    render::refusal(&Refusal::plain(
+        413,
+        "RequestEntityTooLarge",
+        format!("Request entity too large: limit is {MAX_BODY}"),
+    ))
 }
 
 /// The largest body that is read: `kube-apiserver`'s own limit.
@@ -206,6 +214,9 @@ impl Api {
             .in_flight
             .try_acquire()
             .map_err(|_full| faults::too_many_requests(1))?;
+        if self.log.as_ref().is_some_and(Log::is_behind) {
+            return Err(faults::too_many_requests(1));
+        }
         let at = self.at();
         let target = request.target.clone();
         let (kind, answer, revision) = {
@@ -214,7 +225,7 @@ impl Api {
             let answer = store.apply(&at, request);
             let changes = store.take_changes();
             let revision = store.revision();
-            self.commit(changes, revision)?;
+            self.commit(&changes, revision)?;
             (kind, answer, revision)
         };
         // Also what was only read must not be taken back by a crash, and a refusal tells of it too.
@@ -223,11 +234,11 @@ impl Api {
     }
 
     /// Hands changes to the log, in the order in which the store made them: the caller holds it.
-    fn commit(&self, changes: Vec<Change>, revision: u64) -> Result<(), Refusal> {
+    fn commit(&self, changes: &[Change], revision: u64) -> Result<(), Refusal> {
         if let Some(log) = &self.log {
-            return log.append(&changes).map_err(|why| not_durable(&why));
+            return log.append(changes).map_err(|why| not_durable(&why));
         }
-        let mut shelves: Vec<_> = changes.into_iter().map(|change| change.shelf).collect();
+        let mut shelves: Vec<_> = changes.iter().flat_map(Change::concerns).collect();
         shelves.dedup();
         self.publish(revision, &shelves);
         Ok(())
@@ -298,11 +309,7 @@ impl Api {
         let watch = store.watch(&ask.target, &ask.labels, &ask.fields)?;
         let from = ask.version.filter(|version| *version > 0);
         let begin = match from {
-            Some(version) if !ask.initial => {
-                // Too old a version is told at once, with its status.
-                store.changes(&watch, version, version, 1)?;
-                Begin::After(version)
-            }
+            Some(version) if !ask.initial => Begin::After(version),
             version => {
                 let list = List {
                     as_of: version.map_or(AsOf::Newest, AsOf::NotOlderThan),

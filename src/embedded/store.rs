@@ -7,8 +7,11 @@
 //! Versions are one counter for all resources, as in etcd. Each resource remembers its changes of
 //! late within [`Limits`]; a watch or a list from before them is answered 410.
 
+mod admit;
 mod delete;
+mod expiry;
 mod list;
+mod persist;
 mod request;
 mod shelf;
 mod strategy;
@@ -17,13 +20,18 @@ mod write;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     sync::Arc,
 };
 
 use bytes::Bytes;
+use serde::Serialize as _;
 use serde_json::{Value, json};
 
-use self::shelf::{Shelf, Stored};
+use self::{
+    expiry::Expiry,
+    shelf::{Shelf, Stored},
+};
 pub use self::{
     request::{
         Action, Answer, AsOf, At, Body, Delete, Fields, List, Page, Part, Request, Seen, Target,
@@ -71,6 +79,16 @@ pub struct Change {
     pub object: Option<Bytes>,
 }
 
+// === impl Change ===
+
+impl Change {
+    /// The resources whose watches this concerns: a definition's are also those of what it defines.
+    pub(super) fn concerns(&self) -> impl Iterator<Item = Arc<str>> {
+        let defined = (&*self.shelf == DEFINITIONS).then(|| Arc::from(&*self.key));
+        std::iter::once(Arc::clone(&self.shelf)).chain(defined)
+    }
+}
+
 /// The store.
 #[derive(Debug)]
 pub struct Store {
@@ -82,6 +100,7 @@ pub struct Store {
     shelves: BTreeMap<Arc<str>, Shelf>,
     /// Namespaces and definitions that wait for their objects to go.
     leaving: BTreeSet<Box<str>>,
+    expiry: Expiry,
     changes: Vec<Change>,
 }
 
@@ -102,6 +121,7 @@ impl Store {
             registry: Registry::new(),
             shelves: BTreeMap::new(),
             leaving: BTreeSet::new(),
+            expiry: Expiry::default(),
             changes: Vec::new(),
         }
     }
@@ -174,17 +194,20 @@ impl Store {
         let kind = self
             .registry
             .get(&target.group, &target.version, &target.plural)
-            .ok_or_else(page_not_found)?;
+            .ok_or_else(|| Refusal::no_resource(&target.group))?;
         let part = match target.part {
             Part::Whole => true,
             Part::Status => kind.status,
             Part::Finalize => kind.is(BuiltIn::Namespace),
         };
         let placed = target.namespace.is_none() || kind.namespaced;
-        if part && placed {
-            Ok(Arc::clone(kind))
-        } else {
-            Err(page_not_found())
+        match (placed, part) {
+            (true, true) => Ok(Arc::clone(kind)),
+            (true, false) => Err(Refusal::no_part(
+                kind,
+                target.name.as_deref().unwrap_or_default(),
+            )),
+            (false, _) => Err(Refusal::no_page()),
         }
     }
 
@@ -211,7 +234,7 @@ impl Store {
             if target.name.is_some() || target.part != Part::Whole {
                 return Err(Refusal::method_not_allowed());
             }
-            return self.create(at, &kind, target.namespace.as_deref(), object, write);
+            return self.create(at, &kind, target.namespace.as_deref(), object, &write);
         }
         let Some(name) = &target.name else {
             return Err(Refusal::method_not_allowed());
@@ -268,8 +291,9 @@ impl Store {
             bytes: bytes.clone(),
             epoch,
         };
+        let redefined = &*kind.shelf == DEFINITIONS && self.is_redefined(key, &object);
         self.record(&kind.shelf, key, stored, false);
-        if &*kind.shelf == DEFINITIONS {
+        if redefined {
             self.define(&object);
         }
         bytes
@@ -309,6 +333,21 @@ impl Store {
             .record(revision, key.into(), stored, gone, limits);
     }
 
+    /// Whether a definition says something else than before: only then are watches of its kinds
+    /// ended and stored objects looked at again.
+    fn is_redefined(&self, key: &str, object: &Value) -> bool {
+        let before = self
+            .shelves
+            .get(DEFINITIONS)
+            .and_then(|shelf| shelf.get(key));
+        let before = before
+            .map(|stored| decode(&stored.bytes))
+            .unwrap_or_default();
+        ["/spec", "/status/conditions"]
+            .iter()
+            .any(|part| before.pointer(part) != object.pointer(part))
+    }
+
     /// Serves the kinds of a definition.
     fn define(&mut self, object: &Value) {
         let Some(resource) = definition::shelf(object) else {
@@ -337,107 +376,32 @@ impl Store {
             return;
         };
         self.registry.replace(&resource, Vec::new());
-        let revision = self.revision;
-        if let Some(resource) = self.shelves.get_mut(&resource) {
-            resource.cut(revision);
-        }
     }
-
-    /// What changed since the last call, in order: to be made durable before anyone is told.
-    #[must_use]
-    pub fn take_changes(&mut self) -> Vec<Change> {
-        std::mem::take(&mut self.changes)
-    }
-
-    /// All objects as changes, definitions first: what a snapshot holds.
-    #[must_use]
-    pub fn snapshot(&self) -> Vec<Change> {
-        let mut changes = Vec::with_capacity(self.count());
-        let first: Arc<str> = DEFINITIONS.into();
-        let others = self.shelves.keys().filter(|shelf| **shelf != first);
-        for shelf in std::iter::once(&first).chain(others) {
-            let kind = self
-                .registry
-                .iter()
-                .find(|kind| kind.shelf == *shelf && kind.version == kind.storage_version);
-            let Some(found) = self.shelves.get(shelf) else {
-                continue;
-            };
-            for (key, stored) in found.range("", "") {
-                let object = kind.map_or_else(
-                    || stored.bytes.clone(),
-                    |kind| {
-                        if kind.epoch == stored.epoch {
-                            stored.bytes.clone()
-                        } else {
-                            encode(&storage_form(kind, stored))
-                        }
-                    },
-                );
-                changes.push(Change {
-                    revision: self.revision,
-                    shelf: Arc::clone(shelf),
-                    key: key.into(),
-                    object: Some(object),
-                });
-            }
-        }
-        changes
-    }
-
-    /// Takes in a change that was made durable before this store was opened.
-    pub fn restore(&mut self, change: Change) {
-        self.revision = self.revision.max(change.revision);
-        self.opened = self.revision;
-        if &*change.shelf == DEFINITIONS {
-            let object = change
-                .object
-                .as_ref()
-                .and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
-            match object {
-                Some(object) => self.define(&object),
-                None => self.forget_definition(&change.key),
-            }
-        }
-        let epoch = self
-            .registry
-            .iter()
-            .find(|kind| kind.shelf == change.shelf)
-            .map_or(0, |kind| kind.epoch);
-        let opened = self.opened;
-        let objects = self
-            .shelves
-            .entry(change.shelf)
-            .or_insert_with(|| Shelf::new(opened));
-        let stored = change.object.map(|bytes| Stored { bytes, epoch });
-        objects.restore(change.key, stored);
-    }
-
-    fn forget_definition(&mut self, key: &str) {
-        self.registry.replace(key, Vec::new());
-    }
-
-    /// Ends the restoring: from here on changes are remembered, and objects that were on their way
-    /// out go on.
-    pub fn opened(&mut self, at: &At, revision: u64) {
-        self.revision = self.revision.max(revision);
-        self.opened = self.revision;
-        for shelf in self.shelves.values_mut() {
-            shelf.cut(self.opened);
-        }
-        self.resume_leaving(at);
-    }
-}
-
-/// 404 as the API server's router answers it: no Status, plain text.
-fn page_not_found() -> Refusal {
-    Refusal::plain(404, "NotFound", "404 page not found")
 }
 
 fn encode(object: &Value) -> Bytes {
-    // A tree of JSON values always has a text.
-    let text = serde_json::to_vec(object).unwrap_or_default();
+    let mut text = Vec::with_capacity(256);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, GoNumbers);
+    // A tree of JSON values always has a text, and a vector takes it.
+    if object.serialize(&mut serializer).is_err() {
+        text.clear();
+    }
     Bytes::from(text.into_boxed_slice())
+}
+
+/// Numbers as Go's `encoding/json` writes them: a whole one has no fraction, so that `5.0`, which an
+/// integer field admits, is `5` for every reader.
+struct GoNumbers;
+
+impl serde_json::ser::Formatter for GoNumbers {
+    fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        // From here on, Go writes an exponent.
+        if value.fract() == 0.0 && value.abs() < 1e21 {
+            write!(writer, "{value:.0}")
+        } else {
+            serde_json::ser::CompactFormatter.write_f64(writer, value)
+        }
+    }
 }
 
 fn decode(bytes: &Bytes) -> Value {

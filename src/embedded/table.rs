@@ -6,20 +6,31 @@ use serde_json::{Value, json};
 
 use super::{
     kind::{Column, Kind, Source},
-    service::{list_metadata, partial},
     store::Page,
+    view::{list_metadata, partial},
+    wire::Rows,
 };
 use crate::journal::Millis;
 
 /// A page as a table.
-pub(super) fn of_objects(kind: &Kind, page: &Page, now: Millis) -> Bytes {
-    let rows: Vec<Value> = page.items.iter().map(|item| row(kind, item, now)).collect();
+pub(super) fn of_objects(kind: &Kind, page: &Page, with: Rows, now: Millis) -> Bytes {
+    let rows: Vec<Value> = page
+        .items
+        .iter()
+        .map(|item| row(kind, item, with, now))
+        .collect();
     table(kind, &list_metadata(page), &rows, true)
 }
 
 /// One change as a table of one row; only the first of a watch names the columns.
-pub(super) fn of_change(kind: &Kind, object: &Bytes, first: bool, now: Millis) -> Bytes {
-    table(kind, &json!({}), &[row(kind, object, now)], first)
+pub(super) fn of_change(
+    kind: &Kind,
+    object: &Bytes,
+    with: Rows,
+    first: bool,
+    now: Millis,
+) -> Bytes {
+    table(kind, &json!({}), &[row(kind, object, with, now)], first)
 }
 
 fn table(kind: &Kind, metadata: &Value, rows: &[Value], columns: bool) -> Bytes {
@@ -45,14 +56,19 @@ fn definition(column: &Column) -> Value {
     })
 }
 
-fn row(kind: &Kind, object: &Bytes, now: Millis) -> Value {
+fn row(kind: &Kind, object: &Bytes, with: Rows, now: Millis) -> Value {
     let value: Value = serde_json::from_slice(object).unwrap_or_default();
     let cells: Vec<Value> = kind
         .columns
         .iter()
         .map(|column| cell(column, &value, now))
         .collect();
-    json!({"cells": cells, "object": partial(object)})
+    let beside = match with {
+        Rows::Metadata => partial(object),
+        Rows::Object => value,
+        Rows::Bare => Value::Null,
+    };
+    json!({"cells": cells, "object": beside})
 }
 
 fn cell(column: &Column, object: &Value, now: Millis) -> Value {

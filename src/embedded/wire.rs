@@ -1,14 +1,21 @@
 //! What a request over HTTP asks for: paths, queries, media types. Pure.
 
-use http::{HeaderMap, Method, Uri, header};
+mod json;
+mod media;
+mod query;
+
+use http::{HeaderMap, Method, Uri};
 use serde_json::Value;
 
+use self::{
+    media::{accept, accepted, content, content_type},
+    query::{Query, percent_decode},
+};
 use super::{
     faults::Verb,
     meta,
     patch::Patch,
-    protobuf,
-    refusal::Refusal,
+    refusal::{FieldError, Refusal},
     store::{Action, AsOf, Delete, Fields, List, Part, Request, Target, Write},
 };
 
@@ -60,10 +67,23 @@ pub(super) enum OpenApi {
 pub(super) enum As {
     /// As they are.
     Object,
+    /// As they are, in YAML.
+    Yaml,
     /// As rows of a table.
-    Table,
+    Table(Rows),
     /// Their metadata alone.
     Metadata,
+}
+
+/// How much of an object is beside its row in a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// Its metadata.
+    Metadata,
+    /// All of it.
+    Object,
+    /// Nothing.
+    Bare,
 }
 
 /// A watch that is asked for.
@@ -79,9 +99,6 @@ pub(super) struct WatchAsk {
     pub(super) initial: bool,
     pub(super) timeout: Option<u64>,
 }
-
-/// The query of a URL, decoded.
-struct Query(Vec<(String, String)>);
 
 // === impl Ask ===
 
@@ -116,7 +133,12 @@ impl Ask {
         }
         let target = target(&parts)?;
         let query = Query::parse(uri.query().unwrap_or_default());
-        let shown = accepted(headers)?;
+        let rows = match query.get("includeObject") {
+            Some("Object") => Rows::Object,
+            Some("None") => Rows::Bare,
+            Some(_) | None => Rows::Metadata,
+        };
+        let shown = accepted(headers, rows)?;
         if *method == Method::GET && query.flag("watch") {
             return watch(target, &query).map(|ask| Self::Watch(Box::new(ask), shown));
         }
@@ -149,11 +171,6 @@ impl Ask {
     }
 }
 
-/// 404 as the API server's router answers it.
-fn page_not_found() -> Refusal {
-    Refusal::plain(404, "NotFound", "404 page not found")
-}
-
 fn open_api(parts: &[&str]) -> Result<OpenApi, Refusal> {
     match parts {
         ["v2"] => Ok(OpenApi::Two),
@@ -162,7 +179,7 @@ fn open_api(parts: &[&str]) -> Result<OpenApi, Refusal> {
         ["v3", "apis", group, version] => {
             Ok(OpenApi::Three((*group).to_owned(), (*version).to_owned()))
         }
-        _ => Err(page_not_found()),
+        _ => Err(Refusal::no_page()),
     }
 }
 
@@ -189,7 +206,7 @@ fn target(parts: &[&str]) -> Result<Target, Refusal> {
     let (group, version, rest) = match parts {
         ["api", version, rest @ ..] => ("", *version, rest),
         ["apis", group, version, rest @ ..] => (*group, *version, rest),
-        _ => return Err(page_not_found()),
+        _ => return Err(Refusal::no_page()),
     };
     let (namespace, rest) = match rest {
         // A namespace itself, or one of its subresources.
@@ -202,7 +219,7 @@ fn target(parts: &[&str]) -> Result<Target, Refusal> {
         [plural, name] => (*plural, Some(*name), Part::Whole),
         [plural, name, "status"] => (*plural, Some(*name), Part::Status),
         [plural, name, "finalize"] => (*plural, Some(*name), Part::Finalize),
-        _ => return Err(page_not_found()),
+        _ => return Err(Refusal::no_page()),
     };
     let decoded = |text: &str| percent_decode(text, false);
     Ok(Target {
@@ -220,15 +237,12 @@ fn watch(target: Target, query: &Query) -> Result<WatchAsk, Refusal> {
     let initial = query.flag("sendInitialEvents");
     let matched = query.get("resourceVersionMatch");
     if initial && matched != Some("NotOlderThan") {
-        return Err(Refusal::invalid_as(
-            "ListOptions.meta.k8s.io",
-            "meta.k8s.io",
+        return Err(Refusal::bad_option(
             "ListOptions",
-            "",
-            &[super::refusal::FieldError::forbidden(
+            FieldError::forbidden(
                 "resourceVersionMatch",
                 "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            )],
+            ),
         ));
     }
     Ok(WatchAsk {
@@ -252,11 +266,20 @@ fn action(
     match (method.as_str(), &target.name) {
         ("GET", Some(_)) => Ok(Action::Get(query.number("resourceVersion")?)),
         ("GET", None) => list(query).map(Action::List),
-        ("POST", _) => Ok(Action::Create(content(headers, body)?, write(query)?)),
-        ("PUT", Some(_)) => Ok(Action::Update(content(headers, body)?, write(query)?)),
+        ("POST", _) => {
+            let (object, write) = written(query, "CreateOptions", (headers, body))?;
+            Ok(Action::Create(object, write))
+        }
+        ("PUT", Some(_)) => {
+            let (object, write) = written(query, "UpdateOptions", (headers, body))?;
+            Ok(Action::Update(object, write))
+        }
         ("PATCH", Some(_)) => {
             let media_type = content_type(headers);
-            Ok(Action::Patch(Patch::read(media_type, body)?, write(query)?))
+            Ok(Action::Patch(
+                Patch::read(media_type, body)?,
+                write(query, "PatchOptions")?,
+            ))
         }
         ("DELETE", Some(_)) => delete(query, headers, body).map(Action::Delete),
         ("DELETE", None) => Ok(Action::DeleteCollection(
@@ -270,11 +293,24 @@ fn action(
 fn list(query: &Query) -> Result<List, Refusal> {
     let version = query.number("resourceVersion")?;
     let limit = query.number("limit")?.unwrap_or(0);
+    if version.is_none() && query.get("resourceVersionMatch").is_some() {
+        return Err(Refusal::bad_option(
+            "ListOptions",
+            FieldError::forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ),
+        ));
+    }
     let as_of = match (version, query.get("resourceVersionMatch")) {
         (Some(version), Some("Exact")) if version > 0 => AsOf::Exactly(version),
         (_, Some("Exact")) => {
-            return Err(Refusal::bad_request(
-                "resourceVersionMatch is forbidden unless resourceVersion is set to a version",
+            return Err(Refusal::bad_option(
+                "ListOptions",
+                FieldError::forbidden(
+                    "resourceVersionMatch",
+                    "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
+                ),
             ));
         }
         (None, _) => AsOf::Newest,
@@ -291,30 +327,44 @@ fn list(query: &Query) -> Result<List, Refusal> {
     })
 }
 
-fn write(query: &Query) -> Result<Write, Refusal> {
+fn write(query: &Query, options: &str) -> Result<Write, Refusal> {
     let fields = match query.get("fieldValidation") {
         None | Some("" | "Warn") => Fields::Warn,
         Some("Strict") => Fields::Strict,
         Some("Ignore") => Fields::Ignore,
         Some(other) => {
-            return Err(Refusal::bad_request(format!(
-                "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
-            )));
+            return Err(unknown_word(
+                options,
+                "fieldValidation",
+                other,
+                &["Ignore", "Strict", "Warn"],
+            ));
         }
     };
     Ok(Write {
-        dry_run: dry_run(query)?,
+        dry_run: dry_run(query, options)?,
         fields,
+        repeated: Vec::new(),
     })
 }
 
-fn dry_run(query: &Query) -> Result<bool, Refusal> {
+fn unknown_word(options: &str, option: &str, found: &str, known: &[&str]) -> Refusal {
+    let known: Vec<String> = known.iter().map(|one| (*one).to_owned()).collect();
+    // A repeatable option is shown as the list that it is.
+    let found = if option == "dryRun" {
+        Value::from(vec![found])
+    } else {
+        Value::from(found)
+    };
+    let error = FieldError::not_supported(option, &found, &known);
+    Refusal::bad_option(options, error)
+}
+
+fn dry_run(query: &Query, options: &str) -> Result<bool, Refusal> {
     match query.get("dryRun") {
         None | Some("") => Ok(false),
         Some("All") => Ok(true),
-        Some(other) => Err(Refusal::bad_request(format!(
-            "dryRun: Unsupported value: {other:?}: supported values: \"All\""
-        ))),
+        Some(other) => Err(unknown_word(options, "dryRun", other, &["All"])),
     }
 }
 
@@ -322,7 +372,7 @@ fn delete(query: &Query, headers: &HeaderMap, body: &[u8]) -> Result<Delete, Ref
     let options: Value = if body.is_empty() {
         Value::Null
     } else {
-        content(headers, body)?
+        content(headers, body)?.0
     };
     let text = |pointer: &str| options.pointer(pointer)?.as_str().map(str::to_owned);
     let dry = options
@@ -330,150 +380,25 @@ fn delete(query: &Query, headers: &HeaderMap, body: &[u8]) -> Result<Delete, Ref
         .and_then(Value::as_array)
         .is_some_and(|all| all.iter().any(|one| one == "All"));
     Ok(Delete {
-        dry_run: dry || dry_run(query)?,
+        dry_run: dry || dry_run(query, "DeleteOptions")?,
         uid: text("/preconditions/uid"),
         version: text("/preconditions/resourceVersion"),
     })
 }
 
-/// A body as JSON.
-fn content(headers: &HeaderMap, body: &[u8]) -> Result<Value, Refusal> {
-    let media_type = content_type(headers);
-    let media_type = media_type.split(';').next().unwrap_or_default().trim();
-    match media_type {
-        "" | "application/json" | "*/*" => serde_json::from_slice(body).map_err(|error| {
-            Refusal::bad_request(format!("the body can't be read as JSON: {error}"))
-        }),
-        "application/vnd.kubernetes.protobuf" => protobuf::decode(body).ok_or_else(|| {
-            unsupported_media(
-                "protobuf is read for the common built-in kinds alone; send application/json",
-            )
-        }),
-        other => Err(unsupported_media(&format!(
-            "the body of the request was in an unknown format ({other}) - accepted media types include: application/json"
-        ))),
-    }
-}
-
-fn unsupported_media(message: &str) -> Refusal {
-    Refusal::plain(415, "UnsupportedMediaType", message)
-}
-
-fn content_type(headers: &HeaderMap) -> &str {
-    headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
-}
-
-fn accept(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-}
-
-/// The first of the accepted forms that is served.
-fn accepted(headers: &HeaderMap) -> Result<As, Refusal> {
-    let mut asked = false;
-    for one in accept(headers).filter(|one| !one.is_empty()) {
-        asked = true;
-        let mut parts = one.split(';').map(str::trim);
-        if !matches!(
-            parts.next(),
-            Some("application/json" | "*/*" | "application/*")
-        ) {
-            continue;
-        }
-        let param = |name: &str| {
-            one.split(';')
-                .find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))
-        };
-        match param("as") {
-            None => return Ok(As::Object),
-            Some("Table") if param("v") == Some("v1") => return Ok(As::Table),
-            Some("PartialObjectMetadata" | "PartialObjectMetadataList")
-                if param("v") == Some("v1") =>
-            {
-                return Ok(As::Metadata);
-            }
-            Some(_) => {}
-        }
-    }
-    if asked {
-        Err(Refusal::plain(
-            406,
-            "NotAcceptable",
-            "only the following media types are accepted: application/json",
-        ))
-    } else {
-        Ok(As::Object)
-    }
-}
-
-// === impl Query ===
-
-impl Query {
-    fn parse(text: &str) -> Self {
-        Self(
-            text.split('&')
-                .filter(|pair| !pair.is_empty())
-                .map(|pair| {
-                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    (percent_decode(name, true), percent_decode(value, true))
-                })
-                .collect(),
-        )
-    }
-
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find_map(|(found, value)| (found == name).then_some(value.as_str()))
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.get(name).unwrap_or_default().to_owned()
-    }
-
-    fn flag(&self, name: &str) -> bool {
-        self.get(name)
-            .is_some_and(|value| matches!(value, "true" | "1" | ""))
-    }
-
-    fn number(&self, name: &str) -> Result<Option<u64>, Refusal> {
-        match self.get(name) {
-            None | Some("") => Ok(None),
-            Some(text) => text.parse().map(Some).map_err(|_not_a_number| {
-                Refusal::bad_request(format!("{name}: Invalid value: {text:?}: must be a number"))
-            }),
-        }
-    }
-}
-
-fn percent_decode(text: &str, plus_is_space: bool) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, behind)) = rest.split_first() {
-        rest = behind;
-        let hex = |byte: &u8| {
-            char::from(*byte)
-                .to_digit(16)
-                .and_then(|digit| u8::try_from(digit).ok())
-        };
-        match (byte, behind) {
-            (b'%', [high, low, behind @ ..]) => match (hex(high), hex(low)) {
-                (Some(high), Some(low)) => {
-                    bytes.push(high.wrapping_shl(4) | low);
-                    rest = behind;
-                }
-                _ => bytes.push(b'%'),
-            },
-            (b'+', _) if plus_is_space => bytes.push(b' '),
-            (byte, _) => bytes.push(*byte),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+/// An object to write, and how.
+fn written(
+    query: &Query,
+    options: &str,
+    (headers, body): (&HeaderMap, &[u8]),
+) -> Result<(Value, Write), Refusal> {
+    let options = write(query, options)?;
+    let (object, repeated) = content(headers, body)?;
+    Ok((
+        object,
+        Write {
+            repeated,
+            ..options
+        },
+    ))
 }

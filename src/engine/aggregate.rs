@@ -46,6 +46,17 @@ pub fn covers(applied: &[Applied], item: ItemId) -> bool {
         .any(|entry| (entry.position, entry.index) >= item.place())
 }
 
+/// Whether the object was made by a later item (`log/position/index`) of the same record. Items of a
+/// record are tried in order: then this one was refused, though its place is covered.
+#[must_use]
+pub fn behind(item: ItemId, made_by: &str) -> bool {
+    let Some((record, index)) = made_by.rsplit_once('/') else {
+        return false;
+    };
+    let index = index.parse::<u32>().ok();
+    record == item.record.to_string() && index.is_some_and(|index| index > item.index)
+}
+
 /// The sum of `base` and the items, which it must not cover yet. Each item's spec is what the item
 /// alone would create.
 #[must_use]
@@ -119,6 +130,22 @@ mod tests {
             }],
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn only_a_later_item_of_the_same_record_tells_of_a_refusal() {
+        let item = id(7, 12, 3);
+        assert!(behind(item, "00000007/12/4"));
+        for made_by in [
+            "00000007/12/3",
+            "00000007/12/2",
+            "00000007/13/4",
+            "00000008/12/4",
+            "",
+            "x",
+        ] {
+            assert!(!behind(item, made_by), "{made_by}");
+        }
     }
 
     #[test]

@@ -5,10 +5,15 @@
 //!                                                                               └ budget: counts work
 //! ```
 //!
-//! `docs/adr/0006-cel.md` says why this is not the crate `cel`, and what the bound is;
+//! `docs/adr/0002-cel.md` says why this is not the crate `cel`, and what the bound is;
 //! `docs/expressions.md` is what users read. Evaluation is a function of its inputs alone: maps
 //! iterate in the order of their keys, nothing reads a clock or a time zone database, and work is
 //! counted, not timed.
+
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a dynamic language: whatever is not named is a mismatch, also what is added later"
+)]
 
 mod budget;
 mod escapes;
@@ -183,7 +188,7 @@ impl Inputs {
         }
     }
 
-    fn get(&self, variable: Variable) -> Option<&Value> {
+    pub(in crate::engine) fn get(&self, variable: Variable) -> Option<&Value> {
         self.values.get(variable as usize)?.as_ref()
     }
 }
@@ -201,7 +206,7 @@ impl Program {
                 message: format!("longer than {MAX_LENGTH} bytes"),
             });
         }
-        let tree = parser::parse(text, scope).map_err(|error| locate(text, error))?;
+        let tree = parser::parse(text, scope, Vec::new()).map_err(|error| locate(text, error))?;
         let mut uses = Scope::default();
         tree.roots(&mut |variable| uses = uses.with(variable));
         Ok(Self { tree, uses })
@@ -219,7 +224,7 @@ impl Program {
     /// What failed, or that the budget is spent.
     pub fn evaluate(&self, inputs: &Inputs, budget: &mut Budget) -> Result<Value, Fault> {
         budget.begin();
-        eval::evaluate(&self.tree, inputs, budget)
+        eval::evaluate(&self.tree, inputs, Vec::new(), budget)
     }
 }
 

@@ -59,6 +59,13 @@ pub struct Failed<'a> {
 }
 
 impl Hold {
+    /// Whether a person should hear of it: what heals by itself is told when it lasts, so that a
+    /// status doesn't flap with every hiccup of the server.
+    #[must_use]
+    pub const fn is_worth_telling(&self) -> bool {
+        self.attempts >= 3 || !self.reason.is_load()
+    }
+
     fn next(previous: Option<&Self>, now: Instant, failed: Failed<'_>, jitter: f64) -> Self {
         let attempts = previous.map_or(0, |hold| hold.attempts).saturating_add(1);
         let wait = backoff(attempts, failed.reason.longest_wait(), jitter);

@@ -61,7 +61,10 @@ impl Metrics {
                 "Expressions that failed on an event.",
             )?,
             status_writes: add.counter("zen_status_writes_total", "Status writes.")?,
-            expired: add.counter("zen_observations_expired_total", "Observations removed by TTL.")?,
+            expired: add.counter(
+                "zen_observations_expired_total",
+                "Observations removed by TTL.",
+            )?,
             commit_failures: add.counter("zen_commit_failures_total", "Commits tried again.")?,
             end_to_end: add.end_to_end()?,
         };
@@ -87,7 +90,9 @@ impl Metrics {
             ("dead_lettered", items.dead_lettered),
         ];
         for (end, count) in ends {
-            self.items.with_label_values(&[end]).inc_by(u64::from(count));
+            self.items
+                .with_label_values(&[end])
+                .inc_by(u64::from(count));
         }
     }
 
@@ -103,7 +108,9 @@ impl Metrics {
                 None => "unanswered",
             },
         };
-        self.calls.with_label_values(&[verb.as_str(), outcome]).inc();
+        self.calls
+            .with_label_values(&[verb.as_str(), outcome])
+            .inc();
     }
 
     /// An Ingestor is held from now on.

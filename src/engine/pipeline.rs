@@ -1,16 +1,28 @@
 //! What a record becomes: a pure function of the record and its decision spec.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
     api::{DecisionSpec, ObservationSpec},
     journal::{Letter, Millis, Record},
 };
 
+use super::{cel, decide};
+
+/// The index of a dead letter that is about the whole event: its body or list can't be read, or has
+/// too many items. A replay of it processes every item.
+pub const WHOLE: u32 = u32::MAX;
+
 /// A decision spec with its expressions compiled; compiled once, shared by every event it decides.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Compiled {
-    spec: Arc<DecisionSpec>,
+    inner: Arc<decide::Compiled>,
+}
+
+impl fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Compiled").field(self.spec()).finish()
+    }
 }
 
 /// An expression that does not compile, or costs too much.
@@ -42,7 +54,7 @@ pub struct ExpressionError {
 }
 
 /// What becomes of one item.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// A filter dropped it.
     Filtered {
@@ -56,7 +68,7 @@ pub enum Verdict {
 }
 
 /// An item that is to be written.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     /// The item's index in the explosion.
     pub index: u32,
@@ -89,30 +101,49 @@ pub enum DedupKind {
     },
 }
 
+impl CompileError {
+    pub(super) fn at(field: &str, message: impl Into<String>) -> Self {
+        Self {
+            field: field.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    /// The program, or its error among `errors`.
+    pub(super) fn collect(
+        compiled: Result<cel::Program, cel::SyntaxError>,
+        field: &str,
+        errors: &mut Vec<Self>,
+    ) -> Option<cel::Program> {
+        compiled
+            .map_err(|error| errors.push(Self::at(field, error.to_string())))
+            .ok()
+    }
+}
+
 impl Compiled {
     /// Compiles every expression of `spec`.
     ///
     /// # Errors
-    /// All expressions that don't compile, not only the first.
+    /// All expressions that don't compile, not only the first; and what else would make the spec
+    /// decide wrongly, such as a constant that is no severity.
     pub fn new(spec: DecisionSpec) -> Result<Self, Vec<CompileError>> {
-        Ok(Self {
-            spec: Arc::new(spec),
-        })
+        let inner = Arc::new(decide::Compiled::new(spec)?);
+        Ok(Self { inner })
     }
 
     /// The spec that was compiled.
     #[must_use]
     pub fn spec(&self) -> &DecisionSpec {
-        &self.spec
+        self.inner.spec()
     }
 
     /// Decides what `record` becomes; total: never panics, bounded in time and memory.
     #[must_use]
     pub fn decide(&self, record: &Record) -> Decision {
-        let _ = record;
-        Decision {
-            items: Vec::new(),
-            errors: Vec::new(),
-        }
+        self.inner.decide(record)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,13 +57,16 @@ pub enum ItemEnd {
     Dead(Letter),
 }
 
+/// The order in which lanes are served: by their oldest item, then by name.
+type Place = (Position, u32, Arc<str>);
+
 /// See the module's documentation. What it keeps is bounded by what is admitted.
 #[derive(Debug, Default)]
 pub struct Window {
     records: BTreeMap<Position, Open>,
     lanes: HashMap<Arc<str>, Lane>,
     /// Lanes that may be taken, by the place of their first item.
-    ready: BTreeSet<(Position, u32, Arc<str>)>,
+    ready: BTreeSet<Place>,
     /// Lanes that wait for a time.
     asleep: BTreeSet<(Instant, Arc<str>)>,
     /// Records whose end is known and not yet handed out.
@@ -89,6 +92,9 @@ struct Lane {
     state: LaneState,
     /// Written one by one, since a batch was refused and nobody knows for which item.
     singly: bool,
+    /// Later records wait until this one's end is in the journal: its item of this name was given
+    /// up, and an aggregate that counts later items would cover it.
+    behind: Option<Position>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,9 +103,8 @@ enum LaneState {
     Ready,
     InFlight,
     Asleep(Instant),
-    /// Until the record's end is in the journal: its item of this name was given up, and an
-    /// aggregate that counts later items would cover it.
-    Behind(Position),
+    /// See [`Lane::behind`].
+    Behind,
 }
 
 impl Window {
@@ -153,7 +158,7 @@ impl Window {
     pub fn take(&mut self, now: Instant, most: usize, rank: impl Fn(&str) -> u32) -> Option<Batch> {
         self.wake(now);
         // With everything at rank 0, the usual case, the first is the one.
-        let mut best: Option<(u32, &(Position, u32, Arc<str>))> = None;
+        let mut best: Option<(u32, &Place)> = None;
         for place in &self.ready {
             let rank = rank(&place.2);
             if best.is_none_or(|(least, _)| rank < least) {
@@ -170,10 +175,13 @@ impl Window {
         let most = if lane.singly { 1 } else { most.max(1) };
         let kind = lane.waiting.front().map(|work| kind(&work.item.dedup))?;
         let same = |work: &&Work| mem::discriminant(&work.item.dedup) == kind;
+        let behind = lane.behind;
+        let open = |work: &&Work| behind.is_none_or(|at| work.id.record.position <= at);
         let items: Vec<Work> = lane
             .waiting
             .iter()
             .take(most)
+            .take_while(open)
             .take_while(same)
             .cloned()
             .collect();
@@ -213,13 +221,11 @@ impl Window {
                 lane.waiting.push_front(work);
             }
             lane.state = LaneState::Ready;
+            lane.behind = lane.behind.max(behind);
         }
-        match (behind, until) {
-            // The record may be at its end, or even committed, by other items: not before `ended`
-            // was handed out and came back through `committed`.
-            (Some(position), _) => self.set_state(&name, LaneState::Behind(position)),
-            (None, Some(until)) => self.sleep(&name, until),
-            (None, None) => self.set_ready(&name),
+        match until {
+            Some(until) => self.sleep(&name, until),
+            None => self.set_ready(&name),
         }
     }
 
@@ -250,13 +256,23 @@ impl Window {
     }
 
     fn set_ready(&mut self, name: &Arc<str>) {
-        self.set_state(name, LaneState::Ready);
-        match self.lanes.get(name).and_then(|lane| lane.waiting.front()) {
-            Some(work) => {
-                let place = (work.id.record.position, work.id.index, Arc::clone(name));
+        let Some(lane) = self.lanes.get_mut(name) else {
+            return;
+        };
+        let first = lane.waiting.front().map(|work| work.id);
+        lane.state = match (first, lane.behind) {
+            (Some(first), Some(behind)) if first.record.position > behind => LaneState::Behind,
+            // An empty lane stays while later records have to wait for it.
+            (None, Some(_)) => LaneState::Behind,
+            (Some(_) | None, _) => LaneState::Ready,
+        };
+        match first {
+            Some(id) if lane.state == LaneState::Ready => {
+                let place = (id.record.position, id.index, Arc::clone(name));
                 self.ready.insert(place);
             }
-            None => drop(self.lanes.remove(name)),
+            None if lane.behind.is_none() => drop(self.lanes.remove(name)),
+            Some(_) | None => {}
         }
     }
 
@@ -311,12 +327,17 @@ impl Window {
         if freed.is_empty() {
             return;
         }
-        let is_free =
-            |lane: &Lane| matches!(lane.state, LaneState::Behind(at) if freed.contains(&at));
+        let is_free = |lane: &Lane| lane.behind.is_some_and(|at| freed.contains(&at));
         let lanes = self.lanes.iter().filter(|(_, lane)| is_free(lane));
         let names: Vec<_> = lanes.map(|(name, _)| Arc::clone(name)).collect();
         for name in names {
-            self.set_ready(&name);
+            let Some(lane) = self.lanes.get_mut(&name) else {
+                continue;
+            };
+            lane.behind = None;
+            if lane.state == LaneState::Behind {
+                self.set_ready(&name);
+            }
         }
     }
 

@@ -153,7 +153,13 @@ mod tests {
     fn a_spec_that_cannot_be_read_says_so() {
         let error = specs_of("{}").unwrap_err();
         assert!(error.to_string().contains("can't be read"), "{error}");
-        assert_eq!(Specs::default().get(SpecDigest([0; 32]), || None).unwrap().map(drop), None);
+        assert_eq!(
+            Specs::default()
+                .get(SpecDigest([0; 32]), || None)
+                .unwrap()
+                .map(drop),
+            None
+        );
     }
 
     fn specs_of(text: &str) -> Result<Option<Decider>, Error> {

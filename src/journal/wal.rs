@@ -103,7 +103,7 @@ impl Wal {
         let disk = Arc::new(RealDisk::open(dir)?);
         let fresh = (LogId(rand::random()), rand::random());
         Self::start(Engine::new(
-            disk.clone(),
+            Arc::<RealDisk>::clone(&disk) as Arc<dyn Disk>,
             options.clone(),
             Arc::clone(&clock),
             recover::recover(disk.as_ref(), &options, clock.now(), fresh)?,

@@ -33,11 +33,11 @@ pub enum Error {
     },
 }
 
-/// A client for the cluster that a kubeconfig's current context names.
+/// A client for the cluster that a kubeconfig's current context names, and that cluster's address.
 ///
 /// # Errors
 /// The file can't be read, or names no usable cluster.
-pub async fn from_kubeconfig(path: &Path) -> Result<Client, Error> {
+pub async fn from_kubeconfig(path: &Path) -> Result<(Client, String), Error> {
     let refused = |source| Error::Kubeconfig {
         path: path.to_owned(),
         source: Box::new(source),
@@ -47,7 +47,8 @@ pub async fn from_kubeconfig(path: &Path) -> Result<Client, Error> {
     let config = Config::from_custom_kubeconfig(file, &options)
         .await
         .map_err(refused)?;
-    from_config(config)
+    let server = config.cluster_url.to_string();
+    Ok((from_config(config)?, server))
 }
 
 /// A client for the cluster that the environment names: `KUBECONFIG`, `~/.kube/config`, or the

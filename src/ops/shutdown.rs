@@ -82,7 +82,8 @@ impl Signals {
         }
     }
 
-    async fn next(&mut self) -> Signal {
+    /// Waits for a signal; for ever when there are none.
+    pub async fn next(&mut self) -> Signal {
         match self.0.next().await {
             Some(signal) => signal,
             None => std::future::pending().await,

@@ -1,25 +1,60 @@
 //! `dev`: everything on one machine.
+//!
+//! The embedded API (or a cluster's, by kubeconfig), a gateway, the journal and a core in one
+//! process, with a sample to try. Parts start in the order in which they need each other and end in
+//! the reverse: no request is accepted that could not be made durable, nothing that was accepted is
+//! forgotten.
 
-use std::{fs, io, path::PathBuf, time::Duration};
+mod hints;
+mod options;
+pub mod sample;
 
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use kube::Client;
+use prometheus::Registry;
+use serde::Serialize;
+use tracing::warn;
+
+use self::hints::Hints;
 use crate::{
     config::Config,
+    embedded,
+    engine::start::{self as engine, Engine, Ports},
+    gateway::{self, Gateway, Surroundings},
+    journal::{
+        Journal,
+        wal::{self, Wal},
+    },
+    kube::client,
     ops::{
-        admin::{self, Admin, token::Token},
-        metrics,
+        admin::{self, Admin, events::Events, token::Token},
+        metrics::{self, journal::JournalMetrics},
         ready::Readiness,
-        shutdown::{Aborted, Signals},
+        shutdown::{Aborted, Draining, Signals},
         tasks::Tasks,
         telemetry::{self, Telemetry},
+        time::{Clock, SystemClock},
     },
 };
+
+/// How long the caches may take to fill before the process says what it waits for; it goes on waiting.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often readiness is looked at, which is also the precision of the ready file.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Why the process could not start, or did not stop as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The data directory could not be made.
-    #[error("make the data directory {}", path.display())]
-    DataDir {
+    /// A file or directory could not be written.
+    #[error("write {}", path.display())]
+    Write {
         /// Where.
         path: PathBuf,
         /// Why.
@@ -29,6 +64,30 @@ pub enum Error {
     /// Logs or traces could not be started.
     #[error("start logs and traces")]
     Telemetry(#[from] telemetry::Error),
+    /// The embedded API.
+    #[error(transparent)]
+    Embedded(#[from] embedded::Error),
+    /// The cluster's API.
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    /// Kinds or sample.
+    #[error(transparent)]
+    Sample(#[from] sample::Error),
+    /// The journal.
+    #[error("open the journal in {}", path.display())]
+    Journal {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: wal::OpenError,
+    },
+    /// The gateway.
+    #[error(transparent)]
+    Gateway(#[from] gateway::Error),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
     /// The admin port.
     #[error(transparent)]
     Admin(#[from] admin::BindError),
@@ -46,33 +105,275 @@ pub enum Error {
     Aborted(#[from] Aborted),
 }
 
+/// What `--ready-file` says.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Ready<'a> {
+    pid: u32,
+    gateway: &'a str,
+    admin: &'a str,
+    api: &'a str,
+    kubeconfig: &'a Path,
+    data_dir: &'a Path,
+}
+
+/// The Kubernetes API that the process uses.
+struct ApiServer {
+    client: Client,
+    url: String,
+    kubeconfig: PathBuf,
+    embedded: Option<embedded::Handle>,
+}
+
+/// Everything that runs. Groups of tasks are stopped one after the other.
+struct Running {
+    api: ApiServer,
+    api_tasks: Tasks,
+    journal: Arc<Wal>,
+    gateway: gateway::Handle,
+    gateway_tasks: Tasks,
+    engine: engine::Handle,
+    engine_tasks: Tasks,
+    admin: String,
+    admin_tasks: Tasks,
+    readiness: Readiness,
+}
+
 /// Runs until a signal; writes what to do next to `out`.
 ///
 /// # Errors
 /// What could not be started, or [`Aborted`].
 pub async fn run(config: Config, out: &mut (dyn io::Write + Send)) -> Result<(), Error> {
     let telemetry = Telemetry::install(&config.telemetry)?;
-    let signals = Signals::of_process()?;
-    fs::create_dir_all(&config.data_dir).map_err(|source| Error::DataDir {
-        path: config.data_dir.clone(),
-        source,
-    })?;
-    let tasks = Tasks::new();
-    let probes = admin::Probes {
-        readiness: Readiness::new(),
-        registry: metrics::registry()?,
+    let mut signals = Signals::of_process()?;
+    let started = tokio::select! {
+        started = start(&config) => Some(started?),
+        _ = signals.next() => None,
     };
-    let server = Admin::bind(config.admin.bind, config.admin.port).await?;
-    let address = server.address();
-    let _token = Token::write(&config.data_dir, address)?;
-    server.serve(admin::probes(probes), &tasks);
-    writeln!(out, "admin http://{address}")?;
-    let draining = signals.first().await;
-    let grace = config.gateway.drain_timeout;
-    let outcome = draining
-        .drain(grace, tasks.stop(grace + Duration::from_secs(1)))
-        .await;
+    let Some((running, secret)) = started else {
+        return Ok(());
+    };
+    let draining = tokio::select! {
+        biased;
+        draining = signals.first() => draining,
+        // `announce` ends only in an error.
+        failed = announce(&config, &running, secret.as_deref(), out) => return Err(failed),
+    };
+    let outcome = running.stop(draining, &config).await;
     telemetry.flush().await;
-    outcome?.ok();
-    Ok(())
+    outcome
+}
+
+async fn start(config: &Config) -> Result<(Running, Option<String>), Error> {
+    let data_dir = &config.data_dir;
+    fs::create_dir_all(data_dir).map_err(write_failed(data_dir))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let readiness = Readiness::new();
+    let registry = metrics::registry()?;
+    // Probes answer from the first moment on, so that a supervisor sees what is waited for.
+    let admin_tasks = Tasks::new();
+    let server = Admin::bind(config.admin.bind, config.admin.port).await?;
+    let admin_address = server.address();
+    let token = Token::write(data_dir, admin_address)?;
+    let journal = open_journal(config, &clock, &registry).await?;
+    let api_tasks = Tasks::new();
+    let api = api_server(config, &clock, &api_tasks).await?;
+    let secret = sample::seed(&api.client).await?;
+    let gateway_tasks = Tasks::new();
+    let surroundings = Surroundings {
+        client: api.client.clone(),
+        journal: Arc::<Wal>::clone(&journal),
+        clock: Arc::clone(&clock),
+        registry: &registry,
+        readiness: &readiness,
+        tasks: &gateway_tasks,
+    };
+    let gateway =
+        Gateway::start(gateway::Options::from_config(&config.gateway), surroundings).await?;
+    let engine_tasks = Tasks::new();
+    let ports = Ports {
+        client: api.client.clone(),
+        journal: Arc::<Wal>::clone(&journal),
+        facts: gateway.facts(),
+        clock,
+    };
+    let engine = Engine::start(
+        options::engine(&config.engine),
+        ports,
+        &registry,
+        &readiness,
+        &engine_tasks,
+    )
+    .await?;
+    let probes = admin::Probes {
+        readiness: readiness.clone(),
+        registry,
+    };
+    let events = Events {
+        journal: Arc::<Wal>::clone(&journal),
+        facts: gateway.facts(),
+    };
+    let router = admin::probes(probes).merge(admin::events::routes(events, token));
+    server.serve(router, &admin_tasks);
+    let running = Running {
+        api,
+        api_tasks,
+        journal,
+        gateway,
+        gateway_tasks,
+        engine,
+        engine_tasks,
+        admin: format!("http://{admin_address}"),
+        admin_tasks,
+        readiness,
+    };
+    Ok((running, secret))
+}
+
+async fn open_journal(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    registry: &Registry,
+) -> Result<Arc<Wal>, Error> {
+    let path = config.journal_dir();
+    let (folder, options, clock) = (path.clone(), options::journal(config), Arc::clone(clock));
+    // Reading a long log takes its time, which the other tasks are not to wait for.
+    let opening = tokio::task::spawn_blocking(move || Wal::open(&folder, options, clock));
+    let journal = match opening.await {
+        Ok(opened) => opened.map_err(|source| Error::Journal { path, source })?,
+        Err(panicked) => return Err(Error::Io(io::Error::other(panicked))),
+    };
+    registry.register(Box::new(JournalMetrics::new(Arc::<Wal>::clone(&journal))?))?;
+    Ok(journal)
+}
+
+async fn api_server(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    tasks: &Tasks,
+) -> Result<ApiServer, Error> {
+    let kubeconfig = config.kubeconfig();
+    if config.api.kubeconfig.is_some() {
+        let (client, url) = client::from_kubeconfig(&kubeconfig).await?;
+        if config.api.install_crds {
+            sample::install_crds(&client).await?;
+        } else {
+            sample::require_crds(&client).await?;
+        }
+        return Ok(ApiServer {
+            client,
+            url,
+            kubeconfig,
+            embedded: None,
+        });
+    }
+    let handle = embedded::Server::start(options::embedded(config, clock), tasks).await?;
+    handle.write_kubeconfig(&kubeconfig)?;
+    let client = handle.client();
+    sample::install_crds(&client).await?;
+    let url = handle
+        .address()
+        .map(|address| format!("https://{address}"))
+        .unwrap_or_default();
+    Ok(ApiServer {
+        client,
+        url,
+        kubeconfig,
+        embedded: Some(handle),
+    })
+}
+
+/// Waits until events are accepted, says so, and then waits for ever; returns what could not be written.
+async fn announce(
+    config: &Config,
+    running: &Running,
+    secret: Option<&str>,
+    out: &mut (dyn io::Write + Send),
+) -> Error {
+    running.ready().await;
+    match running.tell(config, secret, out) {
+        Ok(()) => std::future::pending().await,
+        Err(error) => error,
+    }
+}
+
+impl Running {
+    /// Waits until every gate is open.
+    async fn ready(&self) {
+        let mut waited = Duration::ZERO;
+        while let Some((gate, why)) = self.readiness.waiting().into_iter().next() {
+            tokio::time::sleep(LOOK_EVERY).await;
+            waited += LOOK_EVERY;
+            if waited >= PATIENCE {
+                waited = Duration::ZERO;
+                warn!(gate, why, "not ready yet");
+            }
+        }
+    }
+
+    fn tell(
+        &self,
+        config: &Config,
+        secret: Option<&str>,
+        out: &mut (dyn io::Write + Send),
+    ) -> Result<(), Error> {
+        let program = std::env::current_exe()
+            .ok()
+            .and_then(|path| path.to_str().map(str::to_owned));
+        let gateway = config
+            .gateway
+            .public_url
+            .as_deref()
+            .unwrap_or_else(|| self.gateway.url());
+        let hints = Hints {
+            gateway: self.gateway.url(),
+            admin: &self.admin,
+            api: &self.api.url,
+            kubeconfig: &self.api.kubeconfig,
+            data_dir: &config.data_dir,
+            program: program.as_deref().unwrap_or("zen-fabric"),
+            sample: secret.map(|secret| hints::Sample::new(gateway, secret)),
+        };
+        hints.print(out)?;
+        let Some(path) = &config.ready_file else {
+            return Ok(());
+        };
+        let ready = Ready {
+            pid: std::process::id(),
+            gateway: self.gateway.url(),
+            admin: &self.admin,
+            api: &self.api.url,
+            kubeconfig: &self.api.kubeconfig,
+            data_dir: &config.data_dir,
+        };
+        let text = serde_json::to_vec_pretty(&ready).map_err(io::Error::from)?;
+        // Whoever waits for the file must never read half of it.
+        let beside = path.with_extension("new");
+        fs::write(&beside, text).map_err(write_failed(&beside))?;
+        fs::rename(&beside, path).map_err(write_failed(path))
+    }
+
+    /// Ends the parts in the order in which events pass: nothing new comes in, what is in is
+    /// finished or stays in the journal, the journal closes, and then the API.
+    async fn stop(self, draining: Draining, config: &Config) -> Result<(), Error> {
+        let grace = config.gateway.drain_timeout;
+        let ending = async {
+            self.gateway.drain(grace).await;
+            self.engine.drain(grace).await;
+            for tasks in [&self.gateway_tasks, &self.engine_tasks, &self.admin_tasks] {
+                // What does not end is told by `stop` itself and cut off with the process.
+                tasks.stop(grace).await.ok();
+            }
+            self.journal.close().await;
+            self.api_tasks.stop(grace).await.ok();
+            drop(self.api.embedded);
+        };
+        draining.drain(grace, ending).await?;
+        Ok(())
+    }
+}
+
+fn write_failed(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Write { path, source }
 }

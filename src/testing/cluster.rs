@@ -39,7 +39,7 @@ use janitor::Janitor;
 
 /// A cold start takes about 4 s on an idle machine with two cores; this leaves room for one on
 /// which several builds run.
-const READY_WITHIN: Duration = Duration::from_secs(120);
+const READY_WITHIN: Duration = Duration::from_mins(2);
 
 /// Often enough that waiting adds little to a start of seconds.
 const READY_EVERY: Duration = Duration::from_millis(100);

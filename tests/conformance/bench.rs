@@ -18,7 +18,9 @@ pub(crate) const GADGET: &str = include_str!("data/gadget.yaml");
 pub(crate) struct Bench {
     pub(crate) client: Client,
     pub(crate) namespace: String,
-    finisher: Finisher,
+    pub(crate) finisher: Finisher,
+    /// What must live as long as the case.
+    pub(crate) kept: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
 /// Who finishes the deletion of a namespace.
@@ -48,11 +50,18 @@ impl Bench {
             client,
             namespace: unique("case"),
             finisher,
+            kept: None,
         };
         bench.install(&from_yaml(WIDGET)).await;
         bench.install(&from_yaml(GADGET)).await;
         bench.new_namespace(&bench.namespace).await;
         bench
+    }
+
+    /// Keeps something until the case is over.
+    pub(crate) fn keeping(mut self, kept: impl std::any::Any + Send + Sync) -> Self {
+        self.kept = Some(Box::new(kept));
+        self
     }
 
     pub(crate) async fn new_namespace(&self, name: &str) {
@@ -112,6 +121,14 @@ impl Bench {
     /// The collection of a core kind in the case's namespace.
     pub(crate) fn core(&self, plural: &str) -> String {
         format!("/api/v1/namespaces/{}/{plural}", self.namespace)
+    }
+
+    /// The collection of one of this project's kinds in the case's namespace.
+    pub(crate) fn zen(&self, plural: &str) -> String {
+        format!(
+            "/apis/zen.watcher.io/v1/namespaces/{}/{plural}",
+            self.namespace
+        )
     }
 
     /// Creates a widget of this name and size.

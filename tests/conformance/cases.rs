@@ -80,6 +80,20 @@ macro_rules! every_case {
                 openapi_v3,
                 of_health,
             }
+            kinds {
+                install,
+                ingestor_table,
+                observation_table,
+                details_are_compared_deeply,
+                details_in_another_order_are_the_same,
+                observation_status_is_free,
+                observations_are_selectable,
+                ingestor_defaults,
+                are_found_by_short_names,
+                definitions_bring_no_warnings,
+                observation_in_an_absent_namespace,
+                samples_are_taken,
+            }
             list {
                 is_ordered_by_name,
                 of_a_core_kind_leaves_out_the_items_kind,
@@ -153,6 +167,7 @@ macro_rules! every_case {
                 list_types_refuse_duplicates,
                 cel_rule,
                 cel_message_field_and_reason,
+                cel_rule_names_the_entry,
                 cel_transition_rule,
                 cel_transition_rule_needs_both_values,
                 metadata_is_validated,

@@ -9,7 +9,7 @@ use zen_fabric::{
 
 use crate::bench::{Bench, Finisher};
 
-async fn bench() -> Bench {
+pub(crate) async fn bench() -> Bench {
     let server = Server::in_memory(Arc::new(SystemClock), &Tasks::new());
     Bench::new(server.client(), Finisher::Server).await
 }

@@ -5,12 +5,51 @@
 //! A case is a function over a [`bench::Bench`]: a client, and a namespace of the case's own.
 //! [`cases`] is the table of all of them.
 
+#![allow(
+    clippy::allow_attributes,
+    reason = "which of these a test needs changes with the tests"
+)]
+#![allow(
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::cast_possible_truncation,
+    clippy::clone_on_ref_ptr,
+    clippy::default_trait_access,
+    clippy::disallowed_methods,
+    clippy::doc_markdown,
+    clippy::duration_suboptimal_units,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::let_underscore_must_use,
+    clippy::manual_is_multiple_of,
+    clippy::match_wild_err_arm,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::redundant_closure_for_method_calls,
+    clippy::semicolon_if_nothing_returned,
+    clippy::string_slice,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    let_underscore_drop,
+    reason = "a test fails by panicking, and reads as a scenario"
+)]
+
 mod bench;
 mod cases;
 mod embedded;
+mod lesser;
+mod tls;
 
 #[cfg(feature = "real-cluster")]
+mod identities;
+#[cfg(feature = "real-cluster")]
+mod kubectl;
+#[cfg(feature = "real-cluster")]
 mod real;
+#[cfg(feature = "real-cluster")]
+mod testbed;
 
 // The cases, by what they are about.
 mod builtins;
@@ -19,6 +58,7 @@ mod create;
 mod definitions;
 mod delete;
 mod discovery;
+mod kinds;
 mod list;
 mod namespaces;
 mod patch;

@@ -337,6 +337,23 @@ pub(crate) async fn cel_message_field_and_reason(t: &Bench) {
     .caused_by(&["FieldValueForbidden spec.owner: Forbidden: owner bob is no team"]);
 }
 
+/// A rule inside of a map or a list is broken at its key or index.
+pub(crate) async fn cel_rule_names_the_entry(t: &Bench) {
+    t.post(
+        &t.widgets(),
+        &widget(
+            "a",
+            json!({ "size": 1, "quotas": { "x.y": 13, "z": 1 }, "parts": [{ "name": "p" }, { "name": "q", "count": 13 }] }),
+        ),
+    )
+    .await
+    .refused(422, "Invalid")
+    .caused_by(&[
+        "FieldValueInvalid spec.quotas[x.y]: Invalid value: \"integer\": must not be 13",
+        "FieldValueInvalid spec.parts[1].count: Invalid value: \"integer\": must not be 13",
+    ]);
+}
+
 /// A rule about the change holds for changes only.
 pub(crate) async fn cel_transition_rule(t: &Bench) {
     let mut object = t

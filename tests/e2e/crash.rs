@@ -81,7 +81,8 @@ async fn no_acknowledged_event_is_lost_or_doubled_by_kill_9() {
     loop {
         let list = observations.list(&page).await.unwrap();
         for object in list.items {
-            let id = object.metadata.annotations.unwrap()["zen.io/event-id"].clone();
+            let event_id = object.metadata.annotations.unwrap()["zen.io/event-id"].clone();
+            let id = event_id.strip_prefix("github/").unwrap().to_owned();
             assert!(seen.insert(id.clone()), "{id} became two Observations");
         }
         match list.metadata.continue_.filter(|token| !token.is_empty()) {

@@ -155,7 +155,7 @@ fn both_kinds_are_found_by_category_and_short_name() {
             .all(|n| n.categories == Some(vec!["zen".to_owned()]))
     );
     let short: Vec<_> = names.iter().filter_map(|n| n.short_names.clone()).collect();
-    assert_eq!(short, [["ing"], ["obs"]]);
+    assert_eq!(short, [["igr"], ["obs"]]);
     let all = crds();
     assert!(all.iter().all(|crd| {
         crd.spec.versions.iter().all(|v| {

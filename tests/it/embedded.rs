@@ -111,10 +111,11 @@ async fn create_strict<T: serde::Serialize + Sync>(
 }
 
 fn status_of<T: std::fmt::Debug>(result: Result<T, kube::Error>) -> kube::core::Status {
-    match result.unwrap_err() {
-        kube::Error::Api(status) => *status,
-        other => panic!("{other:?}"),
-    }
+    let error = result.unwrap_err();
+    let kube::Error::Api(status) = error else {
+        panic!("{error:?}");
+    };
+    *status
 }
 
 #[tokio::test]

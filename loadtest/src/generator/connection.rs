@@ -36,7 +36,11 @@ pub(super) enum Progress {
     /// Not a whole answer yet.
     Waiting,
     /// An answer.
-    Answer { status: u16, id: u64, intended: Instant },
+    Answer {
+        status: u16,
+        id: u64,
+        intended: Instant,
+    },
     /// The connection is of no more use.
     Broken(String),
 }
@@ -69,6 +73,12 @@ impl Connection {
     /// Whether a request is in flight.
     pub(super) fn waits(&self) -> bool {
         self.waiting.is_some()
+    }
+
+    /// Nobody will answer any more.
+    pub(super) fn abandon(&mut self) {
+        self.waiting = None;
+        self.out.clear();
     }
 
     /// Sends a request; what the socket doesn't take at once goes out when it is read.
@@ -121,7 +131,9 @@ impl Connection {
             match taken {
                 Ok(0) => return Progress::Broken("closed by the server".to_owned()),
                 Ok(count) => self.inbox.extend(piece.iter().take(count)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Waiting,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Progress::Waiting;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Progress::Broken(error.kind().to_string()),
             }
@@ -144,7 +156,8 @@ impl Connection {
     }
 }
 
-fn handshake(
+/// Opens TLS on a blocking socket.
+pub(crate) fn handshake(
     mut socket: TcpStream,
     config: Arc<rustls::ClientConfig>,
 ) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {

@@ -1,7 +1,5 @@
 //! Requests that are signed before the run; only the delivery's id is patched in.
 
-use std::fmt::Write as _;
-
 use aws_lc_rs::hmac;
 
 use crate::profile::Profile;
@@ -88,12 +86,23 @@ struct Prepared {
 
 impl Requests {
     /// As many distinct bodies as the profile says, signed as GitHub signs.
-    pub(crate) fn github(profile: &Profile, path: &str, secret: &str) -> Self {
+    ///
+    /// With several `paths`, deliveries go to them in turn.
+    pub(crate) fn github(profile: &Profile, paths: &[String], secret: &str) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-        let whole = (0..profile.bodies.max(1))
-            .map(|number| prepare(&body(number, profile.body_bytes), path, &key))
+        let rounds = profile.bodies.div_ceil(paths.len().max(1)).max(1);
+        let whole = (0..rounds)
+            .flat_map(|_round| paths)
+            .enumerate()
+            .map(|(number, path)| prepare(&body(number, profile.body_bytes), path, &key))
             .collect();
         Self { whole }
+    }
+
+    /// The repository that delivery `number` is about.
+    pub(crate) fn repository(&self, number: u64) -> String {
+        let count = u64::try_from(self.whole.len()).unwrap_or(1).max(1);
+        format!("load/repository-{:05}", number % count)
     }
 
     /// Puts the request of `id` at the end of `out`.
@@ -110,7 +119,8 @@ impl Requests {
         }
     }
 
-    /// The body that goes with `id`, for comparisons.
+    /// Size of a whole request.
+    #[cfg(test)]
     pub(crate) fn size(&self) -> usize {
         self.whole.first().map_or(0, |first| first.bytes.len())
     }
@@ -128,11 +138,13 @@ fn body(number: usize, size: usize) -> Vec<u8> {
 }
 
 fn prepare(body: &[u8], path: &str, key: &hmac::Key) -> Prepared {
-    let mut signature = String::with_capacity(64);
+    let mut signature = Vec::with_capacity(64);
     for byte in hmac::sign(key, body).as_ref() {
-        // Writing into a String can't fail.
-        drop(write!(signature, "{byte:02x}"));
+        let mut pair = [0; 2];
+        digits(&mut pair, u64::from(*byte));
+        signature.extend_from_slice(&pair);
     }
+    let signature = String::from_utf8_lossy(&signature);
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
          X-GitHub-Event: push\r\nX-Hub-Signature-256: sha256={signature}\r\n\

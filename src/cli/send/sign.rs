@@ -1,11 +1,13 @@
 //! What a provider puts into a request so that its receiver believes it; pure.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
-use sha1::Sha1;
-use sha2::{Sha256, Sha512};
+
+use crate::{
+    api::ingestor::HmacAlgorithm,
+    gateway::sign::{github, hex, mac},
+};
 
 /// The schemes, as the flag names them.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,16 @@ pub(super) enum Algorithm {
     Sha1,
     Sha256,
     Sha512,
+}
+
+impl From<Algorithm> for HmacAlgorithm {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Sha1 => Self::Sha1,
+            Algorithm::Sha256 => Self::Sha256,
+            Algorithm::Sha512 => Self::Sha512,
+        }
+    }
 }
 
 /// How a signature is written.
@@ -102,6 +114,7 @@ impl Options {
     ) -> Result<Scheme, &'static str> {
         let needed = || {
             secret
+                .filter(|secret| !secret.expose_secret().is_empty())
                 .cloned()
                 .ok_or("this --scheme needs --secret, --secret-file or ZEN_SEND_SECRET")
         };
@@ -160,22 +173,15 @@ pub(super) fn headers(
             Ok(vec![(header.clone(), key), named("idempotency-key", id)?])
         }
         Scheme::Github(secret) => {
-            let signature = mac(
-                Algorithm::Sha256,
-                secret.expose_secret().as_bytes(),
-                &[body],
-            );
+            let signature = github(secret.expose_secret().as_bytes(), body);
             Ok(vec![
-                named(
-                    "x-hub-signature-256",
-                    &format!("sha256={}", hex(&signature)),
-                )?,
+                named("x-hub-signature-256", &signature)?,
                 named("x-github-delivery", id)?,
             ])
         }
         Scheme::StandardWebhooks(key) => {
             let parts: [&[u8]; 5] = [id.as_bytes(), b".", stamp.as_bytes(), b".", body];
-            let signature = mac(Algorithm::Sha256, &key.0, &parts);
+            let signature = mac(HmacAlgorithm::Sha256, &key.0, &parts);
             Ok(vec![
                 named("webhook-id", id)?,
                 named("webhook-timestamp", &stamp)?,
@@ -209,7 +215,7 @@ impl HmacScheme {
             parts.push(piece.as_bytes());
         }
         let signature = mac(
-            self.algorithm,
+            self.algorithm.into(),
             self.secret.expose_secret().as_bytes(),
             &parts,
         );
@@ -219,38 +225,6 @@ impl HmacScheme {
         };
         format!("{}{text}", self.prefix)
     }
-}
-
-fn mac(algorithm: Algorithm, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
-    macro_rules! with {
-        ($hash:ty) => {
-            // HMAC takes a key of any length (RFC 2104), so there is always a result.
-            Hmac::<$hash>::new_from_slice(key).map_or_else(
-                |_never| Vec::new(),
-                |mut mac| {
-                    for part in parts {
-                        mac.update(part);
-                    }
-                    mac.finalize().into_bytes().to_vec()
-                },
-            )
-        };
-    }
-    match algorithm {
-        Algorithm::Sha1 => with!(Sha1),
-        Algorithm::Sha256 => with!(Sha256),
-        Algorithm::Sha512 => with!(Sha512),
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            text.extend(char::from_digit(u32::from(digit), 16));
-        }
-    }
-    text
 }
 
 #[cfg(test)]

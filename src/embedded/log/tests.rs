@@ -1,5 +1,6 @@
 use std::fs;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::tempdir;

@@ -115,7 +115,7 @@ impl Schema {
                 List::Set => (item.to_string(), super::super::refusal::go_value(item)),
                 List::Map(_) => {
                     let key = self.list_key(item).to_string();
-                    (key.clone(), format!("map[string]interface {{}}{key}"))
+                    (key.clone(), key)
                 }
             };
             if !seen.insert(key) {
@@ -181,15 +181,14 @@ impl Bounds {
         if let Some(max) = self.length.max
             && characters > max
         {
+            // The first fault of a text is the only one that is told.
             errors.push(FieldError::too_long(path, max));
-        }
-        if let Some(min) = self.length.min
+        } else if let Some(min) = self.length.min
             && characters < min
         {
             let detail = format!("{path} in body should be at least {min} chars long");
             errors.push(FieldError::invalid(path, value, detail));
-        }
-        if let Some(pattern) = &self.pattern
+        } else if let Some(pattern) = &self.pattern
             && !pattern.is_match(text)
         {
             let detail = format!("{path} in body should match '{pattern}'");

@@ -5,7 +5,12 @@ use serde_json::Value;
 use super::{Additional, Schema};
 
 impl Schema {
-    /// Adds defaults below objects that are there, and drops nulls that stand for one.
+    fn takes_null(&self) -> bool {
+        self.nullable || (self.kind.is_none() && !self.int_or_string)
+    }
+
+    /// Adds defaults below objects that are there. A null that is not allowed stands for "not
+    /// given": it becomes the default, or goes.
     pub(in crate::embedded) fn fill_defaults(&self, value: &mut Value) {
         match value {
             Value::Object(map) => {
@@ -22,6 +27,14 @@ impl Schema {
                         map.insert(name.clone(), (**default).clone());
                     }
                 }
+                map.retain(|name, child| {
+                    let schema = match (self.properties.get(name), &self.additional) {
+                        (Some(schema), _) => Some(schema),
+                        (None, Additional::Each(each)) => Some(&**each),
+                        (None, Additional::None | Additional::Any) => None,
+                    };
+                    !child.is_null() || schema.is_none_or(Self::takes_null)
+                });
                 for (name, child) in map.iter_mut() {
                     if let Some(schema) = self.properties.get(name) {
                         schema.fill_defaults(child);

@@ -10,7 +10,7 @@ pub(super) fn valid(format: &str, text: &str) -> bool {
     match format {
         "date-time" => date_time(text),
         "date" => text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10,
-        "duration" => super::rules::go_duration(text).is_some(),
+        "duration" => super::convert::go_duration(text).is_some(),
         "byte" => base64::engine::general_purpose::STANDARD
             .decode(text)
             .is_ok(),

@@ -13,6 +13,13 @@ impl Schema {
         dropped
     }
 
+    /// The same of a part of an object.
+    pub(super) fn prune_below(&self, value: &mut Value) -> Vec<String> {
+        let mut dropped = Vec::new();
+        self.prune_node(value, "", false, &mut dropped);
+        dropped
+    }
+
     fn prune_node(&self, value: &mut Value, path: &str, root: bool, dropped: &mut Vec<String>) {
         match value {
             Value::Object(map) => {

@@ -70,9 +70,8 @@ fn faults_of_structure_in_kubernetes_words() {
     let errors = shown(&widget().check(&object, None));
     let expected = [
         r#"spec.color: Unsupported value: "blue": supported values: "red", "green""#,
-        r#"spec.list[1]: Duplicate value: map[string]interface {}{"id":"1"}"#,
+        r#"spec.list[1]: Duplicate value: {"id":"1"}"#,
         "spec.name: Too long: may not be more than 4 bytes",
-        r#"spec.name: Invalid value: "UPPER": spec.name in body should match '^[a-z]+$'"#,
         r#"spec.port: Invalid value: "number": spec.port in body must be of type integer,string: "number""#,
         r#"spec.size: Invalid value: "string": spec.size in body must be of type integer: "string""#,
         r#"spec.tags[1]: Duplicate value: "a""#,
@@ -94,7 +93,7 @@ fn what_an_update_does_not_touch_is_let_pass() {
     let old = json!({"spec": {"size": 1, "name": "UPPER"}});
     let new = json!({"spec": {"size": 2, "name": "UPPER"}});
     assert!(widget().check(&new, Some(&old)).is_empty());
-    assert_eq!(widget().check(&new, None).len(), 2);
+    assert_eq!(widget().check(&new, None).len(), 1);
 }
 
 #[test]
@@ -157,10 +156,10 @@ fn a_broken_schema_is_refused_with_its_place() {
 
 #[test]
 fn go_durations() {
-    assert_eq!(rules::go_duration("1h30m"), Some(5_400_000_000_000));
-    assert_eq!(rules::go_duration("-1.5s"), Some(-1_500_000_000));
-    assert_eq!(rules::go_duration("10ms"), Some(10_000_000));
+    assert_eq!(convert::go_duration("1h30m"), Some(5_400_000_000_000));
+    assert_eq!(convert::go_duration("-1.5s"), Some(-1_500_000_000));
+    assert_eq!(convert::go_duration("10ms"), Some(10_000_000));
     for bad in ["", "1", "1x", "s", "1d", "--1s"] {
-        assert_eq!(rules::go_duration(bad), None, "{bad}");
+        assert_eq!(convert::go_duration(bad), None, "{bad}");
     }
 }

@@ -16,6 +16,7 @@ use crate::{
         refusal::Refusal,
         store::{Answer, Body, Page},
         table,
+        view::{list_metadata, partial, untyped},
         wire::{As, Discovery},
     },
     journal::Millis,
@@ -47,8 +48,8 @@ fn respond(code: u16, media_type: &'static str, body: Bytes) -> Response<Content
 }
 
 pub(super) fn refusal(refusal: &Refusal) -> Response<Content> {
-    if refusal.message == "404 page not found" {
-        return text(404, "404 page not found\n");
+    if let Some(page) = refusal.page() {
+        return text(404, &page);
     }
     let mut response = json(refusal.code, refusal.status().to_string().into());
     if let Some(seconds) = refusal.retry_after() {
@@ -90,21 +91,18 @@ pub(super) fn answer(
 ) -> Response<Content> {
     let body = match &answer.body {
         Body::Object(object) => match shown {
-            As::Object => object.clone(),
-            As::Table => table::of_objects(
-                kind,
-                &Page {
-                    items: vec![object.clone()],
-                    ..Page::default()
-                },
-                now,
-            ),
+            As::Object | As::Yaml => object.clone(),
+            As::Table(with) => table::of_objects(kind, &only(object), with, now),
             As::Metadata => Bytes::from(partial(object).to_string()),
         },
         Body::List(page) => list(kind, page, shown, now),
         Body::Status(status) => Bytes::from(status.to_string()),
     };
-    let mut response = json(answer.code, body);
+    let mut response = if shown == As::Yaml {
+        respond(answer.code, "application/yaml", yaml(&body))
+    } else {
+        json(answer.code, body)
+    };
     for warning in &answer.warnings {
         let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
@@ -116,9 +114,9 @@ pub(super) fn answer(
 
 fn list(kind: &Kind, page: &Page, shown: As, now: Millis) -> Bytes {
     let (list_kind, api_version) = match shown {
-        As::Object => (kind.list_kind.as_str(), kind.api_version()),
+        As::Object | As::Yaml => (kind.list_kind.as_str(), kind.api_version()),
         As::Metadata => ("PartialObjectMetadataList", "meta.k8s.io/v1".to_owned()),
-        As::Table => return table::of_objects(kind, page, now),
+        As::Table(with) => return table::of_objects(kind, page, with, now),
     };
     let head = format!(
         "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{},\"items\":[",
@@ -139,6 +137,9 @@ fn list(kind: &Kind, page: &Page, shown: As, now: Millis) -> Bytes {
         }
         if shown == As::Metadata {
             body.extend_from_slice(partial(item).to_string().as_bytes());
+        } else if !kind.is_custom() {
+            // Built-in kinds are typed: a list says once what all of its items are.
+            body.extend_from_slice(untyped(item).to_string().as_bytes());
         } else {
             body.extend_from_slice(item);
         }
@@ -147,35 +148,29 @@ fn list(kind: &Kind, page: &Page, shown: As, now: Millis) -> Bytes {
     body.into()
 }
 
-/// The `ListMeta` of a page.
-pub(in crate::embedded) fn list_metadata(page: &Page) -> Value {
-    let mut metadata = json!({"resourceVersion": page.version.to_string()});
-    if let Some(map) = metadata.as_object_mut() {
-        if let Some(next) = &page.next {
-            map.insert("continue".to_owned(), json!(next));
-        }
-        if let Some(remaining) = page.remaining {
-            map.insert("remainingItemCount".to_owned(), json!(remaining));
-        }
+fn only(object: &Bytes) -> Page {
+    let version = partial(object)
+        .pointer("/metadata/resourceVersion")
+        .and_then(Value::as_str)
+        .and_then(|text| text.parse().ok());
+    Page {
+        items: vec![object.clone()],
+        version: version.unwrap_or_default(),
+        ..Page::default()
     }
-    metadata
 }
 
-/// An object's metadata alone.
-pub(in crate::embedded) fn partial(object: &Bytes) -> Value {
-    let value: Value = serde_json::from_slice(object).unwrap_or_default();
-    json!({
-        "kind": "PartialObjectMetadata",
-        "apiVersion": "meta.k8s.io/v1",
-        "metadata": value.get("metadata").cloned().unwrap_or_default(),
-    })
+fn yaml(body: &Bytes) -> Bytes {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    // A tree of JSON values always has a text.
+    Bytes::from(serde_saphyr::to_string(&value).unwrap_or_default())
 }
 
 /// An object as a watch shows it.
 pub(super) fn watched(kind: &Kind, object: &Bytes, shown: As, first: bool, now: Millis) -> Bytes {
     match shown {
-        As::Object => object.clone(),
+        As::Object | As::Yaml => object.clone(),
         As::Metadata => Bytes::from(partial(object).to_string()),
-        As::Table => table::of_change(kind, object, first, now),
+        As::Table(with) => table::of_change(kind, object, with, first, now),
     }
 }

@@ -5,6 +5,7 @@
 //! slow client costs nothing but its connection.
 
 use std::{
+    pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -12,7 +13,11 @@ use std::{
 use bytes::Bytes;
 use futures::Stream;
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{
+    sync::{OwnedSemaphorePermit, watch::Receiver},
+    time::{Sleep, sleep},
+};
+use tokio_util::sync::CancellationToken;
 
 use super::{Api, render};
 use crate::embedded::{
@@ -53,25 +58,21 @@ pub(super) fn events(
     ask: &WatchAsk,
     (shown, permit): (As, OwnedSemaphorePermit),
 ) -> impl Stream<Item = Bytes> + Send + use<> {
-    let (timeout, initial, bookmarks) = (ask.timeout, ask.initial, ask.bookmarks);
+    let (initial, bookmarks) = (ask.initial, ask.bookmarks);
+    let mut timers = Timers::new(ask.timeout);
     async_stream::stream! {
         let _permit = permit;
         let mut lines = Lines { watch, shown, first: true, now: api.clock.now() };
         let mut bell = api.bell(&lines.watch.kind().shelf);
-        let lasts = Duration::from_secs(timeout.unwrap_or(DEFAULT_TIMEOUT).clamp(1, MAX_TIMEOUT));
-        let mut end = std::pin::pin!(tokio::time::sleep(lasts));
-        let mut last = std::pin::pin!(tokio::time::sleep(lasts.saturating_sub(LAST_BOOKMARK)));
-        let mut tick = std::pin::pin!(tokio::time::sleep(BOOKMARK_EVERY));
-        let mut last_told = lasts <= LAST_BOOKMARK;
         let mut cursor = match begin {
             Begin::After(version) => version,
             Begin::Present(objects, version) => {
-                for chunk in objects.chunks(BATCH) {
-                    yield lines.present(chunk);
-                }
-                // Shown only when it may be: what was read must be durable.
+                // What was read is shown when a crash can't take it back.
                 if api.wait_durable(version).await.is_err() {
                     return;
+                }
+                for chunk in objects.chunks(BATCH) {
+                    yield lines.present(chunk);
                 }
                 if initial {
                     yield lines.bookmark(version, true);
@@ -85,14 +86,16 @@ pub(super) fn events(
             bell.mark_unchanged();
             lines.now = api.clock.now();
             match next(&api, &lines.watch, cursor) {
-                Ok(None) => return,
-                Ok(Some((seen, upto))) => {
+                Ok(Next { seen, upto, current }) => {
                     cursor = upto;
                     if !seen.is_empty() {
                         yield lines.changes(&seen);
                     }
                     if seen.len() >= BATCH {
                         continue;
+                    }
+                    if !current {
+                        return;
                     }
                 }
                 Err(refusal) => {
@@ -103,32 +106,83 @@ pub(super) fn events(
             if std::mem::take(&mut tell) && bookmarks {
                 yield lines.bookmark(cursor, false);
             }
-            tokio::select! {
-                biased;
-                () = api.stop.cancelled() => return,
-                () = &mut end => return,
-                rung = bell.changed() => if rung.is_err() { return },
-                () = &mut last, if !last_told => {
-                    (last_told, tell) = (true, true);
-                }
-                () = &mut tick => {
-                    tick.set(tokio::time::sleep(BOOKMARK_EVERY));
-                    tell = true;
-                }
+            match timers.wait(&mut bell, &api.stop).await {
+                Woken::Changed => {}
+                Woken::Tick => tell = true,
+                Woken::Over => return,
             }
         }
     }
 }
 
-/// The next changes, or none where the kind is not what it was and the watch ends.
-fn next(api: &Api, watch: &Watch, cursor: u64) -> Result<Option<(Vec<Seen>, u64)>, Refusal> {
+/// When a watch does something without a change.
+struct Timers {
+    end: Pin<Box<Sleep>>,
+    /// Absent when the last bookmark is told, or there is no time for one.
+    last: Option<Pin<Box<Sleep>>>,
+    tick: Pin<Box<Sleep>>,
+}
+
+enum Woken {
+    Changed,
+    Tick,
+    Over,
+}
+
+impl Timers {
+    fn new(timeout: Option<u64>) -> Self {
+        let lasts = Duration::from_secs(timeout.unwrap_or(DEFAULT_TIMEOUT).clamp(1, MAX_TIMEOUT));
+        let before = lasts
+            .checked_sub(LAST_BOOKMARK)
+            .filter(|before| !before.is_zero());
+        Self {
+            end: Box::pin(sleep(lasts)),
+            last: before.map(|before| Box::pin(sleep(before))),
+            tick: Box::pin(sleep(BOOKMARK_EVERY)),
+        }
+    }
+
+    async fn wait(&mut self, bell: &mut Receiver<u64>, stop: &CancellationToken) -> Woken {
+        let last = async {
+            match &mut self.last {
+                Some(last) => last.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Woken::Over,
+            () = &mut self.end => Woken::Over,
+            rung = bell.changed() => if rung.is_ok() { Woken::Changed } else { Woken::Over },
+            () = last => {
+                self.last = None;
+                Woken::Tick
+            }
+            () = &mut self.tick => {
+                self.tick = Box::pin(sleep(BOOKMARK_EVERY));
+                Woken::Tick
+            }
+        }
+    }
+}
+
+struct Next {
+    seen: Vec<Seen>,
+    upto: u64,
+    /// Whether the kind is still what it was when the watch began.
+    current: bool,
+}
+
+fn next(api: &Api, watch: &Watch, cursor: u64) -> Result<Next, Refusal> {
     let durable = api.durable.load(Ordering::Acquire);
     let store = api.store();
-    if store.is_current(watch) {
-        store.changes(watch, cursor, durable, BATCH).map(Some)
-    } else {
-        Ok(None)
-    }
+    let current = store.is_current(watch);
+    let (seen, upto) = store.changes(watch, cursor, durable, BATCH)?;
+    Ok(Next {
+        seen,
+        upto,
+        current,
+    })
 }
 
 fn error(refusal: &Refusal) -> Bytes {
@@ -186,12 +240,12 @@ impl Lines {
             );
         }
         let object = match self.shown {
-            As::Object => {
+            As::Object | As::Yaml => {
                 json!({"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": metadata})
             }
             As::Metadata => json!({"kind": "PartialObjectMetadata",
                 "apiVersion": "meta.k8s.io/v1", "metadata": metadata}),
-            As::Table => json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1",
+            As::Table(_) => json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1",
                 "metadata": {"resourceVersion": version.to_string()}, "columnDefinitions": null,
                 "rows": [{"cells": [], "object": {"kind": "PartialObjectMetadata",
                     "apiVersion": "meta.k8s.io/v1", "metadata": metadata}}]}),

@@ -282,7 +282,7 @@ fn preconditions(kind: &Kind, name: &str, object: &Value, delete: &Delete) -> Re
         let why = format!(
             "the UID in the precondition ({uid}) does not match the UID in record ({found}). The object might have been deleted and then recreated"
         );
-        return Err(Refusal::conflict(kind, name, &why));
+        return Err(Refusal::precondition(kind, name, &why));
     }
     let found = meta::text(object, "resourceVersion");
     if let Some(version) = delete
@@ -293,7 +293,7 @@ fn preconditions(kind: &Kind, name: &str, object: &Value, delete: &Delete) -> Re
         let why = format!(
             "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({found}). The object might have been modified"
         );
-        return Err(Refusal::conflict(kind, name, &why));
+        return Err(Refusal::precondition(kind, name, &why));
     }
     Ok(())
 }

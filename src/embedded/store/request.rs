@@ -72,12 +72,14 @@ pub enum Action {
 }
 
 /// How to write.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Write {
     /// Whether it is only tried.
     pub dry_run: bool,
-    /// What happens with unknown fields.
+    /// What happens with unknown and repeated fields.
     pub fields: Fields,
+    /// The fields that the object has more than once, where its text was read so closely.
+    pub repeated: Vec<String>,
 }
 
 /// What happens with unknown and repeated fields.

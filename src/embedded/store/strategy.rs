@@ -295,7 +295,7 @@ pub(super) fn check(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<Fie
 }
 
 fn check_data(object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    /// `core.MaxSecretSize`, which ConfigMaps share.
+    /// `core.MaxSecretSize`, which a `ConfigMap` shares.
     const MAX_SIZE: usize = 1024 * 1024;
     let mut size = 0_usize;
     for field in ["data", "binaryData"] {

@@ -225,6 +225,59 @@ fn versions_of_a_kind_show_the_same_objects() {
     assert_eq!(beta["metadata"], stable["metadata"]);
 }
 
+#[test]
+fn events_go_an_hour_after_they_were_last_touched() {
+    let mut store = store(Limits::default());
+    let minutes = |minutes: i64| At {
+        now: Millis(at(1).now.0 + minutes * 60_000),
+        entropy: 1,
+    };
+    let events = |name: Option<&str>| Target {
+        plural: "events".to_owned(),
+        ..maps(name)
+    };
+    let event = |name: &str| json!({"metadata": {"name": name}, "involvedObject": {"namespace": "default"}});
+    let mut make = |at: At, name: &str| {
+        let request = Request {
+            target: events(None),
+            action: Action::Create(event(name), Write::default()),
+        };
+        store.apply(&at, request).unwrap();
+        store.shelves["events"]
+            .range("", "")
+            .map(|(key, _)| key.to_owned())
+            .collect::<Vec<_>>()
+    };
+    make(minutes(0), "a");
+    make(minutes(30), "b");
+    assert_eq!(
+        make(minutes(59), "c"),
+        ["default/a", "default/b", "default/c"]
+    );
+    assert_eq!(
+        make(minutes(61), "d"),
+        ["default/b", "default/c", "default/d"]
+    );
+    let touch = Request {
+        target: events(Some("b")),
+        action: Action::Patch(
+            crate::embedded::Patch::Merge(json!({"count": 2})),
+            Write::default(),
+        ),
+    };
+    store.apply(&minutes(80), touch).unwrap();
+    let request = Request {
+        target: events(None),
+        action: Action::Create(event("e"), Write::default()),
+    };
+    store.apply(&minutes(125), request).unwrap();
+    let left: Vec<_> = store.shelves["events"]
+        .range("", "")
+        .map(|(key, _)| key)
+        .collect();
+    assert_eq!(left, ["default/b", "default/e"]);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Create(u8),

@@ -1,22 +1,35 @@
 //! Creating, replacing and changing objects.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
-    Answer, At, Fields, NAMESPACES, Part, Store, Stored, Target, Write, decode, encode, shown,
-    storage_form, strategy, viewed,
+    Answer, At, NAMESPACES, Part, Store, Stored, Target, Write,
+    admit::{admit, check},
+    decode, encode,
+    expiry::EVENTS,
+    shown, storage_form, strategy, viewed,
 };
 use crate::embedded::{
-    kind::{BuiltIn, Kind, Traits},
+    kind::{BuiltIn, Kind},
     meta,
     patch::Patch,
-    refusal::{Fault, FieldError, Refusal},
+    refusal::{FieldError, Refusal},
 };
 
 /// How long the fixed part of a generated name may be, so that the whole stays a DNS label.
 const GENERATED_BASE: usize = 58;
 /// `k8s.io/apimachinery/pkg/util/rand`: no vowels, so that no words come out.
 const GENERATED_LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// A change on its way to an object.
+struct Change<'s> {
+    stored: &'s Stored,
+    write: Write,
+    warnings: Vec<String>,
+    /// Whether it came as a patch: then more is a mistake than in an object that was read before.
+    patched: bool,
+}
 
 impl Store {
     pub(super) fn create(
@@ -25,13 +38,13 @@ impl Store {
         kind: &Kind,
         namespace: Option<&str>,
         mut object: Value,
-        write: Write,
+        write: &Write,
     ) -> Result<Answer, Refusal> {
-        let warnings = Self::admit(kind, &mut object, namespace, write.fields, None)?;
+        let mut warnings = admit(kind, &mut object, namespace, write, None)?;
         if !meta::text(&object, "resourceVersion").is_empty() {
             return Err(Refusal::plain(
                 500,
-                "InternalError",
+                "",
                 "resourceVersion should not be set on objects to be created",
             ));
         }
@@ -47,7 +60,7 @@ impl Store {
         check(kind, &object, None, &name)?;
         strategy::to_storage(kind, &mut object);
         if kind.is(BuiltIn::Definition) {
-            self.accept_definition(at, &mut object)?;
+            warnings.extend(self.accept_definition(at, &mut object)?);
         }
         let key = Kind::key(namespace, &name);
         if self.stored(kind, &key).is_some() {
@@ -56,7 +69,7 @@ impl Store {
         let stored = if write.dry_run {
             encode(&object)
         } else {
-            self.put(kind, &key, object)
+            self.write(at, kind, &key, object)
         };
         Ok(Self::written(kind, 201, stored, warnings))
     }
@@ -71,12 +84,12 @@ impl Store {
     ) -> Result<Answer, Refusal> {
         let namespace = target.namespace.as_deref();
         let name = target.name.as_deref().unwrap_or_default();
-        let mut warnings = Self::admit(kind, &mut object, namespace, write.fields, None)?;
+        let mut warnings = admit(kind, &mut object, namespace, &write, None)?;
         check_named(&object, name)?;
         let key = Kind::key(namespace, name);
         let Some(stored) = self.stored(kind, &key).cloned() else {
             if target.part == Part::Whole && strategy::creates_on_update(kind) {
-                let mut answer = self.create(at, kind, namespace, object, write)?;
+                let mut answer = self.create(at, kind, namespace, object, &write)?;
                 answer.warnings.append(&mut warnings);
                 return Ok(answer);
             }
@@ -85,7 +98,7 @@ impl Store {
         if meta::text(&object, "resourceVersion").is_empty() && strategy::needs_version(kind) {
             let error = FieldError::invalid_shown(
                 "metadata.resourceVersion",
-                "0x0",
+                "0",
                 "must be specified for an update",
             );
             return Err(Refusal::invalid_as(
@@ -96,7 +109,18 @@ impl Store {
                 &[error],
             ));
         }
-        self.replace(at, kind, target, object, (&stored, write, warnings))
+        self.replace(
+            at,
+            kind,
+            target,
+            object,
+            Change {
+                stored: &stored,
+                write,
+                warnings,
+                patched: false,
+            },
+        )
     }
 
     pub(super) fn patch(
@@ -116,9 +140,20 @@ impl Store {
         let mut object = viewed(kind, &stored);
         patch.apply(kind, &mut object)?;
         let text = object.to_string();
-        let warnings = Self::admit(kind, &mut object, namespace, write.fields, Some(&text))?;
+        let warnings = admit(kind, &mut object, namespace, &write, Some(&text))?;
         check_named(&object, name)?;
-        self.replace(at, kind, target, object, (&stored, write, warnings))
+        self.replace(
+            at,
+            kind,
+            target,
+            object,
+            Change {
+                stored: &stored,
+                write,
+                warnings,
+                patched: true,
+            },
+        )
     }
 
     /// Puts `object` in the place of the stored one.
@@ -128,21 +163,17 @@ impl Store {
         kind: &Kind,
         target: &Target,
         mut object: Value,
-        (stored, write, warnings): (&Stored, Write, Vec<String>),
+        change: Change<'_>,
     ) -> Result<Answer, Refusal> {
+        let Change {
+            stored,
+            write,
+            mut warnings,
+            patched,
+        } = change;
         let name = target.name.as_deref().unwrap_or_default();
         let mut old = viewed(kind, stored);
-        let version = meta::text(&object, "resourceVersion");
-        if !version.is_empty() && version != meta::text(&old, "resourceVersion") {
-            return Err(Refusal::modified(kind, name));
-        }
-        let (asked, found) = (meta::text(&object, "uid"), meta::text(&old, "uid"));
-        if !asked.is_empty() && asked != found {
-            let why = format!(
-                "Precondition failed: UID in precondition: {asked}, UID in object meta: {found}"
-            );
-            return Err(Refusal::conflict(kind, name, &why));
-        }
+        check_identity(kind, name, (&object, &old), patched)?;
         // Both are compared in canonical form.
         meta::normalize(kind, &mut old)?;
         strategy::keep_what_is_not_meant(kind, target.part, &mut object, &old);
@@ -151,7 +182,7 @@ impl Store {
         check(kind, &object, Some(&old), name)?;
         strategy::to_storage(kind, &mut object);
         if kind.is(BuiltIn::Definition) && target.part == Part::Whole {
-            self.accept_definition(at, &mut object)?;
+            warnings.extend(self.accept_definition(at, &mut object)?);
         }
         let key = Kind::key(target.namespace.as_deref(), name);
         meta::set(
@@ -163,17 +194,25 @@ impl Store {
             return Ok(Self::written(kind, 200, encode(&object), warnings));
         }
         let bytes = if strategy::is_finished(kind, &object) {
-            let bytes = self.remove(kind, &key, object);
-            self.settle_leaving(at);
-            bytes
+            self.remove(kind, &key, object)
         } else {
-            self.put(kind, &key, object)
+            self.write(at, kind, &key, object)
         };
+        // This may have been the last that something on its way out waited for.
+        self.settle_leaving(at);
         Ok(Self::written(kind, 200, bytes, warnings))
     }
 
+    fn write(&mut self, at: &At, kind: &Kind, key: &str, object: Value) -> Bytes {
+        let bytes = self.put(kind, key, object);
+        if &*kind.shelf == EVENTS {
+            self.event_written(at, key);
+        }
+        bytes
+    }
+
     /// What is answered for an object in storage form.
-    fn written(kind: &Kind, code: u16, bytes: bytes::Bytes, warnings: Vec<String>) -> Answer {
+    fn written(kind: &Kind, code: u16, bytes: Bytes, warnings: Vec<String>) -> Answer {
         let stored = Stored {
             bytes,
             epoch: kind.epoch,
@@ -182,59 +221,6 @@ impl Store {
             warnings,
             ..Answer::object(code, shown(kind, &stored))
         }
-    }
-
-    /// Checks that what came in is an object of the kind, brings it into canonical form and gives
-    /// the warnings.
-    fn admit(
-        kind: &Kind,
-        object: &mut Value,
-        namespace: Option<&str>,
-        fields: Fields,
-        patched: Option<&str>,
-    ) -> Result<Vec<String>, Refusal> {
-        check_type(kind, object)?;
-        let mut unknown = meta::normalize(kind, object)?;
-        unknown.extend(kind.schema.prune(object));
-        unknown.sort();
-        let mut warnings = Vec::new();
-        if !unknown.is_empty() {
-            match fields {
-                Fields::Ignore => {}
-                Fields::Warn => {
-                    warnings = unknown
-                        .iter()
-                        .map(|path| format!("unknown field {path:?}"))
-                        .collect();
-                }
-                Fields::Strict => return Err(strict(kind, &unknown, patched)),
-            }
-        }
-        kind.schema.fill_defaults(object);
-        if kind.is(BuiltIn::Definition) {
-            crate::embedded::definition::fill_defaults(object);
-        }
-        let found = meta::text(object, "namespace").to_owned();
-        match namespace {
-            Some(namespace) if found.is_empty() => {
-                meta::set(object, "namespace", json!(namespace));
-            }
-            Some(namespace) if found != namespace => {
-                return Err(Refusal::bad_request(
-                    "the namespace of the provided object does not match the namespace sent on the request",
-                ));
-            }
-            None if !found.is_empty() && kind.is(BuiltIn::Namespace) => {
-                meta::clear(object, "namespace");
-            }
-            None if !found.is_empty() => {
-                return Err(Refusal::bad_request(
-                    "the namespace of the provided object does not match the namespace sent on the request",
-                ));
-            }
-            Some(_) | None => {}
-        }
-        Ok(warnings)
     }
 
     fn check_namespace(&self, kind: &Kind, namespace: &str, name: &str) -> Result<(), Refusal> {
@@ -258,8 +244,9 @@ impl Store {
         Ok(())
     }
 
-    /// Checks a definition and writes into its status what a real server's controllers would.
-    fn accept_definition(&self, at: &At, object: &mut Value) -> Result<(), Refusal> {
+    /// Checks a definition, writes into its status what a real server's controllers would, and
+    /// gives the warnings.
+    fn accept_definition(&self, at: &At, object: &mut Value) -> Result<Vec<String>, Refusal> {
         use crate::embedded::definition;
         let name = meta::text(object, "name").to_owned();
         definition::kinds(object, 0).map_err(|errors| {
@@ -273,62 +260,41 @@ impl Store {
         })?;
         let taken = definition::taken(object, &self.registry);
         definition::settle(object, taken.as_deref(), &strategy::timestamp(at.now));
-        Ok(())
+        Ok(definition::warnings(object))
     }
 }
 
-fn check_type(kind: &Kind, object: &mut Value) -> Result<(), Refusal> {
-    let (expected, found) = (
-        kind.api_version(),
-        object.get("apiVersion").and_then(Value::as_str),
-    );
-    match found {
-        Some(found) if found == expected => {}
-        // Built-in kinds are decoded as what the path says when the body says nothing.
-        None | Some("") if !kind.is_custom() => {}
-        found => {
-            return Err(Refusal::bad_request(format!(
-                "the API version in the data ({}) does not match the expected API version ({expected})",
-                found.unwrap_or_default()
-            )));
+/// Checks that a change is of the object that its writer has seen.
+fn check_identity(
+    kind: &Kind,
+    name: &str,
+    (object, old): (&Value, &Value),
+    patched: bool,
+) -> Result<(), Refusal> {
+    let differs = |field: &str| {
+        let (asked, found) = (meta::text(object, field), meta::text(old, field));
+        (!asked.is_empty() && asked != found).then_some((asked, found))
+    };
+    let immutable = |field: &str, asked: &str| {
+        let path = format!("metadata.{field}");
+        let error = FieldError::invalid(path, &json!(asked), "field is immutable");
+        Err(Refusal::invalid(kind, name, &[error]))
+    };
+    if differs("resourceVersion").is_some() {
+        return Err(Refusal::modified(kind, name));
+    }
+    if let Some((asked, found)) = differs("uid") {
+        if patched {
+            return immutable("uid", asked);
         }
+        let why = format!(
+            "Precondition failed: UID in precondition: {asked}, UID in object meta: {found}"
+        );
+        return Err(Refusal::conflict(kind, name, &why));
     }
-    let found = object
-        .get("kind")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    if found != kind.kind && (kind.is_custom() || !found.is_empty()) {
-        return Err(Refusal::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: the kind in the data ({found}) does not match",
-            if found.is_empty() { "Object" } else { found },
-            kind.version,
-            kind.kind
-        )));
-    }
-    if let Some(map) = object.as_object_mut() {
-        map.insert("apiVersion".to_owned(), json!(expected));
-        map.insert("kind".to_owned(), json!(kind.kind));
-        Ok(())
-    } else {
-        Err(Refusal::bad_request("the body must be an object"))
-    }
-}
-
-fn strict(kind: &Kind, unknown: &[String], patched: Option<&str>) -> Refusal {
-    let all: Vec<String> = unknown
-        .iter()
-        .map(|path| format!("unknown field {path:?}"))
-        .collect();
-    let why = format!("strict decoding error: {}", all.join(", "));
-    match patched {
-        Some(text) => {
-            let error = FieldError::invalid("patch", &json!(text), why);
-            Refusal::invalid_as("", "", "", "", &[error])
-        }
-        None => Refusal::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: {why}",
-            kind.kind, kind.version, kind.kind
-        )),
+    match differs("deletionTimestamp") {
+        Some((asked, _)) => immutable("deletionTimestamp", asked),
+        None => Ok(()),
     }
 }
 
@@ -376,42 +342,4 @@ fn generated(base: &str, entropy: u128) -> String {
         name.push(GENERATED_LETTERS.get(at).copied().map_or('x', char::from));
     }
     name
-}
-
-/// All faults of an object; rules are looked at only when its structure is sound.
-fn check(kind: &Kind, object: &Value, old: Option<&Value>, name: &str) -> Result<(), Refusal> {
-    let mut errors = meta::check(kind, object, old);
-    let structure = kind.schema.check(object, old);
-    if let Traits::BuiltIn(_) = kind.traits
-        && let Some(error) = structure
-            .iter()
-            .find(|error| error.fault == Fault::TypeInvalid)
-    {
-        return Err(Refusal::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: json: cannot unmarshal {} into Go struct field {}.{}",
-            kind.kind,
-            kind.version,
-            kind.kind,
-            error.body.trim_start_matches("Invalid value: "),
-            kind.kind,
-            error.path
-        )));
-    }
-    let blocked = structure.iter().any(|error| error.fault.blocks_rules());
-    errors.extend(structure);
-    errors.extend(strategy::check(kind, object, old));
-    if blocked && kind.schema.has_rules() {
-        errors.push(FieldError::invalid_shown(
-            "<nil>",
-            "null",
-            "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
-        ));
-    } else if !blocked {
-        errors.extend(kind.schema.check_rules(object, old));
-    }
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(Refusal::invalid(kind, name, &errors))
-    }
 }

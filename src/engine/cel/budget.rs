@@ -7,12 +7,12 @@
 use std::borrow::Cow;
 
 /// One expression: the limit of a Kubernetes API server for one (`PerCallLimit`), some 30 ms.
-pub const PER_EXPRESSION: u64 = 1_000_000;
+pub(super) const PER_EXPRESSION: u64 = 1_000_000;
 
 /// All expressions of one event: the limit of a Kubernetes API server for one object
 /// (`RuntimeCELCostBudget`), some 300 ms. A thousand items with ten expressions of a hundred
 /// operations each are a tenth of it.
-pub const PER_EVENT: u64 = 10_000_000;
+pub(super) const PER_EVENT: u64 = 10_000_000;
 
 /// Why an evaluation gave no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,13 +54,22 @@ impl Budget {
         }
     }
 
+    /// A budget for making JSON of one value.
+    #[must_use]
+    pub const fn for_output() -> Self {
+        Self {
+            event: PER_EVENT,
+            expression: PER_EXPRESSION,
+        }
+    }
+
     /// An expression begins.
-    pub(super) fn begin(&mut self) {
+    pub(in crate::engine) fn begin(&mut self) {
         self.expression = PER_EXPRESSION;
     }
 
     /// Spends `units`, which the caller is about to do.
-    pub(super) fn charge(&mut self, units: usize) -> Result<(), Fault> {
+    pub(in crate::engine) fn charge(&mut self, units: usize) -> Result<(), Fault> {
         let units = u64::try_from(units).unwrap_or(u64::MAX);
         if units > self.expression {
             self.expression = 0;

@@ -58,7 +58,7 @@ fn one(escape: &str, bytes: bool, out: &mut Vec<u8>) -> Result<usize, String> {
         .and_then(|text| u32::from_str_radix(text, radix).ok())
         .ok_or_else(|| format!("the escape \\{first} needs {digits} digits of base {radix}"))?;
     if bytes {
-        out.push(u8::try_from(code).map_err(|_| "an escape beyond one byte".to_owned())?);
+        out.push(u8::try_from(code).map_err(|_large| "an escape beyond one byte".to_owned())?);
     } else {
         let c =
             char::from_u32(code).ok_or_else(|| format!("no character has the code {code:x}"))?;

@@ -12,11 +12,17 @@ use super::{
 
 type Outcome = Result<Value, Fault>;
 
-pub(super) fn evaluate(tree: &Node, inputs: &Inputs, budget: &mut Budget) -> Outcome {
+/// `locals` is what lies on the stack for the names that the parser was given.
+pub(super) fn evaluate(
+    tree: &Node,
+    inputs: &Inputs,
+    locals: Vec<Value>,
+    budget: &mut Budget,
+) -> Outcome {
     let mut machine = Machine {
         inputs,
         budget,
-        locals: Vec::new(),
+        locals,
     };
     machine.eval(tree)
 }
@@ -43,14 +49,14 @@ impl Machine<'_> {
             Kind::Select { of, field } => self.select(of, field),
             Kind::OptSelect { of, field } => {
                 let of = self.eval(of)?;
-                optional_field(&of, |value| field_of(value, field).cloned())
+                Ok(optional_field(&of, |value| field_of(value, field).cloned()))
             }
             Kind::Has { of, field } => self.has(of, field),
             Kind::Index(pair) => self.index(pair),
             Kind::OptIndex(pair) => {
                 let [of, key] = pair.as_ref();
                 let (of, key) = (self.eval(of)?, self.eval(key)?);
-                optional_field(&of, |value| element(value, &key))
+                Ok(optional_field(&of, |value| element(value, &key)))
             }
             Kind::Not(of) => Ok(Value::Bool(!self.bool(of, "!")?)),
             Kind::Negate(of) => arithmetic::negate(&self.eval(of)?),
@@ -132,19 +138,26 @@ fn element(value: &Value, key: &Value) -> Option<Value> {
     }
 }
 
-/// What `get` finds in `of`, or in what `of` holds where it is optional; absent is no error.
-fn optional_field(of: &Value, get: impl Fn(&Value) -> Option<Value>) -> Outcome {
+/// What `get` finds in `of`, or in what `of` holds where it is optional. Absent is no error, and
+/// neither is what can have no fields: senders write `null`, and sometimes a text, where others have
+/// an object.
+fn optional_field(of: &Value, get: impl Fn(&Value) -> Option<Value>) -> Value {
     let found = match of {
         Value::Optional(inner) => inner.as_deref().and_then(get),
-        Value::Map(_) | Value::List(_) | Value::Null => get(of),
-        other => {
-            return Fault::new(format!(
-                "a {} has neither fields nor elements",
-                other.type_name()
-            ));
-        }
+        other => get(other),
     };
-    Ok(Value::Optional(found.map(Arc::new)))
+    Value::Optional(found.map(Arc::new))
+}
+
+/// A field or element behind `?`: none of none, and an error of what can have none.
+fn within(of: &Node, inner: Option<&Value>, get: impl Fn(&Value) -> Option<Value>) -> Outcome {
+    match inner {
+        Some(scalar) if !matches!(scalar, Value::Map(_) | Value::List(_)) => Fault::new(format!(
+            "{of} is a {}, which has no fields",
+            scalar.type_name()
+        )),
+        inner => Ok(Value::Optional(inner.and_then(get).map(Arc::new))),
+    }
 }
 
 impl Machine<'_> {
@@ -155,7 +168,9 @@ impl Machine<'_> {
                 Some(found) => Ok(found.clone()),
                 None => Fault::new(format!("{of} has no field {field:?}")),
             },
-            Value::Optional(_) => optional_field(&value, |inner| field_of(inner, field).cloned()),
+            Value::Optional(inner) => within(of, inner.as_deref(), |inner| {
+                field_of(inner, field).cloned()
+            }),
             other => Fault::new(format!(
                 "{of} is a {}, which has no fields, so no {field:?}",
                 other.type_name()
@@ -179,8 +194,8 @@ impl Machine<'_> {
     fn index(&mut self, pair: &[Node; 2]) -> Outcome {
         let [of, key] = pair;
         let (value, index) = (self.eval(of)?, self.eval(key)?);
-        if let Value::Optional(_) = value {
-            return optional_field(&value, |inner| element(inner, &index));
+        if let Value::Optional(inner) = &value {
+            return within(of, inner.as_deref(), |inner| element(inner, &index));
         }
         if !matches!(value, Value::Map(_) | Value::List(_)) {
             return Fault::new(format!(
@@ -445,10 +460,10 @@ impl Machine<'_> {
         first: &Value,
         second: Option<&Value>,
     ) -> Result<bool, Fault> {
-        if let Some(filter) = &fold.filter {
-            if !self.bool(filter, "the condition of a loop")? {
-                return Ok(true);
-            }
+        if let Some(filter) = &fold.filter
+            && !self.bool(filter, "the condition of a loop")?
+        {
+            return Ok(true);
         }
         match fold.kind {
             FoldKind::All | FoldKind::Exists => {

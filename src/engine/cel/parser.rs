@@ -15,6 +15,10 @@ use super::{
 /// and dropping take less than 2 KiB of stack per level each, so that 2 MiB (a thread's) are far.
 pub(super) const MAX_DEPTH: usize = 96;
 
+/// How many brackets may stand within each other, one for the expression itself: CEL's conformance
+/// tests have 32.
+const MAX_NESTING: usize = 40;
+
 /// Words that CEL reserves for the languages that embed it.
 const RESERVED: [&str; 18] = [
     "as",
@@ -39,14 +43,15 @@ const RESERVED: [&str; 18] = [
 
 type Parsed = Result<Node, SyntaxError>;
 
-pub(super) fn parse(text: &str, scope: Scope) -> Parsed {
+/// `locals` are the names that are on the stack already when the tree is evaluated.
+pub(super) fn parse(text: &str, scope: Scope, locals: Vec<Arc<str>>) -> Parsed {
     let tokens = lexer::tokens(text)?;
     let mut parser = Parser {
         tokens,
         next: 0,
         nesting: 0,
         scope,
-        locals: Vec::new(),
+        locals,
     };
     let node = parser.expression()?;
     match parser.peek() {
@@ -162,10 +167,9 @@ impl Parser {
     pub(super) fn expression(&mut self) -> Parsed {
         // Each level of brackets comes through here once, and costs a dozen frames of the grammar.
         self.nesting += 1;
-        if self.nesting > MAX_DEPTH / 3 {
+        if self.nesting > MAX_NESTING {
             return self.error(format!(
-                "too deep: more than {} brackets within each other",
-                MAX_DEPTH / 3
+                "too deep: more than {MAX_NESTING} brackets within each other"
             ));
         }
         let node = self.conditional();

@@ -37,9 +37,11 @@ impl Pattern {
             match compiled {
                 Ok(regex) => return Ok(Self { regex, size }),
                 Err(regex::Error::CompiledTooBig(_)) => {
-                    last = "the pattern is too large: its repetitions or classes make more than \
-                            some 2,000 states"
-                        .to_owned();
+                    last.clear();
+                    last.push_str(
+                        "the pattern is too large: its repetitions or classes make more than \
+                            some 2,000 states",
+                    );
                 }
                 Err(error) => return Err(format!("no regular expression: {error}")),
             }

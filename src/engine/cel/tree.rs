@@ -148,7 +148,10 @@ impl fmt::Display for Node {
             Kind::Local { name, .. } => f.write_str(name),
             Kind::Select { of, field } => write!(f, "{of}.{field}"),
             Kind::OptSelect { of, field } => write!(f, "{of}.?{field}"),
-            Kind::Index(pair) => write!(f, "{}[{}]", pair[0], pair[1]),
+            Kind::Index(pair) => {
+                let [of, index] = &**pair;
+                write!(f, "{of}[{index}]")
+            }
             Kind::Const(Value::String(text)) if text.len() <= 64 => write!(f, "'{text}'"),
             Kind::Const(Value::Int(int)) => int.fmt(f),
             _ => f.write_str("(…)"),

@@ -108,7 +108,7 @@ impl fmt::Display for Key {
 #[must_use]
 pub fn whole(d: f64) -> Option<i64> {
     // −2^63 is a double; 2^63 is the first that doesn't fit.
-    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+    const LIMIT: f64 = 9_223_372_036_854_776_000.0;
     if d.fract() != 0.0 || !(-LIMIT..LIMIT).contains(&d) {
         return None;
     }
@@ -247,48 +247,30 @@ impl Value {
     }
 }
 
-/// The order of two numbers by their mathematical values; `None` for NaN and for what is no number.
+/// The order of two numbers; `None` for NaN and for what is no number. An integer meets a double as
+/// the nearest double, as in CEL's specification.
 #[must_use]
-pub fn compare_numbers(a: &Value, b: &Value) -> Option<Ordering> {
+pub(in crate::engine::cel) fn compare_numbers(a: &Value, b: &Value) -> Option<Ordering> {
     match (a, b) {
         (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
         (Value::Uint(a), Value::Uint(b)) => Some(a.cmp(b)),
         (Value::Int(a), Value::Uint(b)) => Some(i128::from(*a).cmp(&i128::from(*b))),
         (Value::Uint(a), Value::Int(b)) => Some(i128::from(*a).cmp(&i128::from(*b))),
-        (Value::Double(a), Value::Double(b)) => a.partial_cmp(b),
-        (Value::Int(a), Value::Double(b)) => compare_whole(i128::from(*a), *b),
-        (Value::Uint(a), Value::Double(b)) => compare_whole(i128::from(*a), *b),
-        (Value::Double(a), Value::Int(b)) => {
-            compare_whole(i128::from(*b), *a).map(Ordering::reverse)
-        }
-        (Value::Double(a), Value::Uint(b)) => {
-            compare_whole(i128::from(*b), *a).map(Ordering::reverse)
-        }
-        _ => None,
+        _ => nearest(a)?.partial_cmp(&nearest(b)?),
     }
 }
 
-/// An integer of 64 bits against a double, exactly: above 2^53 a conversion to double would round.
-fn compare_whole(a: i128, b: f64) -> Option<Ordering> {
-    if b.is_nan() {
-        return None;
-    }
-    // Beyond these every double is outside of what `a` can be.
-    const LIMIT: f64 = 36_893_488_147_419_103_232.0; // 2^65
-    if b >= LIMIT {
-        return Some(Ordering::Less);
-    }
-    if b <= -LIMIT {
-        return Some(Ordering::Greater);
-    }
+/// The double that is nearest to a number.
+#[must_use]
+pub(in crate::engine::cel) fn nearest(number: &Value) -> Option<f64> {
     #[expect(
-        clippy::cast_possible_truncation,
-        reason = "within ±2^65, far inside of i128"
+        clippy::cast_precision_loss,
+        reason = "the nearest double is what is asked for"
     )]
-    let floor = b.floor() as i128;
-    Some(a.cmp(&floor).then(if b.fract() == 0.0 {
-        Ordering::Equal
-    } else {
-        Ordering::Less
-    }))
+    match number {
+        Value::Int(int) => Some(*int as f64),
+        Value::Uint(uint) => Some(*uint as f64),
+        Value::Double(double) => Some(*double),
+        _ => None,
+    }
 }

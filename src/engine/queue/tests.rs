@@ -201,6 +201,26 @@ fn behind_a_given_up_item_an_aggregate_waits_for_the_journal() {
 }
 
 #[test]
+fn a_record_does_not_wait_for_itself() {
+    let mut bench = Bench::new();
+    bench.admit(1, vec![counting(0, "a"), counting(1, "a")]);
+    bench.admit(2, vec![counting(0, "a")]);
+    bench.window.singly("a");
+    let first = bench.take().unwrap();
+    bench.finish(first, &ItemEnd::Dead(letter(0)));
+    let second = bench.take().unwrap();
+    assert_eq!(second.items[0].id.index, 1);
+    bench.finish(second, &ItemEnd::Observed);
+    assert!(
+        bench.take().is_none(),
+        "a later record waits for the journal"
+    );
+    let ends = bench.window.ended();
+    bench.window.committed(&ends);
+    assert!(bench.take().is_some());
+}
+
+#[test]
 fn kinds_are_not_mixed_in_a_batch() {
     let mut bench = Bench::new();
     bench.admit(1, vec![event(0, "a")]);

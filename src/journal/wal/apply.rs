@@ -242,7 +242,7 @@ impl State {
     fn moved(&mut self, kind: Moved, from: Place, to: Place) {
         match kind {
             Moved::Record { ingestor, position } => {
-                self.index.move_record(ingestor, position, from, to)
+                self.index.move_record(ingestor, position, from, to);
             }
             Moved::Key { position } => self.index.move_key(position, from, to),
             Moved::Letter { position } => self.index.move_letter(position, from, to),

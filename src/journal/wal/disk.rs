@@ -24,6 +24,10 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
 }
 
 /// An open file.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "a file's length, which can fail"
+)]
 pub trait DiskFile: Send + Sync + fmt::Debug + 'static {
     /// Writes all of `bytes` at `offset`; on an error any part may have been written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;

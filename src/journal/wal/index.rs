@@ -183,6 +183,7 @@ impl Index {
         self.ingestors.get_mut(usize::try_from(number).ok()?)
     }
 
+    #[expect(clippy::unused_self, reason = "a question to the index")]
     pub(super) fn tally(&self, ingestor: &Ingestor) -> Tally {
         Tally {
             backlog: count(ingestor.queue.len()),

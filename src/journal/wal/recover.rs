@@ -315,7 +315,7 @@ impl LogReader {
         }
         let end = link
             .cut
-            .map_or(read_to.max(durable.min(len)), |cut| cut.min(len));
+            .map_or_else(|| read_to.max(durable.min(len)), |cut| cut.min(len));
         self.index.segments.insert(
             link.id,
             Segment {

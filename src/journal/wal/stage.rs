@@ -467,10 +467,10 @@ impl Engine {
                 return Ok(Admission::After(Arc::clone(&pending.flight)));
             }
         }
-        if !state
+        if state
             .index
             .spec(&prepared.spec)
-            .is_some_and(|spec| spec.place.len > 0)
+            .is_none_or(|spec| spec.place.len == 0)
         {
             return Err(AppendError::UnknownSpec(prepared.spec));
         }

@@ -135,7 +135,7 @@ impl WalSubscription {
                 .index
                 .epoch(bucket.0)
                 .cloned()
-                .unwrap_or((Epoch(0), Holder("".into())));
+                .unwrap_or_else(|| (Epoch(0), Holder("".into())));
             return Err(Fenced {
                 bucket,
                 epoch,

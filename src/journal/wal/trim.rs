@@ -6,7 +6,7 @@
 //! entries are written before what was staged in the same round, while everything durable is
 //! applied: a record that is carried has no end anywhere in the log before its copy.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use tracing::{debug, warn};
 
@@ -193,7 +193,14 @@ impl Engine {
             .iter()
             .flatten()
             .filter(|spec| spec.place.segment == segment)
-            .map(|spec| (spec.digest, spec.place, spec.ingestor, spec.text.clone()))
+            .map(|spec| {
+                (
+                    spec.digest,
+                    spec.place,
+                    spec.ingestor,
+                    Arc::clone(&spec.text),
+                )
+            })
             .collect();
         let any = !lost.is_empty();
         for (digest, from, ingestor, text) in lost {
@@ -223,7 +230,7 @@ impl Engine {
     fn carry(&self, trim: Trim, out: &mut Part, budget: u64) -> io::Result<(Trim, u64)> {
         let (file, end) = {
             let state = self.state();
-            let file = state.files.get(&trim.segment).map(std::sync::Arc::clone);
+            let file = state.files.get(&trim.segment).map(Arc::clone);
             (
                 file,
                 state
@@ -274,6 +281,10 @@ impl Engine {
 
 impl State {
     /// Writes an entry again, if it is live and lies here.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm per kind of entry; each is short"
+    )]
     fn carry(
         &mut self,
         engine: &Engine,

@@ -1,8 +1,14 @@
 use std::{
+    convert::Infallible,
     io,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{SpanData, SpanExporter},
@@ -10,6 +16,7 @@ use opentelemetry_sdk::{
 use tracing::info;
 
 use super::{context, *};
+use crate::ops::tasks::Tasks;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -146,4 +153,73 @@ fn a_wrong_header_for_the_collector_is_named_by_its_place_only() {
     );
     let headers = metadata("x-api-key = abc=,b=c").unwrap();
     assert_eq!(headers.get("x-api-key").unwrap(), "abc=");
+}
+
+/// One call that a collector got: path, value of `x-api-key`, body.
+type Calls = Arc<Mutex<Vec<(String, String, Vec<u8>)>>>;
+
+/// A collector as OTLP over gRPC sees it: HTTP/2, an empty message, a status in the trailers.
+async fn collector() -> (String, Calls) {
+    let calls = Calls::default();
+    let keep = Arc::clone(&calls);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    Tasks::new().spawn("collector", async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let calls = Arc::clone(&keep);
+            async move {
+                let path = request.uri().path().to_owned();
+                let key = request
+                    .headers()
+                    .get("x-api-key")
+                    .map(|key| key.to_str().unwrap().to_owned());
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                calls
+                    .lock()
+                    .unwrap()
+                    .push((path, key.unwrap_or_default(), body.to_vec()));
+                let mut trailers = HeaderMap::new();
+                trailers.insert("grpc-status", HeaderValue::from_static("0"));
+                let body = Full::new(Bytes::from_static(&[0; 5]))
+                    .with_trailers(async { Some(Ok(trailers)) });
+                let mut answer = Response::new(body);
+                answer
+                    .headers_mut()
+                    .insert("content-type", HeaderValue::from_static("application/grpc"));
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service)
+            .await
+            .unwrap();
+    });
+    (endpoint, calls)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spans_reach_the_collector_before_the_process_ends() {
+    let (endpoint, calls) = collector().await;
+    let mut traced = config(config::LogFormat::Human);
+    traced.otlp_endpoint = Some(endpoint);
+    traced.otlp_headers = Some("x-api-key=hunter2".into());
+    let (subscriber, telemetry) = Telemetry::build(&traced, io::sink).unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        let span = context::request_span(Some(PARENT));
+        assert!(!span.is_disabled());
+    });
+    telemetry.flush().await;
+    let calls = calls.lock().unwrap();
+    let (path, key, body) = calls.first().unwrap();
+    assert_eq!(
+        path,
+        "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+    );
+    assert_eq!(key, "hunter2");
+    let trace = context::parse_traceparent(PARENT)
+        .unwrap()
+        .trace_id()
+        .to_bytes();
+    assert!(body.windows(trace.len()).any(|window| window == trace));
 }

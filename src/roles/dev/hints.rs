@@ -2,6 +2,9 @@
 
 use std::{io, path::Path};
 
+use super::sample;
+use crate::gateway::sign;
+
 /// The addresses and the sample that the hints are about.
 #[derive(Debug)]
 pub(super) struct Hints<'a> {
@@ -18,10 +21,22 @@ pub(super) struct Hints<'a> {
 /// The sample endpoint.
 #[derive(Debug)]
 pub(super) struct Sample<'a> {
-    pub(super) url: &'a str,
-    pub(super) secret: &'a str,
+    url: String,
+    secret: &'a str,
     /// The signature of [`BODY`] under that secret, as GitHub writes it.
-    pub(super) signature: &'a str,
+    signature: String,
+}
+
+impl<'a> Sample<'a> {
+    /// The sample behind `gateway`, which is scheme, host and port.
+    pub(super) fn new(gateway: &str, secret: &'a str) -> Self {
+        let gateway = gateway.trim_end_matches('/');
+        Self {
+            url: format!("{gateway}/hooks/{}/{}", sample::NAMESPACE, sample::NAME),
+            secret,
+            signature: sign::github(secret.as_bytes(), BODY.as_bytes()),
+        }
+    }
 }
 
 /// The body of the printed `curl` line.
@@ -30,15 +45,31 @@ pub(super) const BODY: &str = r#"{"ref":"refs/heads/main","repository":{"full_na
 impl Hints<'_> {
     /// Writes the hints.
     pub(super) fn print(&self, out: &mut dyn io::Write) -> io::Result<()> {
-        let Self { gateway, admin, api, kubeconfig, data_dir, program, .. } = self;
+        let Self {
+            gateway,
+            admin,
+            api,
+            kubeconfig,
+            data_dir,
+            program,
+            ..
+        } = self;
         writeln!(out, "zen-fabric accepts events.\n")?;
         writeln!(out, "  gateway     {gateway}")?;
         writeln!(out, "  admin       {admin}   (/livez /readyz /metrics)")?;
         writeln!(out, "  API         {api}")?;
         writeln!(out, "  data        {}\n", data_dir.display())?;
-        if let Some(Sample { url, secret, signature }) = &self.sample {
+        if let Some(Sample {
+            url,
+            secret,
+            signature,
+        }) = &self.sample
+        {
             writeln!(out, "Send a signed event:\n")?;
-            writeln!(out, "  {program} send --url {url} --scheme github --secret {secret} --event push\n")?;
+            writeln!(
+                out,
+                "  {program} send --url {url} --scheme github --secret {secret} --event push\n"
+            )?;
             writeln!(out, "or with curl:\n")?;
             writeln!(
                 out,
@@ -46,8 +77,15 @@ impl Hints<'_> {
             )?;
         }
         writeln!(out, "See what became of it:\n")?;
-        writeln!(out, "  kubectl --kubeconfig {} get observations -A\n", kubeconfig.display())?;
-        writeln!(out, "Ctrl-C stops; started again, everything is still there.")?;
+        writeln!(
+            out,
+            "  kubectl --kubeconfig {} get observations -A\n",
+            kubeconfig.display()
+        )?;
+        writeln!(
+            out,
+            "Ctrl-C stops; started again, everything is still there."
+        )?;
         out.flush()
     }
 }

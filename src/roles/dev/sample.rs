@@ -41,13 +41,17 @@ pub enum Error {
         source: kube::Error,
     },
     /// A kind was installed, but is not served.
-    #[error("the kind {name} was installed, but the API server does not serve it after {ESTABLISH_WITHIN:?}")]
+    #[error(
+        "the kind {name} was installed, but the API server does not serve it after {ESTABLISH_WITHIN:?}"
+    )]
     NotEstablished {
         /// The CRD's name.
         name: String,
     },
     /// The kinds are not there, and installing them was not asked for.
-    #[error("the API server does not know the kind {name}: install it with `zen-fabric crd | kubectl apply -f -`, or start with --install-crds")]
+    #[error(
+        "the API server does not know the kind {name}: install it with `zen-fabric crd | kubectl apply -f -`, or start with --install-crds"
+    )]
     NotInstalled {
         /// The CRD's name.
         name: String,
@@ -67,7 +71,9 @@ pub enum Error {
     #[error("the sample Ingestor of this build is not valid YAML: {0}")]
     Malformed(String),
     /// Somebody changed the sample's Secret.
-    #[error("the Secret demo/github-webhook has no key `secret` with text: restore it, or delete the namespace demo and start again")]
+    #[error(
+        "the Secret demo/github-webhook has no key `secret` with text: restore it, or delete the namespace demo and start again"
+    )]
     SecretChanged,
 }
 
@@ -76,12 +82,20 @@ pub(super) async fn install_crds(client: &Client) -> Result<(), Error> {
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     for mut crd in api::crds() {
         let name = crd.name_any();
-        let install = |source| Error::Install { name: name.clone(), source };
+        let install = |source| Error::Install {
+            name: name.clone(),
+            source,
+        };
         match crds.get_opt(&name).await.map_err(install)? {
-            None => crds.create(&PostParams::default(), &crd).await.map_err(install)?,
+            None => crds
+                .create(&PostParams::default(), &crd)
+                .await
+                .map_err(install)?,
             Some(existing) => {
                 crd.metadata.resource_version = existing.metadata.resource_version;
-                crds.replace(&name, &PostParams::default(), &crd).await.map_err(install)?
+                crds.replace(&name, &PostParams::default(), &crd)
+                    .await
+                    .map_err(install)?
             }
         };
         let established = await_condition(crds.clone(), &name, is_crd_established());
@@ -98,10 +112,10 @@ pub(super) async fn require_crds(client: &Client) -> Result<(), Error> {
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     for crd in api::crds() {
         let name = crd.name_any();
-        let found = crds
-            .get_opt(&name)
-            .await
-            .map_err(|source| Error::Install { name: name.clone(), source })?;
+        let found = crds.get_opt(&name).await.map_err(|source| Error::Install {
+            name: name.clone(),
+            source,
+        })?;
         if found.is_none() {
             return Err(Error::NotInstalled { name });
         }
@@ -115,28 +129,62 @@ pub(super) async fn seed(client: &Client) -> Result<Option<String>, Error> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let failed = |attempt, object: &str| {
         let object = object.to_owned();
-        move |source| Error::Sample { attempt, object, source }
+        move |source| Error::Sample {
+            attempt,
+            object,
+            source,
+        }
     };
-    if namespaces.get_opt(NAMESPACE).await.map_err(failed("read the namespace", NAMESPACE))?.is_none() {
+    if namespaces
+        .get_opt(NAMESPACE)
+        .await
+        .map_err(failed("read the namespace", NAMESPACE))?
+        .is_none()
+    {
         let namespace = Namespace {
-            metadata: ObjectMeta { name: Some(NAMESPACE.to_owned()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(NAMESPACE.to_owned()),
+                ..ObjectMeta::default()
+            },
             ..Namespace::default()
         };
         let post = PostParams::default();
-        namespaces.create(&post, &namespace).await.map_err(failed("create the namespace", NAMESPACE))?;
+        namespaces
+            .create(&post, &namespace)
+            .await
+            .map_err(failed("create the namespace", NAMESPACE))?;
         let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
-        secrets.create(&post, &new_secret()).await.map_err(failed("create the Secret", SECRET))?;
+        secrets
+            .create(&post, &new_secret())
+            .await
+            .map_err(failed("create the Secret", SECRET))?;
         let ingestors: Api<Ingestor> = Api::namespaced(client.clone(), NAMESPACE);
-        ingestors.create(&post, &ingestor()?).await.map_err(failed("create the Ingestor", NAME))?;
+        ingestors
+            .create(&post, &ingestor()?)
+            .await
+            .map_err(failed("create the Ingestor", NAME))?;
     }
     let ingestors: Api<Ingestor> = Api::namespaced(client.clone(), NAMESPACE);
-    if ingestors.get_opt(NAME).await.map_err(failed("read the Ingestor", NAME))?.is_none() {
+    if ingestors
+        .get_opt(NAME)
+        .await
+        .map_err(failed("read the Ingestor", NAME))?
+        .is_none()
+    {
         return Ok(None);
     }
     let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
-    let secret = secrets.get(SECRET).await.map_err(failed("read the Secret", SECRET))?;
-    let value = secret.data.and_then(|mut data| data.remove(SECRET_KEY)).ok_or(Error::SecretChanged)?;
-    String::from_utf8(value.0).map(Some).map_err(|_not_text| Error::SecretChanged)
+    let secret = secrets
+        .get(SECRET)
+        .await
+        .map_err(failed("read the Secret", SECRET))?;
+    let value = secret
+        .data
+        .and_then(|mut data| data.remove(SECRET_KEY))
+        .ok_or(Error::SecretChanged)?;
+    String::from_utf8(value.0)
+        .map(Some)
+        .map_err(|_not_text| Error::SecretChanged)
 }
 
 fn ingestor() -> Result<Ingestor, Error> {
@@ -148,7 +196,10 @@ fn new_secret() -> Secret {
     let bytes: [u8; 20] = rand::rng().random();
     let value: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     Secret {
-        metadata: ObjectMeta { name: Some(SECRET.to_owned()), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(SECRET.to_owned()),
+            ..ObjectMeta::default()
+        },
         string_data: Some([(SECRET_KEY.to_owned(), value)].into()),
         ..Secret::default()
     }

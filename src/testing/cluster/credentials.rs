@@ -38,7 +38,17 @@ pub(super) fn write(dir: &Path, users: &[User]) -> Result<(), Error> {
     for user in users {
         let token = uuid::Uuid::new_v4();
         let groups = user.groups().join(",");
-        tokens += &format!("{token},{name},{name},\"{groups}\"\n", name = user.name());
+        let name = user.name();
+        tokens.extend([
+            &token.to_string(),
+            ",",
+            name,
+            ",",
+            name,
+            ",\"",
+            &groups,
+            "\"\n",
+        ]);
         write_private(&token_path(dir, user), &token.to_string())?;
     }
     write_private(&dir.join(TOKENS), &tokens)

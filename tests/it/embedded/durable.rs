@@ -84,13 +84,11 @@ async fn objects_versions_certificate_and_token_outlive_a_restart() {
     assert!(number(&second.resource_version().unwrap()) > number(&version));
 
     let late = WatchParams::default().timeout(200);
-    let status = match api.watch(&late, &(number(&version) - 1).to_string()).await {
-        Err(kube::Error::Api(status)) => *status,
-        Err(other) => panic!("{other:?}"),
-        Ok(stream) => match Box::pin(stream).next().await.unwrap().unwrap() {
-            WatchEvent::Error(status) => *status,
-            other => panic!("{other:?}"),
-        },
+    let from = (number(&version) - 1).to_string();
+    let mut watch = Box::pin(api.watch(&late, &from).await.unwrap());
+    let told = watch.next().await.unwrap().unwrap();
+    let WatchEvent::Error(status) = told else {
+        panic!("{told:?}");
     };
     assert_eq!((status.code, status.reason.as_str()), (410, "Expired"));
     running.stop().await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::engine::cel::{
     budget::{Budget, Fault},
@@ -16,13 +16,35 @@ pub(in crate::engine::cel) fn negate(value: &Value) -> Outcome {
     match value {
         Value::Int(int) => checked(int.checked_neg().map(Value::Int)),
         Value::Double(double) => Ok(Value::Double(-double)),
-        Value::Duration(duration) => checked(duration.checked_neg().map(Value::Duration)),
+        Value::Duration(duration) => span(duration.checked_neg()),
         other => Fault::new(format!("- needs a number, not a {}", other.type_name())),
     }
 }
 
 fn checked(result: Option<Value>) -> Outcome {
     result.map_or_else(|| Fault::new("the result is too large"), Ok)
+}
+
+/// Whether CEL has this time: the years 1 to 9999.
+pub(super) fn storable_time(at: Timestamp) -> bool {
+    // 0001-01-01T00:00:00Z; the library ends with the year 9999.
+    at.as_nanosecond() >= -62_135_596_800_000_000_000
+}
+
+/// Whether CEL has this duration: up to 10,000 years.
+pub(super) fn storable_span(span: SignedDuration) -> bool {
+    span.as_secs().unsigned_abs() <= 315_576_000_000
+}
+
+fn time(at: Option<Timestamp>) -> Outcome {
+    checked(at.filter(|at| storable_time(*at)).map(Value::Timestamp))
+}
+
+pub(super) fn span(span: Option<SignedDuration>) -> Outcome {
+    checked(
+        span.filter(|span| storable_span(*span))
+            .map(Value::Duration),
+    )
 }
 
 pub(in crate::engine::cel) fn binary(
@@ -37,11 +59,11 @@ pub(in crate::engine::cel) fn binary(
         (Value::Double(a), Value::Double(b)) => double(operator, a, *b),
         (Value::Timestamp(a), b) => timestamp(operator, a, b),
         (Value::Duration(a), Value::Timestamp(b)) if operator == Operator::Add => {
-            checked(b.checked_add(a).ok().map(Value::Timestamp))
+            time(b.checked_add(a).ok())
         }
         (Value::Duration(a), Value::Duration(b)) => match operator {
-            Operator::Add => checked(a.checked_add(*b).map(Value::Duration)),
-            Operator::Subtract => checked(a.checked_sub(*b).map(Value::Duration)),
+            Operator::Add => span(a.checked_add(*b)),
+            Operator::Subtract => span(a.checked_sub(*b)),
             _ => mismatch(operator, &Value::Duration(a), right),
         },
         (left, right) if operator == Operator::Add => concatenate(left, right, budget),
@@ -104,12 +126,8 @@ fn double(operator: Operator, a: f64, b: f64) -> Outcome {
 
 fn timestamp(operator: Operator, a: Timestamp, b: &Value) -> Outcome {
     match (operator, b) {
-        (Operator::Add, Value::Duration(b)) => {
-            checked(a.checked_add(*b).ok().map(Value::Timestamp))
-        }
-        (Operator::Subtract, Value::Duration(b)) => {
-            checked(a.checked_sub(*b).ok().map(Value::Timestamp))
-        }
+        (Operator::Add, Value::Duration(b)) => time(a.checked_add(*b).ok()),
+        (Operator::Subtract, Value::Duration(b)) => time(a.checked_sub(*b).ok()),
         (Operator::Subtract, Value::Timestamp(b)) => Ok(Value::Duration(a.duration_since(*b))),
         _ => mismatch(operator, &Value::Timestamp(a), b),
     }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Entry, Outcome, arg, global, int as int_arg, length, method, wrong};
+use super::{Entry, Outcome, arg, arithmetic, global, int as int_arg, length, method, wrong};
 use crate::engine::{
     cel::{
         budget::{Budget, Fault},
-        value::{Value, whole},
+        value::{Value, nearest, whole},
     },
     times,
 };
@@ -85,7 +85,12 @@ fn double_text(double: f64) -> String {
     if double.is_nan() {
         "NaN".to_owned()
     } else if double.is_infinite() {
-        if double > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
+        if double > 0.0 {
+            "Infinity"
+        } else {
+            "-Infinity"
+        }
+        .to_owned()
     } else if magnitude >= 1e21 || (magnitude < 1e-6 && magnitude > 0.0) {
         let text = format!("{double:e}");
         match text.split_once('e') {
@@ -113,9 +118,10 @@ fn int(args: &[Value], budget: &mut Budget) -> Outcome {
     match arg(args, 0) {
         Value::Int(int) => Ok(Value::Int(*int)),
         Value::Uint(_) => int_arg("int", args, 0).map(Value::Int),
+        // −2^63 is no result: it may be what a smaller number was rounded to.
         Value::Double(double) => match whole(double.trunc()) {
-            Some(int) => Ok(Value::Int(int)),
-            None => Fault::new("int(): the double is too large"),
+            Some(int) if int != i64::MIN => Ok(Value::Int(int)),
+            Some(_) | None => Fault::new("int(): the double is too large"),
         },
         Value::Timestamp(at) => Ok(Value::Int(at.as_second())),
         Value::String(text) => {
@@ -134,7 +140,7 @@ fn uint(args: &[Value], budget: &mut Budget) -> Outcome {
         Value::Int(int) => u64::try_from(*int).map(Value::Uint).or_else(too_large),
         Value::Double(double) => {
             // 2^64 is a double; what is below fits.
-            if !(0.0..18_446_744_073_709_551_616.0).contains(&double.trunc()) {
+            if !(0.0..18_446_744_073_709_552_000.0).contains(&double.trunc()) {
                 return Fault::new("uint(): the number is negative or too large");
             }
             #[expect(
@@ -155,14 +161,10 @@ fn uint(args: &[Value], budget: &mut Budget) -> Outcome {
 }
 
 fn double(args: &[Value], budget: &mut Budget) -> Outcome {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "the nearest double is what is asked for"
-    )]
     match arg(args, 0) {
-        Value::Double(double) => Ok(Value::Double(*double)),
-        Value::Int(int) => Ok(Value::Double(*int as f64)),
-        Value::Uint(uint) => Ok(Value::Double(*uint as f64)),
+        number @ (Value::Int(_) | Value::Uint(_) | Value::Double(_)) => {
+            Ok(Value::Double(nearest(number).unwrap_or_default()))
+        }
         Value::String(text) => {
             budget.charge_bytes(text.len())?;
             let parsed = text.parse().map(Value::Double);
@@ -202,7 +204,7 @@ fn timestamp(args: &[Value], _: &mut Budget) -> Outcome {
         Value::String(text) => times::rfc3339(text),
         other => return wrong("timestamp", "an RFC 3339 text or Unix seconds", other),
     };
-    match made {
+    match made.filter(|at| arithmetic::storable_time(*at)) {
         Some(at) => Ok(Value::Timestamp(at)),
         None => Fault::new("timestamp(): not RFC 3339, or out of range"),
     }
@@ -211,7 +213,7 @@ fn timestamp(args: &[Value], _: &mut Budget) -> Outcome {
 fn duration(args: &[Value], _: &mut Budget) -> Outcome {
     match arg(args, 0) {
         Value::Duration(span) => Ok(Value::Duration(*span)),
-        Value::Int(seconds) => Ok(Value::Duration(SignedDuration::from_secs(*seconds))),
+        Value::Int(seconds) => arithmetic::span(Some(SignedDuration::from_secs(*seconds))),
         Value::String(text) => match parse_duration(text) {
             Some(span) => Ok(Value::Duration(span)),
             None => Fault::new("duration(): not such as 1h30m, 1.5s or 250ms"),
@@ -267,5 +269,5 @@ fn parse_duration(text: &str) -> Option<SignedDuration> {
     let nanos = if negative { -nanos } else { nanos };
     let seconds = i64::try_from(nanos / 1_000_000_000).ok()?;
     let subsecond = i32::try_from(nanos % 1_000_000_000).ok()?;
-    Some(SignedDuration::new(seconds, subsecond))
+    Some(SignedDuration::new(seconds, subsecond)).filter(|span| arithmetic::storable_span(*span))
 }

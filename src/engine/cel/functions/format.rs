@@ -3,7 +3,7 @@
 use super::{Entry, Outcome, convert, list, method, text};
 use crate::engine::cel::{
     budget::{Budget, Fault},
-    value::Value,
+    value::{Value, nearest},
 };
 
 pub(super) const TABLE: &[Entry] = &[method("format", 2, 2, format)];
@@ -71,8 +71,19 @@ fn write(
         }
         ('d', Value::Int(int)) => write!(made, "{int}"),
         ('d', Value::Uint(uint)) => write!(made, "{uint}"),
-        ('f', Value::Double(double)) => write!(made, "{double:.precision$}"),
-        ('e', Value::Double(double)) => write!(made, "{double:.precision$e}"),
+        ('f' | 'e' | 'd', Value::Double(double)) if !double.is_finite() => {
+            display(value, budget, made)?;
+            Ok(())
+        }
+        ('f' | 'e', number @ (Value::Int(_) | Value::Uint(_) | Value::Double(_))) => {
+            let double = nearest(number).unwrap_or_default();
+            if verb == 'f' {
+                write!(made, "{double:.precision$}")
+            } else {
+                made.push_str(&scientific(double, precision));
+                Ok(())
+            }
+        }
         ('b', Value::Int(int)) => write!(made, "{}{:b}", sign(*int), int.unsigned_abs()),
         ('b', Value::Uint(uint)) => write!(made, "{uint:b}"),
         ('b', Value::Bool(bool)) => write!(made, "{}", u8::from(*bool)),
@@ -92,6 +103,17 @@ fn write(
         }
     };
     written.or_else(|_| Fault::new("format(): failed"))
+}
+
+/// With the sign of the exponent, and at least two digits of it.
+fn scientific(double: f64, precision: usize) -> String {
+    let text = format!("{double:.precision$e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, exponent) = match exponent.strip_prefix('-') {
+        Some(exponent) => ('-', exponent),
+        None => ('+', exponent),
+    };
+    format!("{digits}e{sign}{exponent:0>2}")
 }
 
 const fn sign(int: i64) -> &'static str {
@@ -136,9 +158,15 @@ fn display(value: &Value, budget: &mut Budget, made: &mut String) -> Result<(), 
         }
         Value::Map(map) => {
             made.push('{');
-            for (index, (key, item)) in map.iter().enumerate() {
+            let mut sorted: Vec<_> = map
+                .iter()
+                .map(|(key, item)| (key.to_string(), item))
+                .collect();
+            sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
+            for (index, (key, item)) in sorted.into_iter().enumerate() {
                 made.push_str(if index > 0 { ", " } else { "" });
-                display(&key.value(), budget, made)?;
+                budget.charge_bytes(key.len())?;
+                made.push_str(&key);
                 made.push_str(": ");
                 display(item, budget, made)?;
             }

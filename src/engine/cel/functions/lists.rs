@@ -157,6 +157,10 @@ fn slice(args: &[Value], budget: &mut Budget) -> Outcome {
 /// Merge sort, so that an element that can't be compared, or the end of the budget, ends it.
 fn sort(args: &[Value], budget: &mut Budget) -> Outcome {
     let items = list("sort", args, 0)?;
+    if let Some(first) = items.first() {
+        // One that can't be compared with itself can't be sorted, even alone.
+        ordered(first, first, budget)?;
+    }
     let mut runs: Vec<Vec<Value>> = items.iter().map(|item| vec![item.clone()]).collect();
     while runs.len() > 1 {
         let mut merged = Vec::with_capacity(runs.len().div_ceil(2));
@@ -242,6 +246,9 @@ fn flatten(args: &[Value], budget: &mut Budget) -> Outcome {
 
 fn range(args: &[Value], budget: &mut Budget) -> Outcome {
     let until = int("lists.range", args, 0)?;
-    budget.charge(usize::try_from(until).unwrap_or_default())?;
+    let Ok(count) = usize::try_from(until) else {
+        return Fault::new("lists.range(): the number is negative");
+    };
+    budget.charge(count)?;
     Ok(Value::list((0..until).map(Value::Int).collect()))
 }

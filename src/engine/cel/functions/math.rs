@@ -36,6 +36,26 @@ pub(super) const TABLE: &[Entry] = &[
     }),
     global("math.abs", 1, 1, abs),
     global("math.sign", 1, 1, sign),
+    global("math.bitAnd", 2, 2, |args, _| {
+        bits("math.bitAnd", args, |a, b| a & b)
+    }),
+    global("math.bitOr", 2, 2, |args, _| {
+        bits("math.bitOr", args, |a, b| a | b)
+    }),
+    global("math.bitXor", 2, 2, |args, _| {
+        bits("math.bitXor", args, |a, b| a ^ b)
+    }),
+    global("math.bitNot", 1, 1, |args, _| match arg(args, 0) {
+        Value::Int(int) => Ok(Value::Int(!int)),
+        Value::Uint(uint) => Ok(Value::Uint(!uint)),
+        other => wrong("math.bitNot", "an integer", other),
+    }),
+    global("math.bitShiftLeft", 2, 2, |args, _| {
+        shifted("math.bitShiftLeft", args, u64::checked_shl)
+    }),
+    global("math.bitShiftRight", 2, 2, |args, _| {
+        shifted("math.bitShiftRight", args, u64::checked_shr)
+    }),
 ];
 
 fn double(function: &str, args: &[Value]) -> Result<f64, Fault> {
@@ -96,5 +116,34 @@ fn sign(args: &[Value], _: &mut Budget) -> Outcome {
         Value::Double(double) if *double == 0.0 => Ok(Value::Double(0.0)),
         Value::Double(double) => Ok(Value::Double(double.signum())),
         other => wrong("math.sign", "a number", other),
+    }
+}
+
+fn bits(function: &str, args: &[Value], combine: fn(u64, u64) -> u64) -> Outcome {
+    match (arg(args, 0), arg(args, 1)) {
+        (Value::Int(a), Value::Int(b)) => Ok(Value::Int(
+            combine(a.cast_unsigned(), b.cast_unsigned()).cast_signed(),
+        )),
+        (Value::Uint(a), Value::Uint(b)) => Ok(Value::Uint(combine(*a, *b))),
+        (other, _) => wrong(function, "two integers of one type", other),
+    }
+}
+
+/// Logical shifts: the sign is a bit like any other, and beyond 63 nothing is left.
+fn shifted(function: &str, args: &[Value], shift: fn(u64, u32) -> Option<u64>) -> Outcome {
+    let by = match arg(args, 1) {
+        Value::Int(by) if *by < 0 => {
+            return Fault::new(format!("{function}() by a negative number"));
+        }
+        Value::Int(by) => u32::try_from(*by).unwrap_or(u32::MAX),
+        other => return wrong(function, "an int to shift by", other),
+    };
+    match arg(args, 0) {
+        Value::Int(int) => {
+            let bits = shift(int.cast_unsigned(), by).unwrap_or_default();
+            Ok(Value::Int(bits.cast_signed()))
+        }
+        Value::Uint(uint) => Ok(Value::Uint(shift(*uint, by).unwrap_or_default())),
+        other => wrong(function, "an integer", other),
     }
 }

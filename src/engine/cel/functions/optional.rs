@@ -49,6 +49,10 @@ fn optional<'a>(function: &str, value: &'a Value) -> Result<&'a Option<Arc<Value
     }
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the outcome of a function of the language"
+)]
 pub(super) fn unwrap_or_none(value: Option<&Value>) -> Outcome {
     Ok(value.map_or(Value::Optional(None), some))
 }

@@ -116,7 +116,7 @@ fn last_index_of(args: &[Value], budget: &mut Budget) -> Outcome {
     let until = match args.len() {
         3 => {
             let begin = offset("lastIndexOf", whole, int("lastIndexOf", args, 2)?)?;
-            ceil_char(whole, begin.saturating_add(part.len()))
+            floor_char(whole, begin.saturating_add(part.len()))
         }
         _ => whole.len(),
     };
@@ -127,11 +127,12 @@ fn last_index_of(args: &[Value], budget: &mut Budget) -> Outcome {
     })
 }
 
-fn ceil_char(text: &str, at: usize) -> usize {
+fn floor_char(text: &str, at: usize) -> usize {
     let boundary = |at: &usize| text.is_char_boundary(*at);
-    (at.min(text.len())..=text.len())
+    (0..=at.min(text.len()))
+        .rev()
         .find(boundary)
-        .unwrap_or(text.len())
+        .unwrap_or_default()
 }
 
 /// How much longer `times` replacements make a text is charged before it is made.

@@ -31,15 +31,15 @@ pub(super) const TABLE: &[Entry] = &[
         part("getDayOfYear", args, |at| i64::from(at.day_of_year()) - 1)
     }),
     method("getHours", 1, 2, |args, _| {
-        span("getHours", args, |span| span.as_hours())
+        span("getHours", args, jiff::SignedDuration::as_hours)
             .unwrap_or_else(|| part("getHours", args, |at| i64::from(at.hour())))
     }),
     method("getMinutes", 1, 2, |args, _| {
-        span("getMinutes", args, |span| span.as_mins())
+        span("getMinutes", args, jiff::SignedDuration::as_mins)
             .unwrap_or_else(|| part("getMinutes", args, |at| i64::from(at.minute())))
     }),
     method("getSeconds", 1, 2, |args, _| {
-        span("getSeconds", args, |span| span.as_secs())
+        span("getSeconds", args, jiff::SignedDuration::as_secs)
             .unwrap_or_else(|| part("getSeconds", args, |at| i64::from(at.second())))
     }),
     method("getMilliseconds", 1, 2, |args, _| {

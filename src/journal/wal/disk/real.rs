@@ -46,6 +46,10 @@ impl RealDisk {
     ///
     /// # Errors
     /// The directory is in use, or can't be made, opened or synced.
+    #[expect(
+        clippy::same_name_method,
+        reason = "opens the directory; the trait's opens a file in it"
+    )]
     pub fn open(dir: &Path) -> Result<Self, OpenDirError> {
         let failed = |source| OpenDirError::Io {
             dir: dir.to_owned(),

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Provides etcd, kube-apiserver and kubectl for the tests that need a real Kubernetes API server.
 #
-#   tools/testbed.sh            all three
-#   tools/testbed.sh etcd …     only those named
+#   tools/provide.sh            all three
+#   tools/provide.sh etcd …     only those named
 #
 # For each program the first of these places that has it wins:
 #   1. $KUBEBUILDER_ASSETS      the usual place for such binaries
@@ -19,7 +19,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tools=$root/target/tools
 
 die() {
-    printf 'tools/testbed.sh: %s\n' "$*" >&2
+    printf 'tools/provide.sh: %s\n' "$*" >&2
     exit 1
 }
 
@@ -44,7 +44,7 @@ is_current() { # program module
 
 build() { # program module package
     command -v go >/dev/null || die "$1 is missing, and so is Go, which would build it. Install Go 1.24 or later, or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl. The tests that need no API server run with 'make test-fast'."
-    printf 'tools/testbed.sh: building %s (once; minutes)\n' "$1" >&2
+    printf 'tools/provide.sh: building %s (once; minutes)\n' "$1" >&2
     # Kubernetes learns its own version from the linker; clients read it from /version.
     local version ldflags="-s -w"
     version=$(sed -n 's|^require k8s.io/kubernetes \(v[0-9.]*\).*|\1|p' "$root/tools/kubernetes/go.mod")

@@ -1,0 +1,189 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn ingestor(spec: &Value) -> Ingestor {
+    let mut object = json!({
+        "apiVersion": "zen.watcher.io/v1", "kind": "Ingestor",
+        "metadata": { "name": "github", "namespace": "team", "uid": "u", "generation": 3 },
+        "spec": {
+            "source": { "webhook": { "auth": [{ "github": { "secretRef": { "name": "s" } } }] } },
+            "normalize": {
+                "category": { "value": "security" }, "severity": { "value": "info" },
+                "eventType": { "value": "x" },
+            },
+        },
+    });
+    json_patch::merge(&mut object["spec"], spec);
+    serde_json::from_value(object).unwrap()
+}
+
+fn serving() -> Facts {
+    Facts {
+        generation: Some(3),
+        serving: true,
+        endpoint: Some("https://hooks.example.test/hooks/team/github".into()),
+        ..Facts::default()
+    }
+}
+
+fn known<'a>(ingestor: &'a Ingestor, facts: Option<&'a Facts>) -> Known<'a> {
+    Known {
+        ingestor,
+        tally: Tally::default(),
+        facts,
+        conflict: None,
+        held: None,
+        letter: None,
+        expression: None,
+        now: Millis(1_700_000_000_000),
+    }
+}
+
+fn brief(status: &IngestorStatus) -> Vec<String> {
+    let conditions = status.conditions.iter();
+    conditions
+        .map(|c| format!("{}={} {}", c.type_, c.status, c.reason))
+        .collect()
+}
+
+#[test]
+fn a_healthy_one_is_accepted_ready_and_not_degraded() {
+    let (ingestor, facts) = (ingestor(&json!({})), serving());
+    let status = project(&known(&ingestor, Some(&facts)));
+    assert_eq!(
+        brief(&status),
+        [
+            "Accepted=True AsExpected",
+            "Ready=True AsExpected",
+            "Degraded=False AsExpected"
+        ]
+    );
+    assert_eq!(status.observed_generation, Some(3));
+    assert_eq!(status.endpoint, facts.endpoint);
+}
+
+/// What is wrong → the condition that says so.
+#[test]
+fn every_fault_has_its_condition() {
+    let plain = ingestor(&json!({}));
+    let disabled = ingestor(&json!({ "enabled": false }));
+    let paused = ingestor(&json!({ "output": { "observation": { "maxPerMinute": 0 } } }));
+    let open = ingestor(&json!({ "source": { "webhook": { "auth": [{ "none": {} }] } } }));
+    let secret = |secret| Facts {
+        serving: false,
+        secret,
+        ..serving()
+    };
+    let missing = secret(SecretState::Missing { name: "s".into() });
+    let forbidden = secret(SecretState::Forbidden { name: "s".into() });
+    let refused = Facts {
+        refused: Some("normalize.severity: oops".into()),
+        ..serving()
+    };
+    let older = Facts {
+        generation: Some(2),
+        ..serving()
+    };
+    let full = Facts {
+        share_full: true,
+        ..serving()
+    };
+    let fine = serving();
+    let rows = [
+        (&plain, None, "Accepted=Unknown Pending"),
+        (&plain, None, "Ready=Unknown Pending"),
+        (&plain, Some(&missing), "Ready=False SecretMissing"),
+        (&plain, Some(&forbidden), "Ready=False SecretForbidden"),
+        (&plain, Some(&refused), "Accepted=False InvalidExpression"),
+        (&plain, Some(&refused), "Ready=True AsExpected"),
+        (&plain, Some(&older), "Accepted=Unknown Pending"),
+        (&plain, Some(&full), "Degraded=True BacklogFull"),
+        (&disabled, Some(&fine), "Ready=False Disabled"),
+        (&disabled, Some(&fine), "Accepted=True AsExpected"),
+        (&paused, Some(&fine), "Degraded=True Paused"),
+        (&open, Some(&fine), "Unauthenticated=True AuthNone"),
+    ];
+    for (ingestor, facts, expected) in rows {
+        let told = brief(&project(&known(ingestor, facts)));
+        assert!(
+            told.iter().any(|one| one == expected),
+            "{expected} not in {told:?}"
+        );
+    }
+}
+
+#[test]
+fn holds_letters_and_errors_are_told_and_the_latter_fade() {
+    let (ingestor, facts) = (ingestor(&json!({})), serving());
+    let told = (Millis(1_700_000_000_000), "Refused: no".to_owned());
+    let mut known = known(&ingestor, Some(&facts));
+    known.expression = Some(&told);
+    assert!(brief(&project(&known)).contains(&"Degraded=True ExpressionErrors".into()));
+    known.letter = Some(&told);
+    assert!(brief(&project(&known)).contains(&"Degraded=True DeadLetters".into()));
+    known.held = Some("create observation team/x: 403 Forbidden: no");
+    let status = project(&known);
+    assert!(brief(&status).contains(&"Degraded=True WritesHeld".into()));
+    assert_eq!(status.conditions[2].message, known.held.unwrap());
+    known.held = None;
+    known.now = Millis(told.0.0 + RECENT);
+    assert!(brief(&project(&known)).contains(&"Degraded=False AsExpected".into()));
+}
+
+#[test]
+fn a_conflict_names_the_owner() {
+    let (mine, facts) = (ingestor(&json!({})), serving());
+    let mut older = mine.clone();
+    older.metadata.uid = Some("older".into());
+    older.metadata.name = Some("first".into());
+    older.spec.source.webhook.as_mut().unwrap().path = Some("github".into());
+    let owners = paths::owners([&mine, &older]);
+    let mut known = known(&mine, Some(&facts));
+    known.conflict = owners.conflict(&mine);
+    let status = project(&known);
+    assert!(brief(&status).contains(&"Accepted=False PathConflict".into()));
+    assert!(brief(&status).contains(&"Ready=False PathConflict".into()));
+    assert!(status.conditions[0].message.contains("first"));
+}
+
+#[test]
+fn a_transition_has_its_time_and_a_second_look_changes_nothing() {
+    let (mut ingestor, facts) = (ingestor(&json!({})), serving());
+    let first = project(&known(&ingestor, Some(&facts)));
+    assert_eq!(change(None, &first), Change::Conditions);
+    ingestor.status = Some(first.clone());
+    let mut later = known(&ingestor, Some(&facts));
+    later.now = Millis(later.now.0 + 60_000);
+    let second = project(&later);
+    assert_eq!(change(Some(&first), &second), Change::Nothing);
+    later.tally.requests = 1;
+    later.tally.observed = 1;
+    let third = project(&later);
+    assert_eq!(change(Some(&first), &third), Change::Counters);
+    later.held = Some("x");
+    let fourth = project(&later);
+    assert_eq!(change(Some(&third), &fourth), Change::Conditions);
+    let times = |status: &IngestorStatus| -> Vec<_> {
+        status
+            .conditions
+            .iter()
+            .map(|c| c.last_transition_time.clone())
+            .collect()
+    };
+    assert_eq!(times(&third)[..2], times(&fourth)[..2]);
+    assert_ne!(times(&third)[2], times(&fourth)[2]);
+}
+
+#[test]
+fn conditions_of_others_are_left_alone() {
+    let (mut ingestor, facts) = (ingestor(&json!({})), serving());
+    let mut foreign = project(&known(&ingestor, Some(&facts))).conditions[0].clone();
+    foreign.type_ = "ReviewedBySecurity".into();
+    ingestor.status = Some(IngestorStatus {
+        conditions: vec![foreign.clone()],
+        ..IngestorStatus::default()
+    });
+    let status = project(&known(&ingestor, Some(&facts)));
+    assert!(status.conditions.contains(&foreign));
+}

@@ -1,0 +1,503 @@
+//! Works on the records of one Ingestor: fetches, decides, writes, commits. Runs while there is
+//! work, and keeps nothing in memory while it can only wait.
+
+mod fetch;
+
+use std::{
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use tracing::{info, warn};
+
+use crate::journal::{Ended, FetchLimit, IngestorUid, Position, SubscriptionError};
+use crate::kube::failure::Verb;
+
+use self::fetch::{Fetched, fetch};
+use super::{
+    account::Account,
+    hold::Failed,
+    limiter::Permit,
+    pace::Permission,
+    pipeline::DedupKind,
+    queue::{Batch, Window},
+    shared::{Shared, sleep_until},
+    writer::{Scope, Trouble, Written},
+};
+
+/// Records of one Ingestor in memory: a second's worth of all that an API server takes.
+const MOST_RECORDS: usize = 1_024;
+/// Their bodies; one larger record may come alone.
+const MOST_BYTES: usize = 1_024 * 1_024;
+/// One fetch.
+const FETCH_RECORDS: u32 = 256;
+/// Bodies of one fetch.
+const FETCH_BYTES: usize = 256 * 1_024;
+/// Items of one name in one write: as many as one explosion may have.
+const MOST_ITEMS: usize = 1_000;
+/// Writes of one Ingestor under way: as many as the limiter ever lets go.
+const MOST_WRITES: usize = 128;
+/// An aggregate is written at most once in this time; what comes meanwhile goes with the next write.
+const COALESCE: Duration = Duration::from_secs(1);
+/// A queue that has to wait longer lets go of what it has in memory. Longer than [`COALESCE`].
+const LONG_WAIT: Duration = Duration::from_millis(1_500);
+/// The same for one that is held.
+const LONG_HELD_WAIT: Duration = Duration::from_millis(250);
+
+type Writing = BoxFuture<'static, (Batch, Written)>;
+type Committing = BoxFuture<'static, (Vec<Ended>, Result<(), SubscriptionError>)>;
+
+/// The work on one Ingestor.
+pub(super) struct Queue {
+    shared: Arc<Shared>,
+    uid: IngestorUid,
+    account: Arc<Account>,
+    more: Arc<Notify>,
+    changes: watch::Receiver<u64>,
+    window: Window,
+    /// The last record that was admitted.
+    cursor: Option<Position>,
+    exhausted: bool,
+    room: Option<OwnedSemaphorePermit>,
+    fetching: Option<BoxFuture<'static, Result<Fetched, SubscriptionError>>>,
+    writing: FuturesUnordered<Writing>,
+    asking: Option<BoxFuture<'static, Permit>>,
+    permit: Option<Permit>,
+    ends: Vec<Ended>,
+    committing: Option<Committing>,
+    /// The journal's disk failed: not before.
+    not_before: Option<Instant>,
+    /// The pace lets the next write go then.
+    paced_until: Option<Instant>,
+    /// Nothing is in memory until then (`None` inside: until the spec changes).
+    #[expect(
+        clippy::option_option,
+        reason = "not parked; parked for good; parked until a time"
+    )]
+    parked: Option<Option<Instant>>,
+    flushed: bool,
+}
+
+/// What happened next.
+enum Event {
+    Fetched(Result<Fetched, SubscriptionError>),
+    Wrote(Batch, Written),
+    Committed(Vec<Ended>, Result<(), SubscriptionError>),
+    Granted(Permit),
+    More,
+    Changed,
+    Time,
+    Draining,
+    Stop,
+}
+
+async fn optional<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(running) => {
+            let value = running.await;
+            *future = None;
+            value
+        }
+        None => std::future::pending().await,
+    }
+}
+
+impl Queue {
+    pub(super) fn new(shared: Arc<Shared>, uid: IngestorUid, more: Arc<Notify>) -> Self {
+        Self {
+            account: shared.accounts.of(&uid),
+            changes: shared.ingestors.changes(),
+            shared,
+            uid,
+            more,
+            window: Window::default(),
+            cursor: None,
+            exhausted: false,
+            room: None,
+            fetching: None,
+            writing: FuturesUnordered::new(),
+            asking: None,
+            permit: None,
+            ends: Vec::new(),
+            committing: None,
+            not_before: None,
+            paced_until: None,
+            parked: None,
+            flushed: false,
+        }
+    }
+
+    /// Works until there is nothing left, or the engine stops.
+    pub(super) async fn run(mut self) {
+        self.follow_spec().await;
+        loop {
+            let now = self.shared.clock.instant();
+            self.start_fetch(now);
+            self.start_writes(now);
+            self.start_commit(now);
+            if self.is_over() {
+                return;
+            }
+            self.park_if_idle(now);
+            match self.next().await {
+                Event::Fetched(outcome) => self.fetched(outcome),
+                Event::Wrote(batch, written) => self.wrote(batch, written),
+                Event::Committed(ends, outcome) => self.committed(ends, outcome),
+                Event::Granted(permit) => self.permit = Some(permit),
+                Event::More => self.exhausted = false,
+                Event::Changed => self.follow_spec().await,
+                Event::Time => self.parked = None,
+                Event::Draining => {
+                    self.flushed = true;
+                    self.window.wake_all();
+                }
+                Event::Stop => {
+                    self.shared.slots.abandon(&self.uid);
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Event {
+        let wake = self.next_wake();
+        let shared = Arc::clone(&self.shared);
+        tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => Event::Stop,
+            Some((batch, written)) = self.writing.next() => Event::Wrote(batch, written),
+            (ends, outcome) = optional(&mut self.committing) => Event::Committed(ends, outcome),
+            outcome = optional(&mut self.fetching) => Event::Fetched(outcome),
+            permit = optional(&mut self.asking) => Event::Granted(permit),
+            () = self.more.notified() => Event::More,
+            Ok(()) = self.changes.changed() => Event::Changed,
+            () = shared.draining.cancelled(), if !self.flushed => Event::Draining,
+            () = sleep_until(&*shared.clock, wake) => Event::Time,
+        }
+    }
+
+    /// Pace and pauses follow today's spec. An Ingestor that the watch hasn't shown is asked for: it
+    /// is new, or gone, and then its backlog has no pace.
+    async fn follow_spec(&mut self) {
+        let per_minute = match self.shared.ingestors.get(&self.uid) {
+            Some(ingestor) => ingestor.spec.output.observation.max_per_minute,
+            None => unknown(&self.shared, &self.uid).await,
+        };
+        let mut ledger = self.account.lock();
+        let was_paused = ledger.pace.is_paused();
+        ledger.pace.set(per_minute);
+        if was_paused && !ledger.pace.is_paused() {
+            self.parked = None;
+        }
+        self.paced_until = None;
+    }
+
+    // === fetching ===
+
+    fn start_fetch(&mut self, now: Instant) {
+        let blocked = self.exhausted
+            || self.fetching.is_some()
+            || self.parked.is_some()
+            || self.flushed
+            || self.not_before.is_some_and(|at| at > now);
+        if blocked {
+            return;
+        }
+        let (most, held) = {
+            let ledger = self.account.lock();
+            let most = ledger
+                .pace
+                .within(now, Duration::from_secs(1), FETCH_RECORDS);
+            (most, ledger.holds.width(2) == 1)
+        };
+        let (len, bytes) = (self.window.len(), self.window.bytes());
+        // Held: one record, as a probe. Paced: what can be written within a second. Else refill when
+        // half is done, so that a fetch is worth its while.
+        let most = if held { most.min(1) } else { most };
+        let full = len >= MOST_RECORDS / 2 || bytes >= MOST_BYTES / 2;
+        let enough = len >= usize::try_from(most).unwrap_or(usize::MAX) && most < FETCH_RECORDS;
+        let Some(records) = NonZeroU32::new(most).filter(|_| !full && !enough) else {
+            return;
+        };
+        let limit = FetchLimit {
+            records,
+            bytes: FETCH_BYTES,
+        };
+        let shared = Arc::clone(&self.shared);
+        self.fetching = Some(fetch(shared, self.uid.clone(), self.cursor, limit).boxed());
+    }
+
+    fn fetched(&mut self, outcome: Result<Fetched, SubscriptionError>) {
+        let fetched = match outcome {
+            Ok(fetched) => fetched,
+            Err(error) => return self.subscription_failed(&error),
+        };
+        self.exhausted = fetched.exhausted && !self.shared.slots.more(&self.uid);
+        if let Some(room) = fetched.room {
+            match &mut self.room {
+                Some(mine) => mine.merge(room),
+                None => self.room = Some(room),
+            }
+        }
+        for decided in fetched.decided {
+            self.cursor = Some(decided.record.id.position);
+            self.tell_errors(&decided.decision);
+            let items = decided.decision.items;
+            self.window
+                .admit(&decided.record, &decided.namespace, items);
+        }
+        if let Some(trouble) = fetched.trouble {
+            self.held("", &trouble);
+            self.not_before = self
+                .account
+                .lock()
+                .holds
+                .wait(self.shared.clock.instant(), "");
+        }
+        self.trim_room();
+    }
+
+    fn tell_errors(&self, decision: &super::pipeline::Decision) {
+        let Some(error) = decision.errors.first() else {
+            return;
+        };
+        let count = u64::try_from(decision.errors.len()).unwrap_or(u64::MAX);
+        self.shared.metrics.expression_errors.inc_by(count);
+        let message = format!("{}: {}", error.field, error.message);
+        self.account.lock().expression = Some((self.shared.clock.now(), message));
+    }
+
+    fn subscription_failed(&mut self, error: &SubscriptionError) {
+        if let Some(wait) = self.shared.trouble(error) {
+            self.not_before = Some(self.shared.clock.instant() + wait);
+        }
+    }
+
+    /// Gives back room that no body needs any more.
+    fn trim_room(&mut self) {
+        let need = self.window.bytes().div_ceil(1_024);
+        if let Some(room) = &mut self.room {
+            let spare = room.num_permits().saturating_sub(need);
+            drop(room.split(spare));
+        }
+    }
+
+    // === writing ===
+
+    fn start_writes(&mut self, now: Instant) {
+        let account = Arc::clone(&self.account);
+        loop {
+            let mut ledger = account.lock();
+            let idle = !self.window.has_ready(now)
+                || self.writing.len() >= ledger.holds.width(MOST_WRITES)
+                || self.parked.is_some();
+            if idle {
+                self.permit = None;
+                return;
+            }
+            match ledger.pace.check(now) {
+                Permission::Now => self.paced_until = None,
+                Permission::At(at) => {
+                    self.paced_until = Some(at);
+                    self.permit = None;
+                    return;
+                }
+                Permission::Paused => {
+                    self.permit = None;
+                    return;
+                }
+            }
+            let holds = &ledger.holds;
+            let batch = self
+                .window
+                .take(now, MOST_ITEMS, |name| holds.attempts(name));
+            let Some(batch) = batch else {
+                return;
+            };
+            if let Some(until) = holds.wait(now, &batch.name) {
+                self.window.put_back(batch, until);
+                continue;
+            }
+            let Some(permit) = self.permit.take() else {
+                self.window.put_back(batch, now);
+                if self.asking.is_none() {
+                    self.asking = Some(Arc::clone(&self.shared.limiter).acquire().boxed());
+                }
+                return;
+            };
+            ledger.pace.spend(now);
+            drop(ledger);
+            let shared = Arc::clone(&self.shared);
+            let write = async move {
+                let written = shared.writer.write(&batch).await;
+                drop(permit);
+                (batch, written)
+            };
+            self.writing.push(write.boxed());
+        }
+    }
+
+    fn wrote(&mut self, batch: Batch, written: Written) {
+        let now = self.shared.clock.instant();
+        let counts = batch
+            .items
+            .first()
+            .is_some_and(|work| matches!(work.item.dedup, DedupKind::Aggregate { .. }));
+        if written.singly {
+            self.window.singly(&batch.name);
+        }
+        if !written.ends.is_empty() && self.account.lock().holds.succeeded(&batch.name) {
+            info!(ingestor = %self.uid, "writes go on");
+            self.window.wake_all();
+        }
+        if let Some(trouble) = &written.trouble {
+            self.held(&batch.name, trouble);
+        }
+        let coalesce = counts && !written.ends.is_empty() && !self.flushed;
+        let until = coalesce.then(|| now + COALESCE);
+        self.window.finished(batch, written.ends, until);
+    }
+
+    fn held(&self, name: &str, trouble: &Trouble) {
+        let now = self.shared.clock.instant();
+        let jitter = self.shared.jitter();
+        let failed = Failed {
+            reason: trouble.reason,
+            message: &trouble.message,
+            retry_after: trouble.retry_after,
+        };
+        let mut ledger = self.account.lock();
+        let began = match trouble.scope {
+            Scope::Name => ledger.holds.name_failed(now, name, failed, jitter),
+            Scope::Ingestor => ledger.holds.ingestor_failed(now, failed, jitter),
+        };
+        if let Some(hold) = began {
+            self.shared.metrics.holding(hold.reason);
+            warn!(
+                ingestor = %self.uid, reason = hold.reason.as_str(), message = %hold.message,
+                "writes are held and will be tried again"
+            );
+        }
+    }
+
+    // === committing ===
+
+    fn start_commit(&mut self, now: Instant) {
+        self.ends.extend(self.window.ended());
+        let wait = self.not_before.is_some_and(|at| at > now);
+        if self.committing.is_some() || self.ends.is_empty() || wait {
+            return;
+        }
+        let (shared, uid) = (Arc::clone(&self.shared), self.uid.clone());
+        let ends = std::mem::take(&mut self.ends);
+        let commit = async move {
+            let outcome = shared.subscription.commit(&uid, ends.clone()).await;
+            (ends, outcome)
+        };
+        self.committing = Some(commit.boxed());
+    }
+
+    fn committed(&mut self, ends: Vec<Ended>, outcome: Result<(), SubscriptionError>) {
+        if let Err(error) = outcome {
+            self.ends.splice(0..0, ends);
+            return self.subscription_failed(&error);
+        }
+        self.window.committed(&ends);
+        self.trim_room();
+        for end in ends {
+            self.shared.metrics.ended(end.items);
+            if let Some(letter) = end.letters.last() {
+                let message = format!("{}: {}", letter.reason, letter.message);
+                self.account.lock().letter = Some((self.shared.clock.now(), message));
+            }
+        }
+    }
+
+    // === waiting ===
+
+    fn is_busy(&self) -> bool {
+        !self.writing.is_empty()
+            || self.committing.is_some()
+            || !self.ends.is_empty()
+            || self.fetching.is_some()
+    }
+
+    /// Whether the queue may end: all is done, or it drains and what is left has to wait.
+    fn is_over(&mut self) -> bool {
+        if self.is_busy() || self.asking.is_some() {
+            return false;
+        }
+        if self.flushed {
+            let now = self.shared.clock.instant();
+            let can_go_on = self.window.has_ready(now) && self.paced_until.is_none();
+            if can_go_on && !self.account.lock().pace.is_paused() {
+                return false;
+            }
+            self.shared.slots.abandon(&self.uid);
+            return true;
+        }
+        let done = self.window.is_empty() && self.exhausted && self.parked.is_none();
+        if !done {
+            return false;
+        }
+        self.account.lock().holds.retain(|_| false);
+        if self.shared.slots.leave(&self.uid) {
+            return true;
+        }
+        self.exhausted = false;
+        // Records came at this very moment: around again, without waiting for a second notice.
+        self.more.notify_one();
+        false
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        if let Some(parked) = self.parked {
+            return parked;
+        }
+        let times = [self.window.next_wake(), self.paced_until, self.not_before];
+        let now = self.shared.clock.instant();
+        times.into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    /// One that can only wait lets go of what it has: the journal gives it again.
+    fn park_if_idle(&mut self, now: Instant) {
+        if self.is_busy() || self.parked.is_some() || self.flushed {
+            return;
+        }
+        let (paused, held) = {
+            let ledger = self.account.lock();
+            (ledger.pace.is_paused(), !ledger.holds.is_free())
+        };
+        let can_go_on = self.window.has_ready(now) && self.paced_until.is_none();
+        let long = if held { LONG_HELD_WAIT } else { LONG_WAIT };
+        let wake = self.next_wake();
+        let far = wake.is_some_and(|at| at > now + long);
+        if paused || (!can_go_on && far) {
+            self.window.clear();
+            self.room = None;
+            self.asking = None;
+            self.permit = None;
+            self.cursor = None;
+            self.exhausted = false;
+            self.parked = Some(if paused { None } else { wake });
+        }
+    }
+}
+
+/// The pace of an Ingestor that the watch hasn't shown.
+async fn unknown(shared: &Shared, uid: &IngestorUid) -> Option<u32> {
+    let text = shared.journal.spec_in_force(uid)?;
+    let digest = text.digest;
+    let decider = shared.specs.get(digest, || Some(text.text)).ok()??;
+    let identity = &decider.compiled.spec().ingestor;
+    let writer = &shared.writer;
+    let read = writer
+        .observations()
+        .ingestor(&identity.namespace, &identity.name);
+    let ingestor = writer.call(Verb::Get, read).await.ok()?;
+    let same = ingestor.metadata.uid.as_deref() == Some(&*uid.0);
+    same.then_some(ingestor.spec.output.observation.max_per_minute)?
+}

@@ -1,0 +1,168 @@
+//! Reads records of one queue and decides what becomes of them.
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{
+    engine::{
+        pipeline::{Decision, Verdict},
+        shared::Shared,
+        specs::Decider,
+        verdict::{self, DeadReason, HoldReason},
+        writer::{Scope, Trouble},
+    },
+    journal::{FetchLimit, IngestorUid, Letter, Position, Record, SubscriptionError},
+    kube::failure::Verb,
+};
+
+/// Records with what becomes of them, in order.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) decided: Vec<Decided>,
+    /// Whether the queue has no more.
+    pub(super) exhausted: bool,
+    /// Why the next record can't be decided now.
+    pub(super) trouble: Option<Trouble>,
+    /// Room for the bodies.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
+/// A record and what becomes of it.
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub(super) record: Record,
+    pub(super) namespace: Arc<str>,
+    pub(super) decision: Decision,
+}
+
+/// What is known of the namespace that a spec names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Tenant {
+    Same,
+    Dead(DeadReason, String),
+    Unknown(Trouble),
+}
+
+pub(super) async fn fetch(
+    shared: Arc<Shared>,
+    uid: IngestorUid,
+    after: Option<Position>,
+    limit: FetchLimit,
+) -> Result<Fetched, SubscriptionError> {
+    let kib = u32::try_from(limit.bytes.div_ceil(1_024)).unwrap_or(u32::MAX);
+    let room = Arc::clone(&shared.budget)
+        .acquire_many_owned(kib)
+        .await
+        .ok();
+    shared.slots.fetching(&uid);
+    let records = shared.subscription.fetch(&uid, after, limit).await?;
+    let mut fetched = Fetched {
+        decided: Vec::with_capacity(records.len()),
+        exhausted: records.is_empty(),
+        trouble: None,
+        room,
+    };
+    let mut tenants: Vec<(Arc<str>, Tenant)> = Vec::new();
+    for record in records {
+        let decider = match decider(&shared, &record) {
+            Ok(decider) => decider,
+            Err(trouble) => {
+                fetched.trouble = Some(trouble);
+                break;
+            }
+        };
+        let known = tenants
+            .iter()
+            .find(|(uid, _)| *uid == decider.namespace_uid);
+        let tenant = if let Some((_, tenant)) = known {
+            tenant.clone()
+        } else {
+            let tenant = tenant(&shared, &decider).await;
+            tenants.push((Arc::clone(&decider.namespace_uid), tenant.clone()));
+            tenant
+        };
+        let mut decision = decider.compiled.decide(&record);
+        match tenant {
+            Tenant::Same => {}
+            Tenant::Dead(reason, message) => give_up(&mut decision, reason, &message),
+            Tenant::Unknown(trouble) => {
+                fetched.trouble = Some(trouble);
+                break;
+            }
+        }
+        fetched.decided.push(Decided {
+            record,
+            namespace: decider.namespace,
+            decision,
+        });
+        // An event may take milliseconds to decide; others on this thread have a turn.
+        tokio::task::coop::consume_budget().await;
+    }
+    Ok(fetched)
+}
+
+fn decider(shared: &Shared, record: &Record) -> Result<Decider, Trouble> {
+    let digest = record.event.spec;
+    let text = || shared.subscription.spec(digest);
+    let message = match shared.specs.get(digest, text) {
+        Ok(Some(decider)) => return Ok(decider),
+        Ok(None) => format!("the journal has no text of the decision spec {digest:?}"),
+        Err(error) => error.to_string(),
+    };
+    Err(Trouble {
+        reason: HoldReason::SpecUnavailable,
+        message: format!("decide record {}: {message}", record.id),
+        scope: Scope::Ingestor,
+        retry_after: None,
+    })
+}
+
+/// The namespace is the tenant: an event is never written into one that only has the same name.
+async fn tenant(shared: &Shared, decider: &Decider) -> Tenant {
+    let (name, recorded) = (&*decider.namespace, &*decider.namespace_uid);
+    if shared.namespaces.uid(name).as_deref() == Some(recorded) {
+        return Tenant::Same;
+    }
+    let writer = &shared.writer;
+    let read = writer.observations().namespace_uid(name);
+    match writer.call(Verb::Get, read).await {
+        Ok(uid) if uid == recorded => Tenant::Same,
+        Ok(uid) => Tenant::Dead(
+            DeadReason::NamespaceReplaced,
+            format!("namespace {name} has the UID {uid}; the event was accepted for {recorded}"),
+        ),
+        Err(failure) => match verdict::verdict(&failure) {
+            verdict::Verdict::Dead(reason) => Tenant::Dead(reason, failure.to_string()),
+            verdict::Verdict::HoldName(reason) | verdict::Verdict::HoldIngestor(reason) => {
+                Tenant::Unknown(Trouble {
+                    reason,
+                    message: failure.to_string(),
+                    scope: Scope::Ingestor,
+                    retry_after: failure.cause.retry_after(),
+                })
+            }
+            verdict::Verdict::Look
+            | verdict::Verdict::ReadAgain
+            | verdict::Verdict::BeginAnew
+            | verdict::Verdict::AskPlain => Tenant::Unknown(Trouble {
+                reason: HoldReason::Unexpected,
+                message: failure.to_string(),
+                scope: Scope::Ingestor,
+                retry_after: None,
+            }),
+        },
+    }
+}
+
+fn give_up(decision: &mut Decision, reason: DeadReason, message: &str) {
+    for verdict in &mut decision.items {
+        if let Verdict::Write(item) = verdict {
+            *verdict = Verdict::Dead(Letter {
+                index: item.index,
+                reason: Arc::from(reason.as_str()),
+                message: message.to_owned(),
+            });
+        }
+    }
+}

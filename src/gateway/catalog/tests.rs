@@ -1,0 +1,370 @@
+//! Scenarios of the catalog: what is applied, and what is then served.
+
+use secrecy::SecretSlice;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    gateway::{problem::Kind, routes::State},
+    journal::facts::SecretState,
+};
+
+fn ingestor(name: &str, created: &str, patch: &serde_json::Value) -> Ingestor {
+    let mut value = json!({
+        "apiVersion": "zen.watcher.io/v1", "kind": "Ingestor",
+        "metadata": {
+            "name": name, "namespace": "team", "uid": format!("uid-{name}"),
+            "generation": 1, "creationTimestamp": created,
+        },
+        "spec": {
+            "source": { "webhook": { "auth": [{ "github": { "secretRef": { "name": "hook" } } }] } },
+            "normalize": {
+                "category": { "value": "security" }, "severity": { "value": "info" },
+                "eventType": { "value": "x" },
+            },
+        },
+    });
+    json_merge(&mut value, patch);
+    serde_json::from_value(value).unwrap()
+}
+
+fn json_merge(into: &mut serde_json::Value, patch: &serde_json::Value) {
+    match (into, patch) {
+        (serde_json::Value::Object(into), serde_json::Value::Object(patch)) => {
+            for (key, value) in patch {
+                json_merge(into.entry(key.clone()).or_insert(json!(null)), value);
+            }
+        }
+        (into, patch) => *into = patch.clone(),
+    }
+}
+
+fn plain(name: &str, created: &str) -> Ingestor {
+    ingestor(name, created, &json!({}))
+}
+
+fn found(ingestor: Ingestor) -> Found {
+    Found {
+        ingestor,
+        in_force: None,
+    }
+}
+
+fn values(secret: &str) -> SecretRead {
+    let bytes = Arc::new(SecretSlice::from(secret.as_bytes().to_vec()));
+    SecretRead::Values([("key".to_owned(), bytes)].into())
+}
+
+fn hook() -> Name {
+    ("team".to_owned(), "hook".to_owned())
+}
+
+/// A catalog that is in sync, knows the namespace and the Secret, and answers puts at once.
+struct World {
+    catalog: Catalog,
+    table: Table,
+    facts: HashMap<IngestorUid, Facts>,
+    forgotten: Vec<IngestorUid>,
+    puts: usize,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            catalog: Catalog::new("https://hooks.example.test/", &[]),
+            table: Table::default(),
+            facts: HashMap::new(),
+            forgotten: Vec::new(),
+            puts: 0,
+        };
+        world.apply(Input::NamespacesListed(vec![(
+            "team".into(),
+            "ns-uid".into(),
+        )]));
+        world.apply(Input::IngestorsListed(Vec::new()));
+        world
+    }
+
+    fn with_secret() -> Self {
+        let mut world = Self::new();
+        world.apply(Input::IngestorApplied(found(plain(
+            "first",
+            "2026-01-01T00:00:00Z",
+        ))));
+        world.apply(Input::Secret(hook(), values("a long secret")));
+        world
+    }
+
+    fn apply(&mut self, input: Input) {
+        self.catalog.apply(input);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        loop {
+            let settled = self.catalog.settle();
+            if let Some(table) = settled.table {
+                self.table = table;
+            }
+            for (uid, facts) in settled.facts {
+                match facts {
+                    Some(facts) => self.facts.insert(uid, facts),
+                    None => self.facts.remove(&uid),
+                };
+            }
+            if settled.actions.is_empty() {
+                return;
+            }
+            for action in settled.actions {
+                match action {
+                    Action::Forget(uid) => self.forgotten.push(uid),
+                    Action::PutSpec { ingestor, text } => {
+                        self.puts += 1;
+                        let put = Some(SpecDigest::of(&text));
+                        self.catalog.apply(Input::SpecPut { ingestor, put });
+                    }
+                }
+            }
+        }
+    }
+
+    fn serves(&self, path: &str) -> Result<String, Kind> {
+        let route = self.table.find(&format!("/hooks/team/{path}"))?;
+        match &route.state {
+            State::Open { .. } => Ok(route.ingestor.to_string()),
+            State::Closed(kind) => Err(*kind),
+        }
+    }
+
+    fn facts(&self, name: &str) -> &Facts {
+        &self.facts[&IngestorUid(format!("uid-{name}").into())]
+    }
+}
+
+#[test]
+fn an_ingestor_serves_once_its_secret_and_its_spec_are_there() {
+    let mut world = World::new();
+    world.apply(Input::IngestorApplied(found(plain(
+        "first",
+        "2026-01-01T00:00:00Z",
+    ))));
+    assert_eq!(world.serves("first"), Err(Kind::NotInSync));
+    assert_eq!(world.catalog.waiting(), Some("Secrets are being read"));
+    world.apply(Input::Secret(hook(), values("a long secret")));
+    assert_eq!(world.serves("first"), Ok("uid-first".into()));
+    assert_eq!(world.catalog.waiting(), None);
+    let facts = world.facts("first");
+    assert!(facts.serving);
+    let endpoint = "https://hooks.example.test/hooks/team/first";
+    assert_eq!(facts.endpoint.as_deref(), Some(endpoint));
+}
+
+#[test]
+fn before_everything_is_read_an_unknown_path_is_not_called_unknown() {
+    let mut catalog = Catalog::new("http://x", &[]);
+    assert!(catalog.settle().table.is_none());
+    assert_eq!(
+        Table::default().find("/hooks/a/b").unwrap_err(),
+        Kind::NotInSync
+    );
+    catalog.apply(Input::IngestorsListed(Vec::new()));
+    let table = catalog.settle().table.unwrap();
+    assert_eq!(table.find("/hooks/a/b").unwrap_err(), Kind::NotFound);
+}
+
+#[test]
+fn a_missing_or_forbidden_or_empty_secret_closes_the_endpoint() {
+    for (read, state) in [
+        (
+            SecretRead::Missing,
+            SecretState::Missing {
+                name: "hook".into(),
+            },
+        ),
+        (
+            SecretRead::Forbidden,
+            SecretState::Forbidden {
+                name: "hook".into(),
+            },
+        ),
+        (
+            values(""),
+            SecretState::Missing {
+                name: "hook".into(),
+            },
+        ),
+    ] {
+        let mut world = World::with_secret();
+        world.apply(Input::Secret(hook(), read));
+        assert_eq!(world.serves("first"), Err(Kind::Closed));
+        assert_eq!(world.facts("first").secret, state);
+        world.apply(Input::Secret(hook(), values("another secret")));
+        assert!(world.serves("first").is_ok());
+    }
+}
+
+#[test]
+fn the_oldest_has_the_path_and_it_passes_on_when_it_goes() {
+    let mut world = World::with_secret();
+    let on_path = |name: &str, created: &str| {
+        let patch = json!({ "spec": { "source": { "webhook": { "path": "shared" } } } });
+        found(ingestor(name, created, &patch))
+    };
+    world.apply(Input::IngestorApplied(on_path(
+        "young",
+        "2026-01-03T00:00:00Z",
+    )));
+    world.apply(Input::IngestorApplied(on_path(
+        "old",
+        "2026-01-02T00:00:00Z",
+    )));
+    assert_eq!(world.serves("shared"), Ok("uid-old".into()));
+    assert!(!world.facts("young").serving);
+    assert_eq!(world.facts("young").endpoint, None);
+    world.apply(Input::IngestorDeleted(("team".into(), "old".into())));
+    assert_eq!(world.serves("shared"), Ok("uid-young".into()));
+    assert_eq!(world.forgotten, [IngestorUid("uid-old".into())]);
+}
+
+#[test]
+fn a_disabled_one_is_unknown_and_keeps_its_path() {
+    let mut world = World::with_secret();
+    let disabled = ingestor(
+        "first",
+        "2026-01-01T00:00:00Z",
+        &json!({ "spec": { "enabled": false } }),
+    );
+    let other = json!({ "spec": { "source": { "webhook": { "path": "first" } } } });
+    world.apply(Input::IngestorApplied(found(disabled)));
+    world.apply(Input::IngestorApplied(found(ingestor(
+        "other",
+        "2026-01-02T00:00:00Z",
+        &other,
+    ))));
+    assert_eq!(world.serves("first"), Err(Kind::NotFound));
+    assert_eq!(world.facts("first").generation, None);
+}
+
+#[test]
+fn a_spec_that_does_not_compile_leaves_the_last_one_in_force() {
+    let bad = json!({ "spec": { "filters": [{ "name": "f", "keepIf": "body." }] } });
+    let mut world = World::with_secret();
+    world.apply(Input::IngestorApplied(found(ingestor(
+        "first",
+        "2026-01-01T00:00:00Z",
+        &bad,
+    ))));
+    assert!(world.serves("first").is_ok());
+    assert!(
+        world
+            .facts("first")
+            .refused
+            .as_deref()
+            .unwrap()
+            .contains("filters")
+    );
+    world.apply(Input::IngestorApplied(found(plain(
+        "first",
+        "2026-01-01T00:00:00Z",
+    ))));
+    assert_eq!(world.facts("first").refused, None);
+    assert_eq!(world.puts, 1);
+
+    world.apply(Input::IngestorApplied(found(ingestor(
+        "new",
+        "2026-01-01T00:00:00Z",
+        &bad,
+    ))));
+    assert_eq!(world.serves("new"), Err(Kind::Closed));
+}
+
+#[test]
+fn after_a_restart_the_recorded_spec_is_in_force_and_is_not_put_again() {
+    let plain = plain("first", "2026-01-01T00:00:00Z");
+    let text: Arc<str> = crate::api::DecisionSpec::of(&plain, "ns-uid")
+        .to_text()
+        .unwrap()
+        .into();
+    let in_force = Some(SpecText {
+        digest: SpecDigest::of(&text),
+        text,
+    });
+    let mut world = World::new();
+    world.apply(Input::IngestorApplied(Found {
+        ingestor: plain,
+        in_force,
+    }));
+    world.apply(Input::Secret(hook(), values("a long secret")));
+    assert!(world.serves("first").is_ok());
+    assert_eq!(world.puts, 0);
+}
+
+#[test]
+fn a_journal_that_fails_is_asked_again() {
+    let mut world = World::with_secret();
+    world.catalog.apply(Input::IngestorApplied(found(ingestor(
+        "b",
+        "2026-01-01T00:00:00Z",
+        &json!({}),
+    ))));
+    let asked = |settled: &Settled| {
+        settled
+            .actions
+            .iter()
+            .any(|a| matches!(a, Action::PutSpec { .. }))
+    };
+    assert!(asked(&world.catalog.settle()));
+    assert_eq!(
+        world.catalog.waiting(),
+        Some("decision specs are being recorded")
+    );
+    let ingestor = IngestorUid("uid-b".into());
+    world.catalog.apply(Input::SpecPut {
+        ingestor,
+        put: None,
+    });
+    assert!(asked(&world.catalog.settle()));
+}
+
+#[test]
+fn one_made_anew_under_the_same_name_is_another() {
+    let mut world = World::with_secret();
+    let again = ingestor(
+        "first",
+        "2026-02-01T00:00:00Z",
+        &json!({ "metadata": { "uid": "uid-again" } }),
+    );
+    world.apply(Input::IngestorsListed(vec![found(again)]));
+    assert_eq!(world.serves("first"), Ok("uid-again".into()));
+    assert_eq!(world.forgotten, [IngestorUid("uid-first".into())]);
+}
+
+#[test]
+fn a_configuration_that_can_not_be_served_serves_nothing() {
+    let bad = json!({ "spec": { "source": { "webhook": { "allowedCIDRs": ["10.0.0.0/33"] } } } });
+    let mut world = World::with_secret();
+    world.apply(Input::IngestorApplied(found(ingestor(
+        "bad",
+        "2026-01-01T00:00:00Z",
+        &bad,
+    ))));
+    assert_eq!(world.serves("bad"), Err(Kind::NotFound));
+    assert!(
+        world
+            .facts("bad")
+            .refused
+            .as_deref()
+            .unwrap()
+            .contains("allowedCIDRs")
+    );
+}
+
+#[test]
+fn a_secret_that_nobody_references_any_more_is_wiped() {
+    let mut world = World::with_secret();
+    world.apply(Input::IngestorDeleted(("team".into(), "first".into())));
+    assert!(world.catalog.secrets.is_empty());
+    assert!(world.catalog.watches().is_empty());
+    world.apply(Input::Secret(hook(), values("a long secret")));
+    assert!(world.catalog.secrets.is_empty());
+}

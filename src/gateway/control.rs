@@ -1,0 +1,210 @@
+//! The control loop: what the watches see becomes routes, and the journal learns of specs.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use kube::Client;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    catalog::{Action, Catalog, Input},
+    handler::Shared,
+    secrets::WatchKey,
+    watch,
+};
+use crate::{journal::IngestorUid, ops::ready::Gate};
+
+/// Inputs that wait for the loop. A list is one input; beyond it the watches wait.
+const INPUTS: usize = 1_024;
+
+/// Most inputs taken before a table is built: one build for many changes, and none waits long.
+const BATCH: usize = 256;
+
+/// Before a spec that the journal refused is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// The control loop's state.
+pub(super) struct Control {
+    shared: Arc<Shared>,
+    client: Client,
+    catalog: Catalog,
+    gate: Gate,
+    sender: mpsc::Sender<Input>,
+    inputs: mpsc::Receiver<Input>,
+    /// Journal calls under way: at most two per Ingestor.
+    journaling: FuturesUnordered<BoxFuture<'static, Option<Input>>>,
+    secrets: BTreeMap<WatchKey, CancellationToken>,
+    strangers_forgotten: bool,
+    ready: bool,
+}
+
+impl Control {
+    pub(super) fn new(shared: Arc<Shared>, client: Client, gate: Gate, public_url: &str) -> Self {
+        let (sender, inputs) = mpsc::channel(INPUTS);
+        let namespaces = &shared.options.namespaces;
+        Self {
+            catalog: Catalog::new(public_url, namespaces),
+            shared,
+            client,
+            gate,
+            sender,
+            inputs,
+            journaling: FuturesUnordered::new(),
+            secrets: BTreeMap::new(),
+            strangers_forgotten: false,
+            ready: false,
+        }
+    }
+
+    /// Runs until the process stops.
+    pub(super) async fn run(mut self) {
+        let stop = self.shared.tasks.token();
+        self.watch_all(&stop);
+        loop {
+            let first = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some(done) = self.journaling.next() => done,
+                input = self.inputs.recv() => input,
+            };
+            self.catalog_takes(first);
+            for _ in 0..BATCH {
+                let journaled = self.journaling.next().now_or_never().flatten();
+                let Some(input) = journaled.flatten().or_else(|| self.inputs.try_recv().ok())
+                else {
+                    break;
+                };
+                self.catalog_takes(Some(input));
+            }
+            self.settle();
+        }
+    }
+
+    fn catalog_takes(&mut self, input: Option<Input>) {
+        if let Some(input) = input {
+            self.catalog.apply(input);
+        }
+    }
+
+    fn watch_all(&self, stop: &CancellationToken) {
+        let tasks = &self.shared.tasks;
+        let mut scopes: Vec<Option<String>> = self
+            .shared
+            .options
+            .namespaces
+            .iter()
+            .cloned()
+            .map(Some)
+            .collect();
+        if scopes.is_empty() {
+            scopes.push(None);
+        }
+        for scope in scopes {
+            let journal = Arc::clone(&self.shared.journal);
+            let (client, sender) = (self.client.clone(), self.sender.clone());
+            let watching = watch::ingestors(client, scope, journal, sender, stop.clone());
+            tasks.spawn("gateway-ingestors", watching);
+        }
+        let (client, sender) = (self.client.clone(), self.sender.clone());
+        tasks.spawn(
+            "gateway-namespaces",
+            watch::namespaces(client, sender, stop.clone()),
+        );
+    }
+
+    /// Publishes what follows from the inputs.
+    fn settle(&mut self) {
+        let settled = self.catalog.settle();
+        for action in settled.actions {
+            self.start(action);
+        }
+        if let Some(table) = settled.table {
+            let routes = i64::try_from(table.len()).unwrap_or(i64::MAX);
+            self.shared.metrics.routes.set(routes);
+            self.shared.table.store(Arc::new(table));
+        }
+        self.shared.facts.update(settled.facts);
+        self.watch_secrets();
+        self.forget_strangers();
+        match self.catalog.waiting() {
+            None if self.shared.draining.is_cancelled() => {}
+            None => {
+                self.ready = true;
+                self.gate.open();
+            }
+            // Once ready, a spec on its way into the journal doesn't make the gateway unready.
+            Some(why) if !self.ready => self.gate.shut(why),
+            Some(_) => {}
+        }
+    }
+
+    fn start(&self, action: Action) {
+        let journal = Arc::clone(&self.shared.journal);
+        let work: BoxFuture<'static, Option<Input>> = match action {
+            Action::PutSpec { ingestor, text } => Box::pin(async move {
+                let put = match journal.put_spec(&ingestor, text).await {
+                    Ok(digest) => Some(digest),
+                    Err(error) => {
+                        warn!(%ingestor, %error, "decision spec not recorded; trying again");
+                        tokio::time::sleep(RETRY).await;
+                        None
+                    }
+                };
+                Some(Input::SpecPut { ingestor, put })
+            }),
+            Action::Forget(ingestor) => Box::pin(forget(journal, ingestor)),
+        };
+        self.journaling.push(work);
+    }
+
+    /// Starts and stops watches of Secrets, so that only what is referenced is read.
+    fn watch_secrets(&mut self) {
+        let wanted = self.catalog.watches();
+        self.secrets.retain(|key, watch| {
+            let kept = wanted.contains(key);
+            if !kept {
+                watch.cancel();
+            }
+            kept
+        });
+        for key in wanted {
+            if self.secrets.contains_key(&key) {
+                continue;
+            }
+            let stop = self.shared.tasks.token().child_token();
+            let (client, sender) = (self.client.clone(), self.sender.clone());
+            let watching = watch::secrets(client, key.clone(), sender, stop.clone());
+            self.shared.tasks.spawn("gateway-secrets", watching);
+            self.secrets.insert(key, stop);
+        }
+    }
+
+    /// Once: Ingestors that were deleted while no gateway ran are forgotten, too. A gateway of some
+    /// namespaces can't tell those from the ones that it doesn't see.
+    fn forget_strangers(&mut self) {
+        if self.strangers_forgotten || !self.catalog.listed() {
+            return;
+        }
+        self.strangers_forgotten = true;
+        if !self.shared.options.namespaces.is_empty() {
+            return;
+        }
+        for (ingestor, _) in self.shared.journal.tallies() {
+            let remembered = self.shared.journal.spec_in_force(&ingestor).is_some();
+            if remembered && !self.catalog.knows(&ingestor) {
+                info!(%ingestor, "Ingestor was deleted while the gateway was away");
+                self.start(Action::Forget(ingestor));
+            }
+        }
+    }
+}
+
+async fn forget(journal: Arc<dyn crate::journal::Journal>, ingestor: IngestorUid) -> Option<Input> {
+    if let Err(error) = journal.forget(&ingestor).await {
+        // The next start forgets it.
+        warn!(%ingestor, %error, "deleted Ingestor not forgotten by the journal");
+    }
+    None
+}

@@ -1,0 +1,66 @@
+//! The table of facts that the owning core projects into status.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use tokio::sync::watch;
+
+use crate::journal::{
+    IngestorUid, Journal,
+    facts::{FactSource, Facts},
+};
+
+/// The facts of every Ingestor in the gateway's cache.
+#[derive(Debug)]
+pub(super) struct FactTable {
+    journal: Arc<dyn Journal>,
+    facts: RwLock<HashMap<IngestorUid, Facts>>,
+    changes: watch::Sender<u64>,
+}
+
+impl FactTable {
+    pub(super) fn new(journal: Arc<dyn Journal>) -> Self {
+        Self {
+            journal,
+            facts: RwLock::default(),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    pub(super) fn update(&self, changed: Vec<(IngestorUid, Option<Facts>)>) {
+        if changed.is_empty() {
+            return;
+        }
+        let mut all = self.facts.write().unwrap_or_else(PoisonError::into_inner);
+        for (ingestor, facts) in changed {
+            match facts {
+                Some(facts) => all.insert(ingestor, facts),
+                None => all.remove(&ingestor),
+            };
+        }
+        drop(all);
+        self.changed();
+    }
+
+    /// Something that is read from elsewhere changed: a share became full, or has room again.
+    pub(super) fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+impl FactSource for FactTable {
+    fn facts(&self, ingestor: &IngestorUid) -> Option<Facts> {
+        let all = self.facts.read().unwrap_or_else(PoisonError::into_inner);
+        let mut facts = all.get(ingestor).cloned()?;
+        drop(all);
+        let share = self.journal.share(ingestor);
+        facts.share_full = share.used >= share.limit;
+        Some(facts)
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}

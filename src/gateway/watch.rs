@@ -1,0 +1,283 @@
+//! Watches: Ingestors, namespaces and Secrets, as inputs of the catalog.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt as _, pin_mut};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    core::{DeserializeGuard, PartialObjectMeta},
+    runtime::{
+        WatchStreamExt as _,
+        utils::Backoff,
+        watcher::{self, Event, watcher},
+    },
+};
+use secrecy::SecretSlice;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{
+    catalog::{Found, Input, Name},
+    secrets::{SecretRead, WatchKey},
+};
+use crate::{
+    api::Ingestor,
+    journal::{IngestorUid, Journal},
+};
+
+/// Inputs on their way to the catalog. A list of Ingestors is one; when the catalog is busy the
+/// watches wait, and with them the API server.
+pub(super) type Inputs = mpsc::Sender<Input>;
+
+/// Between attempts after an error: a changed Secret must be live within two seconds, also when the
+/// API server was away for a moment, so the longest wait is short.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(1_500));
+
+/// After a refusal: a role may be granted at any time, and asking costs the API server little.
+const REFUSED: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+struct Waits {
+    next: Duration,
+}
+
+impl Iterator for Waits {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = self.next;
+        self.next = (wait * 2).min(BACKOFF.1);
+        // A quarter of jitter, so that many gateways don't come back at one moment.
+        Some(wait.mul_f64(0.75 + 0.25 * rand::random::<f64>()))
+    }
+}
+
+impl Backoff for Waits {
+    fn reset(&mut self) {
+        self.next = BACKOFF.0;
+    }
+}
+
+/// A list of Kubernetes as it comes in: collected until it is whole.
+enum Change<K> {
+    Listed(Vec<K>),
+    Applied(K),
+    Deleted(K),
+}
+
+fn changes<K>(
+    api: Api<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = Result<Change<K>, watcher::Error>> + Send
+where
+    K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
+{
+    let mut listing = Vec::new();
+    let waits = Waits { next: BACKOFF.0 };
+    watcher(api, config)
+        .backoff(waits)
+        .filter_map(move |event| {
+            let change = match event {
+                Err(error) => Some(Err(error)),
+                Ok(Event::Init) => {
+                    listing = Vec::new();
+                    None
+                }
+                Ok(Event::InitApply(object)) => {
+                    listing.push(object);
+                    None
+                }
+                Ok(Event::InitDone) => Some(Ok(Change::Listed(std::mem::take(&mut listing)))),
+                Ok(Event::Apply(object)) => Some(Ok(Change::Applied(object))),
+                Ok(Event::Delete(object)) => Some(Ok(Change::Deleted(object))),
+            };
+            std::future::ready(change)
+        })
+}
+
+/// Sends what `inputs` makes of each change until the catalog or the process ends.
+async fn forward<K, F>(
+    what: &'static str,
+    changes: impl Stream<Item = Result<Change<K>, watcher::Error>> + Send,
+    sender: Inputs,
+    stop: CancellationToken,
+    mut input: F,
+) where
+    F: FnMut(Change<K>) -> Option<Input> + Send,
+    K: Send,
+{
+    pin_mut!(changes);
+    while let Some(Some(change)) = stop.run_until_cancelled(changes.next()).await {
+        let input = match change {
+            Ok(change) => input(change),
+            Err(error) => {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "watch of {what} interrupted"
+                );
+                None
+            }
+        };
+        if let Some(input) = input
+            && sender.send(input).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Watches Ingestors of one namespace, or of all.
+pub(super) async fn ingestors(
+    client: Client,
+    namespace: Option<String>,
+    journal: Arc<dyn Journal>,
+    sender: Inputs,
+    stop: CancellationToken,
+) {
+    let api: Api<DeserializeGuard<Ingestor>> = match &namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    };
+    let found = move |object: DeserializeGuard<Ingestor>| match object.0 {
+        Ok(ingestor) => {
+            let uid = IngestorUid(ingestor.metadata.uid.clone().unwrap_or_default().into());
+            let in_force = journal.spec_in_force(&uid);
+            Some(Found { ingestor, in_force })
+        }
+        Err(invalid) => {
+            // What is served of it stays as it is.
+            warn!(name = invalid.metadata.name, error = %invalid.error, "Ingestor can't be read");
+            None
+        }
+    };
+    let input = move |change| match change {
+        Change::Listed(all) => {
+            let all: Vec<_> = all.into_iter().filter_map(&found).collect();
+            Some(match &namespace {
+                None => Input::IngestorsListed(all),
+                Some(namespace) => Input::IngestorsListedIn(namespace.clone(), all),
+            })
+        }
+        Change::Applied(object) => found(object).map(Input::IngestorApplied),
+        Change::Deleted(object) => Some(Input::IngestorDeleted(name(object.meta()))),
+    };
+    let changes = changes(api, watcher::Config::default());
+    Box::pin(forward("Ingestors", changes, sender, stop, input)).await;
+}
+
+/// Watches names and UIDs of namespaces.
+pub(super) async fn namespaces(client: Client, sender: Inputs, stop: CancellationToken) {
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
+    let input = |change: Change<PartialObjectMeta<Namespace>>| {
+        let entry = |object: &PartialObjectMeta<Namespace>| {
+            (object.name_any(), object.uid().unwrap_or_default())
+        };
+        Some(match change {
+            Change::Listed(all) => Input::NamespacesListed(all.iter().map(entry).collect()),
+            Change::Applied(object) => {
+                let (name, uid) = entry(&object);
+                Input::NamespaceApplied(name, uid)
+            }
+            Change::Deleted(object) => Input::NamespaceDeleted(object.name_any()),
+        })
+    };
+    let changes = changes(api, watcher::Config::default());
+    forward("namespaces", changes, sender, stop, input).await;
+}
+
+/// Watches one Secret, or those of a namespace.
+pub(super) async fn secrets(
+    client: Client,
+    key: WatchKey,
+    sender: Inputs,
+    stop: CancellationToken,
+) {
+    let api: Api<Secret> = Api::namespaced(client, &key.namespace);
+    let mut config = watcher::Config::default();
+    if let Some(secret) = &key.name {
+        config = config.fields(&format!("metadata.name={secret}"));
+    }
+    let changes = changes(api, config);
+    pin_mut!(changes);
+    while let Some(Some(change)) = stop.run_until_cancelled(changes.next()).await {
+        let input = match change {
+            Ok(change) => Some(secret_input(&key, change)),
+            Err(error) if refused(&error) => {
+                let told = sender.send(Input::SecretsForbidden(key.clone())).await;
+                let slept = stop.run_until_cancelled(tokio::time::sleep(REFUSED)).await;
+                if told.is_err() || slept.is_none() {
+                    return;
+                }
+                None
+            }
+            Err(error) => {
+                warn!(
+                    namespace = key.namespace,
+                    error = &error as &dyn std::error::Error,
+                    "watch of Secrets interrupted"
+                );
+                None
+            }
+        };
+        if let Some(input) = input
+            && sender.send(input).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn secret_input(key: &WatchKey, change: Change<Secret>) -> Input {
+    match (change, &key.name) {
+        (Change::Listed(all), None) => {
+            let read = all
+                .into_iter()
+                .map(|secret| (secret.name_any(), values(secret)));
+            Input::SecretsListed(key.namespace.clone(), read.collect())
+        }
+        (Change::Listed(all), Some(name)) => {
+            let ours = all.into_iter().find(|secret| secret.name_any() == *name);
+            let read = ours.map_or(SecretRead::Missing, values);
+            Input::Secret((key.namespace.clone(), name.clone()), read)
+        }
+        (Change::Applied(secret), _) => {
+            let name = secret.name_any();
+            Input::Secret((key.namespace.clone(), name), values(secret))
+        }
+        (Change::Deleted(secret), _) => Input::Secret(
+            (key.namespace.clone(), secret.name_any()),
+            SecretRead::Missing,
+        ),
+    }
+}
+
+/// The values of a Secret, moved to where they are wiped when they go.
+fn values(secret: Secret) -> SecretRead {
+    let data = secret.data.unwrap_or_default();
+    let values: BTreeMap<_, _> = data
+        .into_iter()
+        .map(|(key, value)| (key, Arc::new(SecretSlice::from(value.0))))
+        .collect();
+    SecretRead::Values(values)
+}
+
+fn refused(error: &watcher::Error) -> bool {
+    let api = |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.code == 403);
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => api(error),
+        watcher::Error::WatchError(status) => status.code == 403,
+        watcher::Error::NoResourceVersion => false,
+    }
+}
+
+fn name(meta: &kube::core::ObjectMeta) -> Name {
+    (
+        meta.namespace.clone().unwrap_or_default(),
+        meta.name.clone().unwrap_or_default(),
+    )
+}

@@ -1,0 +1,116 @@
+//! Whether an Observation's time is over: pure.
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::{
+    api::annotations::{INGESTOR_UID, RECORD, WINDOW_END},
+    journal::{LogId, Millis, Position},
+    kube::observations::Aging,
+};
+
+/// Whether an object may be removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Its time isn't over, or it has none, or it is being removed.
+    No,
+    /// Its time is over and no event of ours stands behind it.
+    Yes,
+    /// Its time is over; the journal has the last word.
+    Unless {
+        /// The UID of the Ingestor whose record made it.
+        ingestor: String,
+        /// The log of that record.
+        log: LogId,
+        /// Not if the record there has no end yet.
+        position: Position,
+        /// Not if the Ingestor has an uncommitted record that was accepted before this.
+        before: Option<Millis>,
+    },
+}
+
+/// Whether the time of `object` is over at `now`.
+#[must_use]
+pub fn due(object: &Aging, now: Millis) -> Due {
+    let meta = &object.metadata;
+    let (Some(ttl), Some(created)) = (
+        object.spec.ttl_seconds_after_creation,
+        meta.creation_timestamp.as_ref(),
+    ) else {
+        return Due::No;
+    };
+    let age = now.0.saturating_sub(created.0.as_millisecond());
+    if age < i64::from(ttl).saturating_mul(1_000) || meta.deletion_timestamp.is_some() {
+        return Due::No;
+    }
+    let annotation = |name: &str| meta.annotations.as_ref()?.get(name).map(String::as_str);
+    let record = annotation(RECORD).and_then(record);
+    match (annotation(INGESTOR_UID), record) {
+        (Some(ingestor), Some((log, position))) => Due::Unless {
+            ingestor: ingestor.to_owned(),
+            log,
+            position,
+            before: annotation(WINDOW_END).and_then(time),
+        },
+        // Somebody else's, or its annotations were taken away: nothing of ours depends on it.
+        _ => Due::Yes,
+    }
+}
+
+fn record(text: &str) -> Option<(LogId, Position)> {
+    let mut parts = text.split('/');
+    let log = u32::from_str_radix(parts.next()?, 16).ok()?;
+    let position = parts.next()?.parse().ok()?;
+    Some((LogId(log), Position(position)))
+}
+
+fn time(text: &str) -> Option<Millis> {
+    let time: Timestamp = text.parse().ok()?;
+    Some(Millis(time.as_millisecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(ttl: Option<u32>, annotations: &serde_json::Value) -> Aging {
+        serde_json::from_value(json!({
+            "metadata": {
+                "name": "x", "namespace": "team", "uid": "u",
+                "creationTimestamp": "1970-01-01T00:00:00Z", "annotations": annotations,
+            },
+            "spec": { "source": "s", "ttlSecondsAfterCreation": ttl },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_object_is_due_when_its_time_is_over_and_not_before() {
+        let none = json!({});
+        assert_eq!(due(&object(None, &none), Millis(i64::MAX)), Due::No);
+        assert_eq!(due(&object(Some(60), &none), Millis(59_999)), Due::No);
+        assert_eq!(due(&object(Some(60), &none), Millis(60_000)), Due::Yes);
+        let mut going = object(Some(60), &none);
+        going.metadata.deletion_timestamp = going.metadata.creation_timestamp.clone();
+        assert_eq!(due(&going, Millis(60_000)), Due::No);
+    }
+
+    #[test]
+    fn one_of_ours_asks_the_journal() {
+        let annotations = json!({
+            "zen.io/record": "00007f3a/4711/0", "zen.io/ingestor-uid": "i",
+            "zen.io/window-end": "1970-01-01T00:10:00.500Z",
+        });
+        let expected = Due::Unless {
+            ingestor: "i".into(),
+            log: LogId(0x7f3a),
+            position: Position(4_711),
+            before: Some(Millis(600_500)),
+        };
+        assert_eq!(
+            due(&object(Some(60), &annotations), Millis(60_000)),
+            expected
+        );
+    }
+}

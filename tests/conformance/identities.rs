@@ -1,0 +1,331 @@
+//! The shipped roles on a real API server: what each of the two identities may do, and what it is
+//! refused.
+
+use http::Method;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+use zen_fabric::testing::cluster::User;
+
+use crate::{
+    bench::{Bench, Finisher, Patch, config_map, text, unique},
+    kinds::{install, observation},
+    real::cluster,
+};
+
+const CORE: &str = include_str!("../../deploy/rbac/core.yaml");
+const GATEWAY: &str = include_str!("../../deploy/rbac/gateway.yaml");
+const SECRETS: &str = include_str!("../../deploy/rbac/secrets.yaml");
+
+/// The shipped files are applied as they are, once; then a bench for each identity, in a namespace
+/// of its own with a Secret and an Observation, made by an administrator.
+struct Identities {
+    admin: Bench,
+    core: Bench,
+    gateway: Bench,
+}
+
+impl Identities {
+    async fn new() -> Self {
+        static APPLIED: OnceCell<()> = OnceCell::const_new();
+        let admin = Bench::new(client(&User::admin()).await, Finisher::Test).await;
+        install(&admin).await;
+        APPLIED
+            .get_or_init(async || {
+                admin.new_namespace("zen-system").await;
+                for file in [CORE, GATEWAY] {
+                    apply(&admin, file, None).await;
+                }
+            })
+            .await;
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": { "name": "hook" }, "stringData": { "key": "hunter2" },
+        });
+        admin.post(&admin.core("secrets"), &secret).await.created();
+        let mut made = observation(&json!({}));
+        made["metadata"]["name"] = "seen".into();
+        admin
+            .post(&admin.zen("observations"), &made)
+            .await
+            .created();
+        let as_user = async |user: User| {
+            let bench = Bench {
+                client: client(&user).await,
+                namespace: admin.namespace.clone(),
+                finisher: Finisher::Test,
+                kept: None,
+            };
+            // The authorizer reads roles from a cache, which may be behind for a moment.
+            bench
+                .eventually("the role holds", async || {
+                    (bench.get(&bench.zen("ingestors")).await.code == 200).then_some(())
+                })
+                .await;
+            bench
+        };
+        Self {
+            core: as_user(User::core()).await,
+            gateway: as_user(User::gateway()).await,
+            admin,
+        }
+    }
+}
+
+async fn client(user: &User) -> kube::Client {
+    cluster().await.client(user).unwrap()
+}
+
+/// Creates every document of a file, in a namespace where it names none.
+async fn apply(admin: &Bench, file: &str, namespace: Option<&str>) {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(file).unwrap();
+    for mut document in documents {
+        if let Some(namespace) = namespace {
+            document["metadata"]["namespace"] = namespace.into();
+        }
+        let version = text(&document["apiVersion"]);
+        let root = if version.contains('/') { "apis" } else { "api" };
+        let scope = match document["metadata"]["namespace"].as_str() {
+            Some(namespace) => format!("/namespaces/{namespace}"),
+            None => String::new(),
+        };
+        let plural = format!("{}s", text(&document["kind"]).to_lowercase());
+        admin
+            .post(&format!("/{root}/{version}{scope}/{plural}"), &document)
+            .await
+            .created();
+    }
+}
+
+/// Every verb on a kind's objects, each as a request that would succeed for an administrator.
+async fn try_every_verb(
+    t: &Bench,
+    collection: &str,
+    name: &str,
+    body: &Value,
+) -> Vec<(String, u16)> {
+    let one = format!("{collection}/{name}");
+    let all = collection.replace(&format!("/namespaces/{}", t.namespace), "");
+    let empty = json!({});
+    let watch = format!("{collection}?watch=true&timeoutSeconds=1");
+    let mut answers = vec![
+        ("get", t.get(&one).await),
+        ("list", t.get(collection).await),
+        ("list of all namespaces", t.get(&all).await),
+        ("watch", t.get(&watch).await),
+        ("create", t.post(collection, body).await),
+        ("update", t.put(&one, body).await),
+    ];
+    for patch in [Patch::Merge, Patch::Json, Patch::Strategic] {
+        answers.push(("patch", t.patch(&one, patch, &empty).await));
+    }
+    answers.push(("delete", t.delete(&one).await));
+    answers.push(("deletecollection", t.delete(collection).await));
+    let headers = [("content-type", "application/apply-patch+yaml")];
+    let applied = t
+        .send(
+            Method::PATCH,
+            &format!("{one}?fieldManager=test"),
+            &headers,
+            Some(body.to_string()),
+        )
+        .await;
+    answers.push(("apply", applied));
+    answers
+        .into_iter()
+        .map(|(verb, answer)| {
+            assert!(
+                !answer.text.contains("hunter2") && !answer.text.contains("aHVudGVyMg"),
+                "a refusal shows no secret: {answer}"
+            );
+            (verb.to_owned(), answer.code)
+        })
+        .collect()
+}
+
+fn all_forbidden(answers: &[(String, u16)]) {
+    for (verb, code) in answers {
+        assert_eq!(*code, 403, "{verb}: {answers:?}");
+    }
+}
+
+/// Core is refused every verb on every Secret, also where the gateway may read them.
+#[tokio::test]
+async fn core_is_refused_every_secret() {
+    let they = Identities::new().await;
+    apply(&they.admin, SECRETS, Some(&they.admin.namespace)).await;
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "hook" } });
+    let t = &they.core;
+    all_forbidden(&try_every_verb(t, &t.core("secrets"), "hook", &secret).await);
+    t.get(&format!("{}/hook", t.core("secrets")))
+        .await
+        .refused(403, "Forbidden")
+        .mentioning("User \"system:serviceaccount:zen-system:zen-fabric-core\" cannot get resource \"secrets\"");
+    let in_system = "/api/v1/namespaces/zen-system/secrets";
+    t.get(in_system).await.refused(403, "Forbidden");
+}
+
+/// The gateway is refused every verb on every Observation and its status.
+#[tokio::test]
+async fn gateway_is_refused_every_observation() {
+    let they = Identities::new().await;
+    let t = &they.gateway;
+    let body = observation(&json!({}));
+    all_forbidden(&try_every_verb(t, &t.zen("observations"), "seen", &body).await);
+    let status = format!("{}/seen/status", t.zen("observations"));
+    t.get(&status).await.refused(403, "Forbidden");
+    t.patch(
+        &status,
+        Patch::Merge,
+        &json!({ "status": { "processed": true } }),
+    )
+    .await
+    .refused(403, "Forbidden");
+    they.admin
+        .get(&format!("{}/seen", t.zen("observations")))
+        .await
+        .ok();
+}
+
+/// The gateway reads Secrets where a RoleBinding says so, and nowhere else; it never writes one.
+#[tokio::test]
+async fn gateway_reads_secrets_where_bound() {
+    let they = Identities::new().await;
+    let t = &they.gateway;
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "hook" } });
+    all_forbidden(&try_every_verb(t, &t.core("secrets"), "hook", &secret).await);
+
+    apply(&they.admin, SECRETS, Some(&t.namespace)).await;
+    let one = format!("{}/hook", t.core("secrets"));
+    let found = t
+        .eventually("the binding holds", async || {
+            let answer = t.get(&one).await;
+            (answer.code == 200).then(|| answer.json())
+        })
+        .await;
+    assert_eq!(found["data"]["key"], "aHVudGVyMg==");
+    t.get(&t.core("secrets")).await.ok();
+    let mut watch = t.watch(&t.core("secrets"), "").await;
+    assert_eq!(watch.names(1).await, ["ADDED hook"]);
+
+    t.get("/api/v1/secrets").await.refused(403, "Forbidden");
+    t.get("/api/v1/namespaces/zen-system/secrets")
+        .await
+        .refused(403, "Forbidden");
+    t.patch(
+        &one,
+        Patch::Merge,
+        &json!({ "stringData": { "key": "mine" } }),
+    )
+    .await
+    .refused(403, "Forbidden");
+    t.delete(&one).await.refused(403, "Forbidden");
+}
+
+/// The gateway writes nothing at all: no Ingestor, no status, no event, no lease.
+#[tokio::test]
+async fn gateway_writes_nothing() {
+    let they = Identities::new().await;
+    let t = &they.gateway;
+    t.post(&t.core("configmaps"), &config_map("a"))
+        .await
+        .refused(403, "Forbidden");
+    for path in [
+        t.zen("ingestors"),
+        format!("/apis/events.k8s.io/v1/namespaces/{}/events", t.namespace),
+        "/apis/coordination.k8s.io/v1/namespaces/zen-system/leases".to_owned(),
+        "/api/v1/namespaces".to_owned(),
+    ] {
+        t.post(&path, &json!({ "metadata": { "name": "a" } }))
+            .await
+            .refused(403, "Forbidden");
+    }
+    t.patch(
+        &format!("{}/a/status", t.zen("ingestors")),
+        Patch::Merge,
+        &json!({}),
+    )
+    .await
+    .refused(403, "Forbidden");
+}
+
+/// Core can do what its work needs.
+#[tokio::test]
+async fn core_does_its_work() {
+    let they = Identities::new().await;
+    let t = &they.core;
+    let observations = t.zen("observations");
+    let mut body = observation(&json!({ "a": 1 }));
+    body["metadata"]["name"] = "written".into();
+    let mut object = t.post(&observations, &body).await.created();
+    object["spec"]["count"] = 2.into();
+    let one = format!("{observations}/written");
+    t.put(&one, &object).await.ok();
+    t.delete(&one).await.ok();
+    t.delete(&observations).await.ok();
+    t.watch(&observations, "&timeoutSeconds=1").await;
+    t.get("/api/v1/namespaces").await.ok();
+
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/zen-system/leases";
+    let name = unique("lease");
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": { "name": name }, "spec": { "holderIdentity": "me" },
+    });
+    let held = t.post(leases, &lease).await.created();
+    t.put(&format!("{leases}/{name}"), &held).await.ok();
+    let elsewhere = format!(
+        "/apis/coordination.k8s.io/v1/namespaces/{}/leases",
+        t.namespace
+    );
+    t.post(&elsewhere, &lease).await.refused(403, "Forbidden");
+
+    let event = json!({
+        "apiVersion": "events.k8s.io/v1", "kind": "Event",
+        "metadata": { "name": "a.1" }, "type": "Normal", "reason": "Made", "action": "Making",
+        "eventTime": "2026-01-02T03:04:05.678901Z",
+        "reportingController": "zen-fabric", "reportingInstance": "one",
+        "regarding": { "kind": "Ingestor", "name": "a", "namespace": t.namespace },
+    });
+    let events = format!("/apis/events.k8s.io/v1/namespaces/{}/events", t.namespace);
+    t.post(&events, &event).await.created();
+    let series =
+        json!({ "series": { "count": 2, "lastObservedTime": "2026-01-02T03:04:05.678901Z" } });
+    t.patch(&format!("{events}/a.1"), Patch::Merge, &series)
+        .await
+        .ok();
+
+    t.post(&t.zen("ingestors"), &json!({}))
+        .await
+        .refused(403, "Forbidden");
+    t.post(&t.core("configmaps"), &config_map("a"))
+        .await
+        .refused(403, "Forbidden");
+}
+
+/// Someone whom no role names may do nothing, and someone whom nobody knows is told so.
+#[tokio::test]
+async fn others_are_kept_out() {
+    let they = Identities::new().await;
+    let nobody = Bench {
+        client: client(&User::nobody()).await,
+        namespace: they.admin.namespace.clone(),
+        finisher: Finisher::Test,
+        kept: None,
+    };
+    nobody
+        .get(&nobody.zen("observations"))
+        .await
+        .refused(403, "Forbidden");
+    let mut config = cluster().await.config(&User::nobody()).unwrap();
+    config.auth_info.token = Some("wrong".to_owned().into());
+    let stranger = Bench {
+        client: kube::Client::try_from(config).unwrap(),
+        namespace: nobody.namespace.clone(),
+        finisher: Finisher::Test,
+        kept: None,
+    };
+    stranger
+        .get(&stranger.zen("observations"))
+        .await
+        .refused(401, "Unauthorized");
+}
