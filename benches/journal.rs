@@ -186,7 +186,7 @@ async fn drain(journal: Arc<Wal>, stop: Arc<AtomicBool>) -> u64 {
 }
 
 async fn measure(name: &str, options: Options, seconds: u64, drained: bool) {
-    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let syncing = Arc::new(AtomicU64::new(0));
     let disk = Timed {
         disk: RealDisk::open(dir.path()).unwrap(),

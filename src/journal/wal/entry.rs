@@ -593,6 +593,3 @@ pub(super) fn read_standing(payload: &[u8]) -> Option<Standing<'_>> {
 pub(super) fn read_forget(payload: &[u8]) -> Option<&str> {
     std::str::from_utf8(payload).ok()
 }
-
-#[cfg(test)]
-mod tests;
