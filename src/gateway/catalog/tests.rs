@@ -335,6 +335,9 @@ fn one_made_anew_under_the_same_name_is_another() {
         &json!({ "metadata": { "uid": "uid-again" } }),
     );
     world.apply(Input::IngestorsListed(vec![found(again)]));
+    // Nobody named the Secret for a moment: it is read anew before the new one serves.
+    assert!(world.serves("first").is_err());
+    world.apply(Input::Secret(hook(), values("a long secret")));
     assert_eq!(world.serves("first"), Ok("uid-again".into()));
     assert_eq!(world.forgotten, [IngestorUid("uid-first".into())]);
 }

@@ -64,7 +64,11 @@ fn run(text: &str) -> usize {
             body: &body,
             now: case.now,
         };
-        let verdict = Verifier::new(&auth(&file.scheme, &case.config), &secrets).map(|verifier| {
+        let verdict = Verifier::new(
+            &auth(file.scheme.trim_end_matches("-svix"), &case.config),
+            &secrets,
+        )
+        .map(|verifier| {
             let security = verifier.security_headers();
             verify(&[verifier], &security, &message)
                 .map(|accepted| accepted.signed_id.map(str::to_owned))
