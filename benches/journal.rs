@@ -3,6 +3,13 @@
 //! `cargo bench --features testing --bench journal -- [SECONDS]` prints a line per setting: appends
 //! per second, their latency, CPU per append, records per sync, and the share of time spent in syncs.
 
+#![allow(
+    clippy::allow_attributes,
+    clippy::indexing_slicing,
+    clippy::unwrap_in_result,
+    reason = "a bench that cannot start fails"
+)]
+
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,

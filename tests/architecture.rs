@@ -318,6 +318,8 @@ fn the_rules_bite() {
 /// Files that are longer than the rule allows, with the length that they must not exceed: each is
 /// to be split, and none may grow.
 const TOO_LONG: &[(&str, usize)] = &[
+    ("journal.rs", 570),
+    ("journal/wal.rs", 630),
     ("engine/worker.rs", 600),
     ("journal/wal/engine.rs", 620),
     ("journal/wal/entry.rs", 620),

@@ -36,7 +36,7 @@ pub struct CompileError {
 }
 
 /// What becomes of a record.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// One verdict per item of the explosion, by index.
     pub items: Vec<Verdict>,

@@ -44,8 +44,17 @@ impl FactTable {
         self.changed();
     }
 
-    /// Something that is read from elsewhere changed: a share became full, or has room again.
-    pub(super) fn changed(&self) {
+    /// An event found no room in the Ingestor's share, or found some again.
+    pub(super) fn share(&self, ingestor: &IngestorUid, full: bool) {
+        let mut all = self.facts.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(facts) = all.get_mut(ingestor) {
+            facts.share_full = full;
+        }
+        drop(all);
+        self.changed();
+    }
+
+    fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
 }
@@ -55,8 +64,10 @@ impl FactSource for FactTable {
         let all = self.facts.read().unwrap_or_else(PoisonError::into_inner);
         let mut facts = all.get(ingestor).cloned()?;
         drop(all);
+        // Full is what refused an event; no more so when an eighth is free again, also where none
+        // has come since.
         let share = self.journal.share(ingestor);
-        facts.share_full = share.used >= share.limit;
+        facts.share_full &= share.used > share.limit / 8 * 7;
         Some(facts)
     }
 

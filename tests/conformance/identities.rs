@@ -36,7 +36,7 @@ impl Identities {
         }
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret",
-            "metadata": { "name": "hook" }, "stringData": { "key": "hunter2" },
+            "metadata": { "name": "hook" }, "stringData": { "key": "hunter2-hunter2" },
         });
         admin.post(&admin.core("secrets"), &secret).await.created();
         let mut made = observation(&json!({}));

@@ -102,7 +102,7 @@ impl Fabric {
             .header("x-github-delivery", delivery)
             .header(
                 "x-hub-signature-256",
-                sign::github(b"hunter2", BODY.as_bytes()),
+                sign::github(b"hunter2-hunter2", BODY.as_bytes()),
             )
             .body(Full::new(Bytes::from_static(BODY.as_bytes())))
             .unwrap();

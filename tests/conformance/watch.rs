@@ -141,7 +141,7 @@ pub(crate) async fn shows_deletion_by_finalizer(t: &Bench) {
 pub(crate) async fn ends_in_time_with_a_bookmark(t: &Bench) {
     let made = t.make("a", 1).await;
     let query = format!(
-        "&resourceVersion={}&allowWatchBookmarks=true&timeoutSeconds=8",
+        "&resourceVersion={}&allowWatchBookmarks=true&timeoutSeconds=15",
         version(&made)
     );
     let mut watch = t.watch(&t.widgets(), &query).await;

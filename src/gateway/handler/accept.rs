@@ -172,7 +172,7 @@ impl Shared {
             }
             AppendError::ShareFull => {
                 if !route.share_full.swap(true, Ordering::Relaxed) {
-                    self.facts.changed();
+                    self.facts.share(&route.ingestor, true);
                 }
                 Kind::BacklogFull.because("events wait to be processed; try again later")
             }
@@ -197,7 +197,7 @@ impl Shared {
         if route.share_full.load(Ordering::Relaxed)
             && route.share_full.swap(false, Ordering::Relaxed)
         {
-            self.facts.changed();
+            self.facts.share(&route.ingestor, false);
         }
     }
 
