@@ -9,7 +9,6 @@
     clippy::unwrap_in_result,
     reason = "a bench that cannot start fails"
 )]
-
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -274,8 +273,7 @@ async fn measure(name: &str, options: Options, seconds: u64, drained: bool) {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let seconds = std::env::args()
-        .filter_map(|arg| arg.parse().ok())
-        .next()
+        .find_map(|arg| arg.parse().ok())
         .unwrap_or(5);
     let options = Options {
         total_bytes: 16 << 30,

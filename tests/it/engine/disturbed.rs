@@ -11,7 +11,7 @@ use zen_fabric::{
     api::{Ingestor, annotations},
     embedded::faults::{Fault, On, Verb},
     engine::start::Handle,
-    journal::{IngestorUid, Journal as _, Millis, Tally},
+    journal::{IngestorUid, Millis, Tally},
 };
 
 use super::rig::Rig;
