@@ -8,7 +8,7 @@ DATA_DIR ?= .zen-fabric/dev
 # One feature set for every test target, so that the crate is compiled once.
 TEST_FLAGS := --workspace --features zen-fabric/testing
 
-.PHONY: help run build check fmt lint deny test test-fast tools crds bench load load-crash clean-data
+.PHONY: help run build check fmt lint deny test test-fast tools crds bench load load-crash load-journal clean-data
 
 help: ## Show what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ load: tools build ## Measure every performance bar and write docs/performance.md
 
 load-crash: build ## kill -9 under load, at least 50 times, then compare every object
 	$(CARGO) run --release -p loadtest -- crash --kills 50
+
+load-journal: ## The trimming bar of the journal: 2,000,000 records, one paused Ingestor beside a busy one
+	ZEN_JOURNAL_RECORDS=2000000 $(CARGO) test --release --features testing --test it journal::trim
 
 clean-data: ## Remove what `make run` has stored
 	rm -rf $(DATA_DIR)

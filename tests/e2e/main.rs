@@ -38,5 +38,6 @@
 )]
 
 mod crash;
+mod octokit;
 mod process;
 mod quickstart;
