@@ -48,24 +48,34 @@ impl Metrics {
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let add = Adding(registry);
         let metrics = Self {
-            items: add.counters("zen_items_total", "Items by the end they came to.", "end")?,
+            items: add.counters(
+                "engine_items_total",
+                "Items by the end they came to.",
+                "end",
+            )?,
             calls: add.calls()?,
-            holds: add.counters("zen_holds_total", "Holds begun, by reason.", "reason")?,
-            held: add.gauge("zen_held_ingestors", "Ingestors whose writes are held now.")?,
-            active: add.gauge("zen_active_ingestors", "Ingestors being worked on.")?,
-            backlog: add.gauge("zen_backlog_events", "Accepted events without an end.")?,
-            in_flight: add.gauge("zen_writes_in_flight", "Writes under way.")?,
-            width: add.gauge("zen_writes_limit", "Writes that may be under way at once.")?,
+            holds: add.counters("engine_holds_total", "Holds begun, by reason.", "reason")?,
+            held: add.gauge(
+                "engine_held_ingestors",
+                "Ingestors whose writes are held now.",
+            )?,
+            active: add.gauge("engine_active_ingestors", "Ingestors being worked on.")?,
+            backlog: add.gauge("engine_backlog_events", "Accepted events without an end.")?,
+            in_flight: add.gauge("engine_writes_in_flight", "Writes under way.")?,
+            width: add.gauge(
+                "engine_writes_limit",
+                "Writes that may be under way at once.",
+            )?,
             expression_errors: add.counter(
-                "zen_expression_errors_total",
+                "engine_expression_errors_total",
                 "Expressions that failed on an event.",
             )?,
-            status_writes: add.counter("zen_status_writes_total", "Status writes.")?,
+            status_writes: add.counter("engine_status_writes_total", "Status writes.")?,
             expired: add.counter(
-                "zen_observations_expired_total",
+                "engine_observations_expired_total",
                 "Observations removed by TTL.",
             )?,
-            commit_failures: add.counter("zen_commit_failures_total", "Commits tried again.")?,
+            commit_failures: add.counter("engine_commit_failures_total", "Commits tried again.")?,
             end_to_end: add.end_to_end()?,
         };
         // So that a rate can be taken from the first event on.
@@ -150,7 +160,7 @@ impl Adding<'_> {
     }
 
     fn calls(&self) -> Result<IntCounterVec, prometheus::Error> {
-        let opts = Opts::new("zen_api_calls_total", "Calls to the Kubernetes API.");
+        let opts = Opts::new("engine_api_calls_total", "Calls to the Kubernetes API.");
         self.add(IntCounterVec::new(opts, &["verb", "outcome"])?)
     }
 
@@ -160,7 +170,7 @@ impl Adding<'_> {
         let buckets = vec![
             0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3_600.0,
         ];
-        let opts = HistogramOpts::new("zen_end_to_end_seconds", help).buckets(buckets);
+        let opts = HistogramOpts::new("engine_end_to_end_seconds", help).buckets(buckets);
         self.add(Histogram::with_opts(opts)?)
     }
 }
