@@ -324,13 +324,13 @@ fn the_rules_bite() {
 /// Files that are longer than the rule allows, with the length that they must not exceed: each is
 /// to be split, and none may grow.
 const TOO_LONG: &[(&str, usize)] = &[
-    ("journal.rs", 570),
-    ("journal/wal.rs", 630),
-    ("engine/worker.rs", 600),
-    ("journal/wal/engine.rs", 620),
-    ("journal/wal/entry.rs", 620),
-    ("journal/wal/index.rs", 780),
-    ("journal/wal/stage.rs", 600),
+    ("journal.rs", 565),
+    ("journal/wal.rs", 625),
+    ("engine/worker.rs", 509),
+    ("journal/wal/engine.rs", 601),
+    ("journal/wal/entry.rs", 595),
+    ("journal/wal/index.rs", 772),
+    ("journal/wal/stage.rs", 581),
 ];
 
 /// Files that hold one idea stay readable: at most 500 lines before their tests.
