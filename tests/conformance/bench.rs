@@ -106,6 +106,30 @@ impl Bench {
         }
     }
 
+    /// Waits until discovery and OpenAPI speak of the kinds, which a real server lets follow after
+    /// it serves them: kubectl asks both.
+    pub(crate) async fn wait_published(&self, group_version: &str, plurals: &[&str]) {
+        let discovery = format!("/apis/{group_version}");
+        let openapi = format!("/openapi/v3/apis/{group_version}");
+        self.eventually("the kinds are published", async || {
+            let (listed, described) = (self.get(&discovery).await, self.get(&openapi).await);
+            if listed.code != 200 || described.code != 200 {
+                return None;
+            }
+            let (listed, described) = (listed.json(), described.json());
+            let published = |plural: &&str| {
+                let of_all = format!("/apis/{group_version}/{plural}");
+                let resources = listed["resources"].as_array().unwrap();
+                resources
+                    .iter()
+                    .any(|resource| resource["name"] == **plural)
+                    && !described["paths"][&of_all].is_null()
+            };
+            plurals.iter().all(published).then_some(())
+        })
+        .await;
+    }
+
     /// The collection of widgets in the case's namespace.
     pub(crate) fn widgets(&self) -> String {
         format!(

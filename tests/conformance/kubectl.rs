@@ -102,6 +102,9 @@ impl Kubectl {
         bench: Bench,
     ) -> Self {
         crate::kinds::install(&bench).await;
+        bench
+            .wait_published("zen.watcher.io/v1", &["ingestors", "observations"])
+            .await;
         bench.new_namespace(namespace).await;
         Self {
             kubeconfig,
@@ -374,7 +377,9 @@ async fn handles_core_kinds() {
         kubectl.run("create configmap settings --from-literal=a=1 --from-literal=b=2").await;
         kubectl.run("get cm settings").await;
         kubectl.run("get cm settings -o jsonpath={.data}").await;
-        kubectl.run("describe cm settings").await;
+        // kubectl describes entries in the order of a Go map, so only one can be compared.
+        kubectl.run("create configmap single --from-literal=a=1").await;
+        kubectl.run("describe cm single").await;
         kubectl.run("create secret generic hook --from-literal=key=hunter2").await;
         kubectl.run("get secrets").await;
         kubectl.run("describe secret hook").await;
@@ -388,7 +393,7 @@ async fn handles_core_kinds() {
         kubectl.run("get leases").await;
         kubectl.run("get namespace NAMESPACE").await;
         kubectl.run("get events").await;
-        kubectl.run("delete secret/hook cm/settings lease/leader").await;
+        kubectl.run("delete secret/hook cm/settings cm/single lease/leader").await;
         kubectl.run("delete namespace NAMESPACE --wait=false").await;
     })
     .await;
