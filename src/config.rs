@@ -95,7 +95,8 @@ pub struct Gateway {
     pub address_failures_burst: u32,
     /// How long open requests may go on after the first signal.
     pub drain_timeout: Duration,
-    /// When the supervisor kills the process after its signal; `drain_timeout` is checked against it.
+    /// When the supervisor kills the process after its signal. What `drain_timeout` leaves of it is
+    /// for the engine, the journal and the last spans.
     pub grace_period: Duration,
 }
 

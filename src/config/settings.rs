@@ -92,7 +92,7 @@ pub const SETTINGS: &[Setting] = settings! {
     "address-failures-burst" "COUNT", gateway.address_failures_burst,
         "Failing requests at once of one client address";
     "drain-timeout" "TIME", gateway.drain_timeout, "How long open requests go on after the first signal";
-    "grace-period" "TIME", gateway.grace_period, "When the supervisor kills the process after its signal: the drain must end before";
+    "grace-period" "TIME", gateway.grace_period, "When the supervisor kills the process after its signal: the rest after drain-timeout is for engine and journal";
     "admin-bind" "ADDRESS", admin.bind, "Address of probes, metrics and dead letters";
     "admin-port" "PORT", admin.port, "Port of probes, metrics and dead letters; 0 picks a free one";
     "api-port" "PORT", api.port, "Port of the embedded Kubernetes API; 0 picks a free one";

@@ -51,25 +51,45 @@ pub(super) async fn serve(
     peer: IpAddr,
     tls: Option<TlsAcceptor>,
 ) {
-    let limit = shared.options.limits.header_timeout;
+    let limits = &shared.options.limits;
+    // A TLS client speaks at once; in plain text a browser opens connections ahead of need.
+    let silence = match &tls {
+        Some(_) => limits.header_timeout,
+        None => limits.idle_timeout,
+    };
+    // Nothing has begun before the first byte: a drain waits for no such connection.
+    let mut first = [0];
+    let speaks = tokio::select! {
+        biased;
+        speaks = tokio::time::timeout(silence, socket.peek(&mut first)) => speaks,
+        () = shared.draining.cancelled() => return,
+    };
+    if speaks.is_err() {
+        shared.metrics.connections_timed_out.inc();
+        return;
+    }
+    let begun = shared.clock.instant();
     let Some(acceptor) = tls else {
         let mut socket = socket;
-        let idle = shared.options.limits.idle_timeout;
-        match tokio::time::timeout(idle, sniff(&mut socket)).await {
-            Ok(Ok((protocol, before))) => over(shared, socket, before, protocol, peer).await,
+        match tokio::time::timeout(limits.header_timeout, sniff(&mut socket)).await {
+            Ok(Ok((protocol, before))) => {
+                let activity = Activity::spoken(Arc::clone(&shared.clock), protocol, begun);
+                over(shared, socket, before, activity, protocol, peer).await;
+            }
             Ok(Err(error)) => debug!(%peer, %error, "connection ended before a request"),
             Err(_) => shared.metrics.connections_timed_out.inc(),
         }
         return;
     };
-    match tokio::time::timeout(limit, acceptor.accept(socket)).await {
+    match tokio::time::timeout(limits.header_timeout, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => {
             let (_, session) = stream.get_ref();
             let protocol = match session.alpn_protocol() {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,
             };
-            over(shared, stream, Bytes::new(), protocol, peer).await;
+            let activity = Activity::new(Arc::clone(&shared.clock), protocol);
+            over(shared, stream, Bytes::new(), activity, protocol, peer).await;
         }
         Ok(Err(error)) => {
             shared.metrics.handshakes_failed.inc();
@@ -97,11 +117,16 @@ async fn sniff<S: AsyncRead + Unpin>(socket: &mut S) -> std::io::Result<(Protoco
     }
 }
 
-async fn over<S>(shared: Arc<Shared>, socket: S, before: Bytes, protocol: Protocol, peer: IpAddr)
-where
+async fn over<S>(
+    shared: Arc<Shared>,
+    socket: S,
+    before: Bytes,
+    activity: Arc<Activity>,
+    protocol: Protocol,
+    peer: IpAddr,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let activity = Activity::new(Arc::clone(&shared.clock), protocol);
     let tap = TokioIo::new(Tap::new(socket, before, Arc::clone(&activity)));
     let limits = &shared.options.limits;
     let service = {

@@ -65,13 +65,24 @@ pub(super) enum Protocol {
 }
 
 impl Activity {
+    /// A connection on which nothing was read yet.
     pub(super) fn new(clock: Arc<dyn Clock>, protocol: Protocol) -> Arc<Self> {
+        let opened = clock.instant();
+        // HTTP/2 begins with a preface that is due at once.
+        Self::at(clock, protocol, opened, protocol == Protocol::Http2)
+    }
+
+    /// A connection whose first byte came at `begun`: its header's time runs since then.
+    pub(super) fn spoken(clock: Arc<dyn Clock>, protocol: Protocol, begun: Instant) -> Arc<Self> {
+        Self::at(clock, protocol, begun, true)
+    }
+
+    fn at(clock: Arc<dyn Clock>, protocol: Protocol, opened: Instant, header: bool) -> Arc<Self> {
         Arc::new(Self {
-            opened: clock.instant(),
+            opened,
             clock,
             since: AtomicU64::new(0),
-            // An HTTP/2 client has spoken already.
-            header: AtomicBool::new(protocol == Protocol::Http2),
+            header: AtomicBool::new(header),
             requests: AtomicUsize::new(0),
             unread: AtomicBool::new(false),
             kept: (protocol == Protocol::Http1).then(Mutex::default),
@@ -338,6 +349,18 @@ mod tests {
         activity.read(b"POST");
         clock.advance(Duration::from_secs(4));
         activity.read(b" /");
+        assert_eq!(activity.left(HEADER, IDLE), Some(Duration::from_secs(1)));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(activity.left(HEADER, IDLE), None);
+    }
+
+    #[test]
+    fn a_header_that_was_begun_before_has_what_is_left_of_its_time() {
+        let clock = ManualClock::at(Millis(0));
+        let begun = clock.instant();
+        clock.advance(Duration::from_secs(4));
+        let activity = Activity::spoken(Arc::new(clock.clone()), Protocol::Http1, begun);
+        activity.read(b"P");
         assert_eq!(activity.left(HEADER, IDLE), Some(Duration::from_secs(1)));
         clock.advance(Duration::from_secs(1));
         assert_eq!(activity.left(HEADER, IDLE), None);

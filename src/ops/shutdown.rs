@@ -7,7 +7,10 @@
 use std::{future::Future, io, time::Duration};
 
 use futures::{StreamExt as _, stream::BoxStream};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
 use tracing::{info, warn};
 
 /// A request to stop.
@@ -41,6 +44,40 @@ pub enum Aborted {
     #[error("the drain did not end within {0:?}")]
     GraceOver(Duration),
 }
+
+/// The time from the signal to the supervisor's kill, divided between the stages of a stop: a slow
+/// stage takes its part and leaves the rest to those behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    until: Instant,
+}
+
+impl Budget {
+    /// `grace` from now on.
+    #[must_use]
+    pub fn of(grace: Duration) -> Self {
+        let now = Instant::now();
+        // Too long to be added is for ever.
+        let until = now.checked_add(grace);
+        Self {
+            until: until.unwrap_or_else(|| now + FOR_EVER),
+        }
+    }
+
+    /// What is left.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// Half of what is left: a stage may take it, and the stages behind it have as much.
+    #[must_use]
+    pub fn half(&self) -> Duration {
+        self.left() / 2
+    }
+}
+
+const FOR_EVER: Duration = Duration::from_hours(365 * 24);
 
 // === impl Signals ===
 
@@ -167,6 +204,19 @@ mod tests {
     async fn a_finished_drain_wins_over_a_second_signal() {
         let draining = signals(vec![Signal::Terminate; 2]).first().await;
         assert_eq!(draining.drain(LONG, ready(())).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stages_that_take_all_that_they_may_leave_something_to_the_next() {
+        let budget = Budget::of(Duration::from_secs(16));
+        for seconds in [8, 4, 2] {
+            assert_eq!(budget.half(), Duration::from_secs(seconds));
+            tokio::time::sleep(budget.half()).await;
+        }
+        assert_eq!(budget.left(), Duration::from_secs(2));
+        tokio::time::sleep(LONG).await;
+        assert_eq!(budget.half(), Duration::ZERO);
+        assert!(Budget::of(Duration::MAX).half() > LONG);
     }
 
     #[tokio::test]

@@ -114,14 +114,14 @@ impl Telemetry {
         Ok((subscriber, Self { provider }))
     }
 
-    /// Sends what is still queued, for at most five seconds.
-    pub async fn flush(self) {
+    /// Sends what is still queued, for at most five seconds, or less where less is left.
+    pub async fn flush(self, left: Duration) {
         let Some(provider) = self.provider else {
             return;
         };
         // It waits for the exporter's thread, which needs this runtime to send.
         let flushed =
-            tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_TIMEOUT))
+            tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(left.min(FLUSH_TIMEOUT)))
                 .await;
         if let Ok(Err(error)) = flushed {
             warn!(%error, "the last spans did not reach the collector");

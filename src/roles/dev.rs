@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use kube::Client;
 use prometheus::Registry;
 use serde::Serialize;
@@ -23,7 +24,7 @@ use tracing::warn;
 
 use self::hints::Hints;
 use crate::{
-    config::Config,
+    config::{self, Config},
     embedded,
     engine::start::{self as engine, Engine, Ports},
     gateway::{self, Gateway, Surroundings},
@@ -36,7 +37,7 @@ use crate::{
         admin::{self, Admin, events::Events, token::Token},
         metrics::{self, journal::JournalMetrics},
         ready::Readiness,
-        shutdown::{Aborted, Draining, Signals},
+        shutdown::{Aborted, Budget, Draining, Signals},
         tasks::Tasks,
         telemetry::{self, Telemetry},
         time::{Clock, SystemClock},
@@ -159,8 +160,9 @@ pub async fn run(config: Config, out: &mut (dyn io::Write + Send)) -> Result<(),
         // `announce` ends only in an error.
         failed = announce(&config, &running, secret.as_deref(), out) => return Err(failed),
     };
-    let outcome = running.stop(draining, &config).await;
-    telemetry.flush().await;
+    let budget = Budget::of(config.gateway.grace_period);
+    let outcome = running.stop(draining, &config.gateway, budget).await;
+    telemetry.flush(budget.left()).await;
     outcome
 }
 
@@ -355,20 +357,27 @@ impl Running {
 
     /// Ends the parts in the order in which events pass: nothing new comes in, what is in is
     /// finished or stays in the journal, the journal closes, and then the API.
-    async fn stop(self, draining: Draining, config: &Config) -> Result<(), Error> {
-        let grace = config.gateway.drain_timeout;
+    ///
+    /// No stage can take the time of those behind it, so the journal is closed in order whatever the
+    /// senders and the API server do.
+    async fn stop(
+        self,
+        draining: Draining,
+        config: &config::Gateway,
+        budget: Budget,
+    ) -> Result<(), Error> {
         let ending = async {
-            self.gateway.drain(grace).await;
-            self.engine.drain(grace).await;
-            for tasks in [&self.gateway_tasks, &self.engine_tasks, &self.admin_tasks] {
-                // What does not end is told by `stop` itself and cut off with the process.
-                tasks.stop(grace).await.ok();
-            }
+            self.gateway.drain(config.drain_timeout).await;
+            self.engine.drain(budget.half()).await;
+            let most = budget.half();
+            let groups = [&self.gateway_tasks, &self.engine_tasks, &self.admin_tasks];
+            // What does not end is told by `stop` itself and cut off with the process.
+            join_all(groups.map(|tasks| tasks.stop(most))).await;
             self.journal.close().await;
-            self.api_tasks.stop(grace).await.ok();
+            self.api_tasks.stop(budget.half()).await.ok();
             drop(self.api.embedded);
         };
-        draining.drain(grace, ending).await?;
+        draining.drain(budget.left(), ending).await?;
         Ok(())
     }
 }

@@ -39,5 +39,6 @@
 
 mod crash;
 mod octokit;
+mod operations;
 mod process;
 mod quickstart;

@@ -209,7 +209,7 @@ async fn spans_reach_the_collector_before_the_process_ends() {
         let span = context::request_span(Some(PARENT));
         assert!(!span.is_disabled());
     });
-    telemetry.flush().await;
+    telemetry.flush(FLUSH_TIMEOUT).await;
     let calls = calls.lock().unwrap();
     let (path, key, body) = calls.first().unwrap();
     assert_eq!(

@@ -7,7 +7,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::world::{PATIENCE, SECRET, World, answer, request, sign};
+use super::world::{PATIENCE, SECRET, World, answer, loopback, request, sign};
 
 const BODY: &[u8] = b"{}";
 
@@ -58,4 +58,25 @@ async fn what_does_not_end_is_cut_off_at_the_deadline() {
     world.deliver("d", BODY).await;
     let drained = tokio::time::timeout(PATIENCE, world.gateway.drain(Duration::from_millis(50)));
     drained.await.expect("the deadline holds");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_has_said_nothing_does_not_hold_up_a_drain() {
+    let hour = Duration::from_hours(1);
+    let mut options = loopback();
+    options.limits.header_timeout = hour;
+    options.limits.idle_timeout = hour;
+    let world = World::with(options, zen_fabric::journal::wal::Options::default()).await;
+    world.github().await;
+    let mut silent = world.connect().await;
+    let mut served = world.connect().await;
+    // Answered on a later connection: the gateway has accepted the silent one.
+    served
+        .write_all(&request("POST", "/x", &[], b""))
+        .await
+        .unwrap();
+    answer(&mut served).await.is_problem(404);
+    let drained = tokio::time::timeout(PATIENCE, world.gateway.drain(hour));
+    drained.await.expect("nothing is under way");
+    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0, "closed");
 }

@@ -36,6 +36,19 @@ async fn a_slow_header_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_may_become_the_preface_of_http_2_has_no_more_time_than_a_header() {
+    let mut options = loopback();
+    options.limits.header_timeout = Duration::from_millis(200);
+    options.limits.idle_timeout = Duration::from_hours(1);
+    let world = World::with(options, zen_fabric::journal::wal::Options::default()).await;
+    for begun in [&b"P"[..], b"PRI * HTTP/2.0\r\n"] {
+        let mut stream = world.connect().await;
+        stream.write_all(begun).await.unwrap();
+        closes(&mut stream).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_says_nothing_is_cut_off_before_and_after_a_request() {
     let world = impatient().await;
     let mut silent = world.connect().await;
