@@ -5,17 +5,19 @@ mod object;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use tracing::Instrument as _;
+
 use crate::{
     api::{
         Observation,
-        annotations::{PAYLOAD, RECORD},
+        annotations::{PAYLOAD, RECORD, TRACEPARENT},
     },
     journal::Letter,
     kube::{
         failure::{Cause, Failure, Verb},
         observations::Observations,
     },
-    ops::time::Clock,
+    ops::{telemetry::context, time::Clock},
 };
 
 use super::{
@@ -103,6 +105,17 @@ impl Writer {
 
     /// Brings a batch in.
     pub async fn write(&self, batch: &Batch) -> Written {
+        let items = batch.items.iter();
+        let traceparents = items.map(|work| work.item.annotations.get(TRACEPARENT));
+        let span = context::write_span(&batch.name, traceparents.map(|text| Some(text?.as_str())));
+        let written = self.bring_in(batch).instrument(span.clone()).await;
+        if let Some(trouble) = &written.trouble {
+            context::failed(&span, trouble.reason.as_str(), &trouble.message);
+        }
+        written
+    }
+
+    async fn bring_in(&self, batch: &Batch) -> Written {
         let Some((first, rest)) = batch.items.split_first() else {
             return Written::default();
         };

@@ -17,7 +17,7 @@ use hyper::body::Body;
 use rand::Rng as _;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{Instrument as _, Span, debug};
 use uuid::Uuid;
 
 use super::{
@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     journal::Journal,
-    ops::{tasks::Tasks, time::Clock},
+    ops::{tasks::Tasks, telemetry::context, time::Clock},
 };
 
 /// What all requests share.
@@ -118,8 +118,10 @@ impl Shared {
         let (head, body) = request.into_parts();
         let request_id = request_id(&head.headers);
         let client = address::client(origin.peer, &head.headers, &self.options.trusted_proxies);
+        let span = context::request_span(&head);
         let outcome = self
-            .process(&head, body, client, origin, &mut counted)
+            .process(&head, body, client, origin, &mut counted, &span)
+            .instrument(span.clone())
             .await;
         let draining = self.draining.is_cancelled();
         match outcome {
@@ -130,7 +132,9 @@ impl Shared {
                 } else {
                     Connection::Keep
                 };
-                self.base.accepted(&answer, request_id, connection)
+                let response = self.base.accepted(&answer, request_id, connection);
+                context::answered(&span, response.status(), None);
+                response
             }
             Err(refusal) => {
                 let kind = refusal.problem.kind;
@@ -155,8 +159,11 @@ impl Shared {
                     Connection::Keep
                 };
                 let allow = refusal.route.as_ref().map(|route| &route.endpoint.allow);
-                self.base
-                    .problem(&refusal.problem, request_id, allow, connection)
+                let response = self
+                    .base
+                    .problem(&refusal.problem, request_id, allow, connection);
+                context::answered(&span, response.status(), Some(kind.label()));
+                response
             }
         }
     }
@@ -168,6 +175,7 @@ impl Shared {
         client: IpAddr,
         origin: Origin<'_>,
         counted: &mut Counted<'_>,
+        span: &Span,
     ) -> Result<Answer, Refusal>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -195,7 +203,7 @@ impl Shared {
         self.metrics
             .body_bytes
             .inc_by(u64::try_from(payload.len()).unwrap_or_default());
-        let answer = self.accept(head, &route, payload, counted).await;
+        let answer = self.accept(head, &route, payload, counted, span).await;
         drop(lease);
         answer.map_err(Refusal::from)
     }

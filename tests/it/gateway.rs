@@ -7,4 +7,5 @@ mod live;
 mod replay;
 mod sockets;
 mod tls;
+mod traces;
 mod world;

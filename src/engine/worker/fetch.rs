@@ -14,6 +14,7 @@ use crate::{
     },
     journal::{FetchLimit, IngestorUid, Letter, Position, Record, SubscriptionError},
     kube::failure::Verb,
+    ops::telemetry::context,
 };
 
 /// Records with what becomes of them, in order.
@@ -82,7 +83,8 @@ pub(super) async fn fetch(
             tenants.push((Arc::clone(&decider.namespace_uid), tenant.clone()));
             tenant
         };
-        let mut decision = decider.compiled.decide(&record);
+        let deciding = context::decide_span(record.event.traceparent.as_deref());
+        let mut decision = deciding.in_scope(|| decider.compiled.decide(&record));
         match tenant {
             Tenant::Same => {}
             Tenant::Dead(reason, message) => give_up(&mut decision, reason, &message),

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, header::CONTENT_TYPE, request::Parts};
 use sha2::{Digest as _, Sha256};
-use tracing::warn;
+use tracing::{Instrument as _, Span, warn};
 
 use super::{Counted, Shared, made_here};
 use crate::{
@@ -36,6 +36,7 @@ impl Shared {
         route: &Arc<Route>,
         body: Bytes,
         counted: &mut Counted<'_>,
+        span: &Span,
     ) -> Result<Answer, Problem> {
         let State::Open { specs, .. } = &route.state else {
             return Err(Kind::Closed.because("the endpoint is not ready; try again"));
@@ -43,12 +44,12 @@ impl Shared {
         let Some(spec) = specs.first() else {
             return Err(Kind::Closed.because("the endpoint is not ready; try again"));
         };
-        let event = self.event(head, route, spec, body)?;
+        let event = self.event(head, route, spec, body, span)?;
         let id = Arc::clone(&event.event_id);
         let begun = self.clock.instant();
         // From here on the append counts, also when the sender hangs up.
         counted.done = true;
-        let appended = self.append(event).await;
+        let appended = self.append(event).instrument(context::append_span()).await;
         let took = self.clock.instant().saturating_duration_since(begun);
         self.metrics.append.observe(took.as_secs_f64());
         let (record, id, location, replayed) = match appended {
@@ -86,6 +87,7 @@ impl Shared {
         route: &Route,
         spec: &Spec,
         body: Bytes,
+        span: &Span,
     ) -> Result<Event, Problem> {
         let State::Open {
             verifiers,
@@ -127,9 +129,8 @@ impl Shared {
             &payload,
             made_here(),
         )?;
-        let traceparent = head.headers.get("traceparent");
-        let traceparent = traceparent.and_then(|value| value.to_str().ok());
-        let span = context::request_span(traceparent);
+        context::brought(span, &route.ingestor.0, &delivery.event_id);
+        let traceparent = context::carry_on(span, context::traceparent(head));
         Ok(Event {
             ingestor: route.ingestor.clone(),
             spec: spec.digest,
@@ -138,7 +139,7 @@ impl Shared {
             payload,
             accepted_at: now,
             origin: Origin::Request,
-            traceparent: context::carry_on(&span, traceparent).map(String::into_boxed_str),
+            traceparent: traceparent.map(String::into_boxed_str),
             headers: kept_headers(&head.headers, &route.endpoint.hidden),
             query: head.uri.query().unwrap_or_default().into(),
             body,

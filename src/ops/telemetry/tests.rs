@@ -5,7 +5,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, request::Parts};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -19,6 +19,11 @@ use super::{context, *};
 use crate::ops::tasks::Tasks;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+fn head() -> Parts {
+    let request = Request::post("/hooks/team/github").header("traceparent", PARENT);
+    request.body(()).unwrap().into_parts().0
+}
 
 /// Collects log lines.
 #[derive(Clone, Default)]
@@ -88,7 +93,7 @@ fn without_an_endpoint_a_request_span_is_disabled_and_the_context_is_passed_on()
     everything.log_filter = "trace".to_owned();
     let (subscriber, _telemetry) = Telemetry::build(&everything, Lines::default).unwrap();
     tracing::subscriber::with_default(subscriber, || {
-        let span = context::request_span(Some(PARENT));
+        let span = context::request_span(&head());
         assert!(span.is_disabled());
         assert_eq!(
             context::carry_on(&span, Some(PARENT)).as_deref(),
@@ -109,7 +114,7 @@ fn a_request_span_continues_the_senders_trace() {
         .with_tracer(provider.tracer("test"))
         .with_filter(Targets::new().with_target(TRACES, LevelFilter::INFO));
     let carried = tracing::subscriber::with_default(Registry::default().with(layer), || {
-        let span = context::request_span(Some(PARENT));
+        let span = context::request_span(&head());
         let _entered = span.enter();
         context::carry_on(&span, Some(PARENT)).unwrap()
     });
@@ -206,7 +211,7 @@ async fn spans_reach_the_collector_before_the_process_ends() {
     traced.otlp_headers = Some("x-api-key=hunter2".into());
     let (subscriber, telemetry) = Telemetry::build(&traced, io::sink).unwrap();
     tracing::subscriber::with_default(subscriber, || {
-        let span = context::request_span(Some(PARENT));
+        let span = context::request_span(&head());
         assert!(!span.is_disabled());
     });
     telemetry.flush(FLUSH_TIMEOUT).await;
