@@ -209,14 +209,13 @@ fn journal(config: &Config, found: &mut Found) {
 
 fn urls(config: &Config, found: &mut Found) {
     if let Some(url) = &config.gateway.public_url {
-        let problem = url_problem(url, &["http", "https"]);
+        let problem = url_problem(url);
         found.unless(problem.is_none(), "public-url", || {
             problem.unwrap_or_default().to_owned()
         });
     }
     if let Some(url) = &config.telemetry.otlp_endpoint {
-        // The collector stands in the cluster; a core opens no connection out of it.
-        let problem = url_problem(url, &["http"]);
+        let problem = url_problem(url);
         found.unless(problem.is_none(), "otlp-endpoint", || {
             problem.unwrap_or_default().to_owned()
         });
@@ -238,7 +237,7 @@ fn urls(config: &Config, found: &mut Found) {
 }
 
 /// What is wrong with a base URL; never repeats it, for it may hold a password.
-fn url_problem(url: &str, schemes: &[&str]) -> Option<&'static str> {
+fn url_problem(url: &str) -> Option<&'static str> {
     let Ok(uri) = url.parse::<http::Uri>() else {
         return Some("is no URL");
     };
@@ -248,15 +247,8 @@ fn url_problem(url: &str, schemes: &[&str]) -> Option<&'static str> {
     if authority.as_str().contains('@') {
         return Some("may not hold a user or a password");
     }
-    if !uri
-        .scheme_str()
-        .is_some_and(|scheme| schemes.contains(&scheme))
-    {
-        return Some(if schemes.len() == 1 {
-            "must begin with http://"
-        } else {
-            "must begin with http:// or https://"
-        });
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Some("must begin with http:// or https://");
     }
     if uri.query().is_some() {
         return Some("may not have a query");

@@ -112,7 +112,7 @@ pub const SETTINGS: &[Setting] = settings! {
     "log-format" "json|human", telemetry.log_format, "How log lines look";
     "log-filter" "FILTER", telemetry.log_filter, "Which log lines, such as info,zen_fabric::gateway=debug";
     "otlp-endpoint" "URL", telemetry.otlp_endpoint,
-        "Where traces go, by OTLP over gRPC, such as http://collector:4317";
+        "Where traces go, by OTLP over gRPC, such as http://collector:4317; https is checked by the platform's roots";
     "otlp-sample-ratio" "0…1", telemetry.otlp_sample_ratio,
         "Share of traces that begin here and are kept; a sender's own choice is followed";
 };

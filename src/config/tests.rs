@@ -111,7 +111,7 @@ fn relations_that_do_not_hold_are_refused() {
         ),
         (&[("public-url", "https://user:pass@host")], "public-url"),
         (&[("public-url", "host")], "public-url"),
-        (&[("otlp-endpoint", "https://host:4317")], "otlp-endpoint"),
+        (&[("otlp-endpoint", "grpc://host:4317")], "otlp-endpoint"),
         (&[("otlp-sample-ratio", "NaN")], "otlp-sample-ratio"),
         (&[("log-filter", "a=b=c=d")], "log-filter"),
         (&[("admin-port", "8080")], "gateway-port, admin-port"),
@@ -123,6 +123,14 @@ fn relations_that_do_not_hold_are_refused() {
             all.with(name, *value)
         });
         assert_eq!(problems(&[], &flags), [*place], "{flags:?}");
+    }
+}
+
+#[test]
+fn a_collector_may_stand_behind_tls() {
+    for url in ["http://collector:4317", "https://collector.example:4317"] {
+        let flags = Flags::default().with("otlp-endpoint", url);
+        assert!(problems(&[], &flags).is_empty(), "{url}");
     }
 }
 

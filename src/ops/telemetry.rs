@@ -3,7 +3,8 @@
 //! Spans for traces carry the target [`TRACES`]; the log's filter turns that target off, so that
 //! without an endpoint nobody is interested in such a span and making one costs a load and a branch.
 //! With one, finished spans go through a bounded queue to a thread of their own: when the collector is slow
-//! or away the queue overflows and spans are dropped, and the data path never waits.
+//! or away the queue overflows and spans are dropped, and the data path never waits. A collector
+//! behind `https` is trusted by the platform's roots (on Linux also those of `SSL_CERT_FILE`).
 
 pub mod context;
 
@@ -11,7 +12,8 @@ use std::time::Duration;
 
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_otlp::{
-    WithExportConfig as _, WithTonicConfig as _, tonic_types::metadata::MetadataMap,
+    WithExportConfig as _, WithTonicConfig as _,
+    tonic_types::{metadata::MetadataMap, transport::ClientTlsConfig},
 };
 use opentelemetry_sdk::{
     Resource,
@@ -120,9 +122,10 @@ impl Telemetry {
             return;
         };
         // It waits for the exporter's thread, which needs this runtime to send.
-        let flushed =
-            tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(left.min(FLUSH_TIMEOUT)))
-                .await;
+        let flushed = tokio::task::spawn_blocking(move || {
+            provider.shutdown_with_timeout(left.min(FLUSH_TIMEOUT))
+        })
+        .await;
         if let Ok(Err(error)) = flushed {
             warn!(%error, "the last spans did not reach the collector");
         }
@@ -151,16 +154,19 @@ fn provider(config: &config::Telemetry) -> Result<Option<SdkTracerProvider>, Err
         .map_or(Ok(MetadataMap::new()), |headers| {
             metadata(headers.expose_secret())
         })?;
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
+    let mut exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_tonic()
         .with_endpoint(endpoint)
         .with_timeout(EXPORT_TIMEOUT)
-        .with_metadata(headers)
-        .build()
-        .map_err(|source| Error::Exporter {
-            endpoint: endpoint.clone(),
-            source,
-        })?;
+        .with_metadata(headers);
+    if is_https(endpoint) {
+        let roots = ClientTlsConfig::new().with_native_roots();
+        exporter = exporter.with_tls_config(roots);
+    }
+    let exporter = exporter.build().map_err(|source| Error::Exporter {
+        endpoint: endpoint.clone(),
+        source,
+    })?;
     let resource = Resource::builder()
         .with_service_name("zen-fabric")
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
@@ -175,6 +181,11 @@ fn provider(config: &config::Telemetry) -> Result<Option<SdkTracerProvider>, Err
             .with_resource(resource)
             .build(),
     ))
+}
+
+fn is_https(endpoint: &str) -> bool {
+    let uri = endpoint.parse::<http::Uri>().ok();
+    uri.is_some_and(|uri| uri.scheme() == Some(&http::uri::Scheme::HTTPS))
 }
 
 /// Reads `name=value,name=value`.

@@ -42,3 +42,4 @@ mod octokit;
 mod operations;
 mod process;
 mod quickstart;
+mod traces;

@@ -49,6 +49,14 @@ impl Dev {
     }
 
     pub(crate) async fn start_with(data: &Path, flags: &[&str]) -> Self {
+        Self::start_in(data, flags, &[]).await
+    }
+
+    pub(crate) async fn start_in(
+        data: &Path,
+        flags: &[&str],
+        environment: &[(&str, &Path)],
+    ) -> Self {
         let ready_file = data.with_extension("ready.json");
         let output = data.with_extension("out");
         let _ = fs::remove_file(&ready_file);
@@ -66,6 +74,7 @@ impl Dev {
                 "0",
             ])
             .args(flags)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
