@@ -87,6 +87,9 @@ fn named(invalid: &[options::Invalid]) -> String {
     all.join("; ")
 }
 
+/// The gate that is shut until every endpoint is as its Ingestor says.
+pub const GATE: &str = "gateway";
+
 /// Starts gateways.
 #[derive(Clone, Copy, Debug)]
 pub struct Gateway;
@@ -128,8 +131,8 @@ pub struct Handle {
 }
 
 impl Gateway {
-    /// Binds the socket, starts the watches, and serves. The gate `gateway` opens when every
-    /// endpoint is as its Ingestor says.
+    /// Binds the socket, starts the watches, and serves. [`GATE`] opens when every endpoint is as
+    /// its Ingestor says.
     ///
     /// # Errors
     /// Options that can't be, or what can't be opened.
@@ -153,7 +156,7 @@ impl Gateway {
         };
         let own = format!("{scheme}://{address}");
         let url = options.public_url.clone().unwrap_or(own);
-        let gate = with.readiness.gate("gateway");
+        let gate = with.readiness.gate(GATE);
         let shared = Arc::new(Shared {
             table: ArcSwap::from_pointee(Table::default()),
             facts: Arc::new(FactTable::new(Arc::clone(&with.journal))),

@@ -33,6 +33,10 @@ use super::{
     writer::Writer,
 };
 
+/// The gates that are shut until the first list of Ingestors is complete, and until events are
+/// worked on.
+pub const GATES: [&str; 2] = ["ingestors", "events"];
+
 /// How the engine is set up.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -154,8 +158,7 @@ fn spawn(
     tasks: &Tasks,
 ) {
     let client = &ports.client;
-    let list = readiness.gate("ingestors");
-    let events = readiness.gate("events");
+    let [list, events] = GATES.map(|name| readiness.gate(name));
     let watching = watch::ingestors(Arc::clone(shared), client.clone(), list);
     tasks.spawn("engine: ingestors", watching);
     let watching = watch::namespaces(Arc::clone(shared), client.clone());

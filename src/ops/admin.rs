@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  /livez /readyz /metrics      anyone who reaches the port
-//!  /tallies /events …           loopback only, with the token from the data directory
+//!  /tallies /events …           loopback only, with the token from the data directory; 503 until
+//!                               the journal is open
 //! ```
 //!
 //! The token travels in plain HTTP, so the guarded part answers loopback alone; in a cluster that
@@ -16,7 +17,7 @@ use std::{
     convert::Infallible,
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -107,6 +108,32 @@ impl Admin {
         tasks.spawn("admin", async move {
             accept(self.listener, router, connections).await;
         });
+    }
+}
+
+/// Routes whose subject comes into being while the server answers already: 503 until then.
+#[derive(Clone, Debug, Default)]
+pub struct Late(Arc<OnceLock<Router>>);
+
+impl Late {
+    /// A router that answers everything with what [`Late::attach`] will give.
+    pub fn routes(&self) -> Router {
+        Router::new().fallback(late).with_state(self.clone())
+    }
+
+    /// From now on `router` answers. Only the first one does.
+    pub fn attach(&self, router: Router) {
+        self.0.get_or_init(|| router);
+    }
+}
+
+async fn late(State(late): State<Late>, request: Request<Body>) -> Response {
+    let Some(router) = late.0.get() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response();
+    };
+    match router.clone().oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
     }
 }
 

@@ -34,9 +34,9 @@ use crate::{
     },
     kube::client,
     ops::{
-        admin::{self, Admin, events::Events, token::Token},
+        admin::{self, Admin, Late, events::Events, token::Token},
         metrics::{self, journal::JournalMetrics},
-        ready::Readiness,
+        ready::{Gate, Readiness},
         shutdown::{Aborted, Budget, Draining, Signals},
         tasks::Tasks,
         telemetry::{self, Telemetry},
@@ -166,21 +166,51 @@ pub async fn run(config: Config, out: &mut (dyn io::Write + Send)) -> Result<(),
     outcome
 }
 
+/// The gates of what is opened before the gateway and the engine, which have their own.
+struct Gates {
+    journal: Gate,
+    api: Gate,
+}
+
+impl Gates {
+    /// All gates, also those of parts that are started last: between two parts nothing is ready.
+    fn of(readiness: &Readiness) -> Self {
+        for name in engine::GATES.into_iter().chain([gateway::GATE]) {
+            readiness.gate(name).shut("not started yet");
+        }
+        let (journal, api) = (readiness.gate("journal"), readiness.gate("api"));
+        journal.shut("reading what is stored");
+        api.shut("not asked yet");
+        Self { journal, api }
+    }
+}
+
 async fn start(config: &Config) -> Result<(Running, Option<String>), Error> {
     let data_dir = &config.data_dir;
     fs::create_dir_all(data_dir).map_err(write_failed(data_dir))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let readiness = Readiness::new();
+    let gates = Gates::of(&readiness);
     let registry = metrics::registry()?;
-    // Probes answer from the first moment on, so that a supervisor sees what is waited for.
+    // Probes answer from here on, so that a supervisor sees what is waited for.
     let admin_tasks = Tasks::new();
     let server = Admin::bind(config.admin.bind, config.admin.port).await?;
     let admin_address = server.address();
-    let token = Token::write(data_dir, admin_address)?;
+    let probes = admin::probes(admin::Probes {
+        readiness: readiness.clone(),
+        registry: registry.clone(),
+    });
+    let guarded = Late::default();
+    server.serve(probes.merge(guarded.routes()), &admin_tasks);
     let journal = open_journal(config, &clock, &registry).await?;
+    gates.journal.open();
+    // The directory is this process's own now.
+    let token = Token::write(data_dir, admin_address)?;
     let api_tasks = Tasks::new();
+    gates.api.shut("waiting for the API server and its kinds");
     let api = api_server(config, &clock, &api_tasks).await?;
     let secret = sample::seed(&api.client).await?;
+    gates.api.open();
     let gateway_tasks = Tasks::new();
     let surroundings = Surroundings {
         client: api.client.clone(),
@@ -192,6 +222,11 @@ async fn start(config: &Config) -> Result<(Running, Option<String>), Error> {
     };
     let gateway =
         Gateway::start(gateway::Options::from_config(&config.gateway), surroundings).await?;
+    let events = Events {
+        journal: Arc::<Wal>::clone(&journal),
+        facts: gateway.facts(),
+    };
+    guarded.attach(admin::events::routes(events, token));
     let engine_tasks = Tasks::new();
     let ports = Ports {
         client: api.client.clone(),
@@ -199,24 +234,8 @@ async fn start(config: &Config) -> Result<(Running, Option<String>), Error> {
         facts: gateway.facts(),
         clock,
     };
-    let engine = Engine::start(
-        options::engine(&config.engine),
-        ports,
-        &registry,
-        &readiness,
-        &engine_tasks,
-    )
-    .await?;
-    let probes = admin::Probes {
-        readiness: readiness.clone(),
-        registry,
-    };
-    let events = Events {
-        journal: Arc::<Wal>::clone(&journal),
-        facts: gateway.facts(),
-    };
-    let router = admin::probes(probes).merge(admin::events::routes(events, token));
-    server.serve(router, &admin_tasks);
+    let options = options::engine(&config.engine);
+    let engine = Engine::start(options, ports, &registry, &readiness, &engine_tasks).await?;
     let running = Running {
         api,
         api_tasks,

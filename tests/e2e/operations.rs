@@ -1,8 +1,14 @@
 //! What an operator relies on: the process stops in order, says what it waits for, and tells the truth.
 
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use std::{fs, path::Path};
 
-use crate::process::Dev;
+use http::StatusCode;
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpListener, TcpStream},
+};
+
+use crate::process::{Dev, Sender, read, spawn, until};
 
 async fn connect(dev: &Dev) -> TcpStream {
     let address = dev.ready.gateway.trim_start_matches("http://");
@@ -41,4 +47,65 @@ async fn a_client_that_takes_all_of_the_drain_leaves_time_for_the_engine_and_the
         .await
         .unwrap();
     stops_in_order(dev).await;
+}
+
+/// A kubeconfig of an API server that takes connections and never answers.
+async fn mute_api(kubeconfig: &Path) -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: mute\n\
+         clusters: [{{ name: mute, cluster: {{ server: \"{server}\" }} }}]\n\
+         contexts: [{{ name: mute, context: {{ cluster: mute, user: mute }} }}]\n\
+         users: [{{ name: mute, user: {{}} }}]\n"
+    );
+    fs::write(kubeconfig, text).unwrap();
+    listener
+}
+
+#[tokio::test]
+async fn probes_answer_during_the_start_and_a_stale_ready_file_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let kubeconfig = dir.path().join("kubeconfig");
+    let _api = mute_api(&kubeconfig).await;
+    let ready_file = data.with_extension("ready.json");
+    fs::write(&ready_file, r#"{"pid":1}"#).unwrap();
+    let flags = ["--kubeconfig", kubeconfig.to_str().unwrap()];
+    let mut child = spawn(&data, &flags, &[]);
+    let sender = Sender::new();
+    let (admin, readyz) = until("the API is what is waited for", async || {
+        if let Some(status) = child.try_wait().unwrap() {
+            panic!("ended with {status}: {}", read(&data.with_extension("out")));
+        }
+        let admin = fs::read_to_string(data.join("admin-url")).ok()?;
+        let answer = sender.get(&format!("{admin}/readyz")).await;
+        let text = String::from_utf8(answer.body.to_vec()).unwrap();
+        let waits = text.contains("waiting for api: waiting for the API server");
+        waits.then_some((admin, (answer.status, text)))
+    })
+    .await;
+    assert_eq!(readyz.0, StatusCode::SERVICE_UNAVAILABLE);
+    for gate in ["gateway", "ingestors", "events"] {
+        assert!(
+            readyz.1.contains(&format!("waiting for {gate}: ")),
+            "{}",
+            readyz.1
+        );
+    }
+    assert!(!readyz.1.contains("journal"), "it is open: {}", readyz.1);
+    for (path, status) in [
+        ("/livez", StatusCode::OK),
+        ("/metrics", StatusCode::OK),
+        ("/tallies", StatusCode::SERVICE_UNAVAILABLE),
+    ] {
+        assert_eq!(
+            sender.get(&format!("{admin}{path}")).await.status,
+            status,
+            "{path}"
+        );
+    }
+    assert!(!ready_file.exists(), "nothing is ready");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

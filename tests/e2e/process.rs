@@ -60,26 +60,8 @@ impl Dev {
         let ready_file = data.with_extension("ready.json");
         let output = data.with_extension("out");
         let _ = fs::remove_file(&ready_file);
-        let log = fs::File::create(&output).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_zen-fabric"))
-            .arg("dev")
-            .args(["--data-dir".as_ref(), data.as_os_str()])
-            .args(["--ready-file".as_ref(), ready_file.as_os_str()])
-            .args([
-                "--gateway-port",
-                "0",
-                "--admin-port",
-                "0",
-                "--api-port",
-                "0",
-            ])
-            .args(flags)
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let flags = [&["--api-port=0"], flags].concat();
+        let mut child = spawn(data, &flags, environment);
         let ready = until("the process accepts events", async || {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("the process ended with {status}:\n{}", read(&output));
@@ -160,7 +142,27 @@ impl Drop for Dev {
     }
 }
 
-fn read(path: &Path) -> String {
+/// Starts a process on `data` and free ports; its output and its ready file lie beside.
+pub(crate) fn spawn(data: &Path, flags: &[&str], environment: &[(&str, &Path)]) -> Child {
+    let log = fs::File::create(data.with_extension("out")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_zen-fabric"))
+        .arg("dev")
+        .args(["--data-dir".as_ref(), data.as_os_str()])
+        .args([
+            "--ready-file".as_ref(),
+            data.with_extension("ready.json").as_os_str(),
+        ])
+        .args(["--gateway-port=0", "--admin-port=0"])
+        .args(flags)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+pub(crate) fn read(path: &Path) -> String {
     let mut text = String::new();
     if let Ok(mut file) = fs::File::open(path) {
         file.read_to_string(&mut text).unwrap();
