@@ -145,6 +145,9 @@ struct Running {
 /// # Errors
 /// What could not be started, or [`Aborted`].
 pub async fn run(config: Config, out: &mut (dyn io::Write + Send)) -> Result<(), Error> {
+    if let Some(path) = &config.ready_file {
+        forget_ready(path)?;
+    }
     let telemetry = Telemetry::install(&config.telemetry)?;
     let mut signals = Signals::of_process()?;
     let started = tokio::select! {
@@ -164,6 +167,14 @@ pub async fn run(config: Config, out: &mut (dyn io::Write + Send)) -> Result<(),
     let outcome = running.stop(draining, &config.gateway, budget).await;
     telemetry.flush(budget.left()).await;
     outcome
+}
+
+/// Removes what an earlier process has said; whoever waits for the file waits for this one.
+fn forget_ready(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(write_failed(path)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// The gates of what is opened before the gateway and the engine, which have their own.
