@@ -121,7 +121,7 @@ impl Listening {
             match accepted {
                 Ok((stream, _peer)) => {
                     let server = Arc::clone(&self);
-                    tasks.spawn("embedded-connection", async move {
+                    tasks.spawn_contained("embedded-connection", async move {
                         server.connection(stream).await;
                         drop(permit);
                     });

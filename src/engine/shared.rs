@@ -177,9 +177,13 @@ impl Slots {
         true
     }
 
-    /// The queue ends, whatever came.
-    pub(super) fn abandon(&self, uid: &IngestorUid) {
-        self.lock().remove(uid);
+    /// The queue of `notify` is gone, however it ended; another's slot stays.
+    pub(super) fn release(&self, uid: &IngestorUid, notify: &Arc<Notify>) {
+        let mut running = self.lock();
+        let own = |slot: &Slot| Arc::ptr_eq(&slot.notify, notify);
+        if running.get(uid).is_some_and(own) {
+            running.remove(uid);
+        }
     }
 
     /// How many queues run.

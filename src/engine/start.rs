@@ -29,7 +29,7 @@ use super::{
     report,
     shared::{Parts, Shared},
     watch,
-    worker::Queue,
+    worker::contain,
     writer::Writer,
 };
 
@@ -206,8 +206,8 @@ async fn dispatch(shared: Arc<Shared>, tasks: Tasks, gate: Gate) {
             Ok(ready) => {
                 for uid in ready {
                     if let Some(more) = shared.slots.wake(&uid) {
-                        let queue = Queue::new(Arc::clone(&shared), uid, more);
-                        tasks.spawn("engine: queue", queue.run());
+                        let working = contain::run(Arc::clone(&shared), uid, more);
+                        tasks.spawn_contained("engine: queue", working);
                     }
                 }
             }

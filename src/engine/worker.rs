@@ -1,6 +1,7 @@
 //! Works on the records of one Ingestor: fetches, decides, writes, commits. Runs while there is
 //! work, and keeps nothing in memory while it can only wait.
 
+pub(super) mod contain;
 mod fetch;
 
 use std::{
@@ -53,7 +54,7 @@ type Writing = BoxFuture<'static, (Batch, Written)>;
 type Committing = BoxFuture<'static, (Vec<Ended>, Result<(), SubscriptionError>)>;
 
 /// The work on one Ingestor.
-pub(super) struct Queue {
+struct Queue {
     shared: Arc<Shared>,
     uid: IngestorUid,
     account: Arc<Account>,
@@ -108,7 +109,7 @@ async fn optional<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
 }
 
 impl Queue {
-    pub(super) fn new(shared: Arc<Shared>, uid: IngestorUid, more: Arc<Notify>) -> Self {
+    fn new(shared: Arc<Shared>, uid: IngestorUid, more: Arc<Notify>) -> Self {
         Self {
             account: shared.accounts.of(&uid),
             changes: shared.ingestors.changes(),
@@ -133,7 +134,7 @@ impl Queue {
     }
 
     /// Works until there is nothing left, or the engine stops.
-    pub(super) async fn run(mut self) {
+    async fn run(mut self) {
         self.follow_spec().await;
         loop {
             let now = self.shared.clock.instant();
@@ -157,10 +158,7 @@ impl Queue {
                     self.flushed = true;
                     self.window.wake_all();
                 }
-                Event::Stop => {
-                    self.shared.slots.abandon(&self.uid);
-                    return;
-                }
+                Event::Stop => return,
             }
         }
     }
@@ -439,7 +437,6 @@ impl Queue {
             if can_go_on && !self.account.lock().pace.is_paused() {
                 return false;
             }
-            self.shared.slots.abandon(&self.uid);
             return true;
         }
         let done = self.window.is_empty() && self.exhausted && self.parked.is_none();

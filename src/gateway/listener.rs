@@ -1,8 +1,9 @@
 //! The accept loop: takes connections within their bounds and owns them until they end.
 
 use core::net::IpAddr;
-use std::{collections::HashMap, io, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures::FutureExt as _;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -10,7 +11,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::{connection, handler::Shared, tls::Certificates};
 
@@ -66,7 +67,11 @@ impl Listener {
                     let tls = self.certificates.as_ref().map(|certificates| TlsAcceptor::from(certificates.current()));
                     let shared = Arc::clone(&self.shared);
                     connections.spawn(async move {
-                        connection::serve(shared, socket, peer, tls).await;
+                        let serving = connection::serve(shared, socket, peer, tls);
+                        // A panic is this connection's own, and its address gets its place back.
+                        if AssertUnwindSafe(serving).catch_unwind().await.is_err() {
+                            error!(%peer, "serving a connection panicked");
+                        }
                         peer
                     });
                 }

@@ -12,6 +12,7 @@
 
 mod apply;
 mod cache;
+mod committer;
 pub mod disk;
 mod engine;
 mod entry;
@@ -36,10 +37,11 @@ use std::{
 
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use self::{
     disk::{Disk, OpenDirError, RealDisk},
-    engine::{Engine, Next, PROBE_MS},
+    engine::{Engine, Next},
     format::Kind,
     index::{Index, count},
     read::{Entry, read_off_thread},
@@ -61,6 +63,7 @@ pub use recover::RecoverError;
 pub struct Wal {
     engine: Arc<Engine>,
     committer: Mutex<Option<JoinHandle<()>>>,
+    broken: CancellationToken,
 }
 
 impl fmt::Debug for Wal {
@@ -140,6 +143,7 @@ impl Wal {
         Ok(Arc::new(Self {
             engine,
             committer: Mutex::new(None),
+            broken: CancellationToken::new(),
         }))
     }
 
@@ -169,14 +173,24 @@ impl Wal {
     fn start(engine: Engine) -> Result<Arc<Self>, OpenError> {
         let engine = Arc::new(engine);
         let committer = Arc::clone(&engine);
+        let broken = CancellationToken::new();
+        let tell = broken.clone();
         let thread = thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || run(&committer))
+            .spawn(move || committer::run(&committer, &tell))
             .map_err(OpenError::Thread)?;
         Ok(Arc::new(Self {
             engine,
             committer: Mutex::new(Some(thread)),
+            broken,
         }))
+    }
+
+    /// Cancelled when the committer has panicked: nothing can be made durable any more, the log is
+    /// closed, and what was staged has failed.
+    #[must_use]
+    pub fn broken(&self) -> CancellationToken {
+        self.broken.clone()
     }
 
     /// Lets the committer finish, and waits for it: one group commit at most. Subscriptions that are
@@ -197,7 +211,7 @@ impl Wal {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(committer) = committer {
-            // A panic there was reported by the panic hook.
+            // It tells of a panic by itself.
             drop(committer.join());
         } else {
             while !self.engine.state().staged.is_empty() && self.engine.cycle() == Next::Again {}
@@ -373,30 +387,6 @@ impl Drop for Waiting<'_> {
             if waiters.is_empty() {
                 state.waiters.remove(&self.position);
             }
-        }
-    }
-}
-
-/// The committer: one group commit after the other, asleep when nothing is staged.
-fn run(engine: &Engine) {
-    let nap = Duration::from_millis(PROBE_MS.unsigned_abs());
-    loop {
-        let next = engine.cycle();
-        let mut state = engine.state();
-        if !state.staged.is_empty() {
-            continue;
-        }
-        if state.closing {
-            return;
-        }
-        if next == Next::Idle {
-            state.committer_idle = true;
-            // Woken too early or too late, it only looks again.
-            let mut woken = engine
-                .work
-                .wait_timeout(state, nap)
-                .unwrap_or_else(PoisonError::into_inner);
-            woken.0.committer_idle = false;
         }
     }
 }
@@ -612,7 +602,7 @@ impl Journal for Wal {
                     .take()
             };
             let finish = move || match committer {
-                // A panic there was reported by the panic hook.
+                // It tells of a panic by itself.
                 Some(committer) => drop(committer.join()),
                 None => while !engine.state().staged.is_empty() && engine.cycle() == Next::Again {},
             };

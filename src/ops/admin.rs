@@ -184,7 +184,7 @@ async fn accept(listener: TcpListener, router: Router, tasks: Tasks) {
         match socket {
             Ok((stream, peer)) => {
                 let connection = serve_connection(stream, peer, router.clone(), stop.clone());
-                tasks.spawn("admin-connection", async move {
+                tasks.spawn_contained("admin-connection", async move {
                     connection.await;
                     drop(slot);
                 });

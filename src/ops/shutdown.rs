@@ -1,7 +1,7 @@
 //! Signals: the first drains, the second aborts, and the outcome is a value.
 //!
 //! ```text
-//!  Signals ──first()──▶ Draining ──drain(future, grace)──▶ Ok(what the future gave) | Aborted
+//!  Signals ──next(), stop()──▶ Draining ──drain(future, grace)──▶ Ok(what the future gave) | Aborted
 //! ```
 
 use std::{future::Future, io, time::Duration};
@@ -26,12 +26,10 @@ pub enum Signal {
 #[must_use = "nobody waits for signals until `first` is called"]
 pub struct Signals(BoxStream<'static, Signal>);
 
-/// The first signal has come.
+/// The process stops: the first signal has come, or a part of it is gone.
 #[must_use = "`drain` ends what is running"]
 pub struct Draining {
     signals: Signals,
-    /// Which signal it was.
-    pub signal: Signal,
 }
 
 /// The process did not drain; what was running is cut off.
@@ -109,22 +107,18 @@ impl Signals {
         Self(signals)
     }
 
-    /// Waits for the first signal; for ever when there are none.
-    pub async fn first(mut self) -> Draining {
-        let signal = self.next().await;
-        info!(?signal, "draining; a second signal aborts");
-        Draining {
-            signals: self,
-            signal,
-        }
-    }
-
     /// Waits for a signal; for ever when there are none.
     pub async fn next(&mut self) -> Signal {
         match self.0.next().await {
             Some(signal) => signal,
             None => std::future::pending().await,
         }
+    }
+
+    /// The process stops now; the next signal aborts that.
+    pub fn stop(self) -> Draining {
+        info!("draining; a signal aborts");
+        Draining { signals: self }
     }
 }
 
@@ -162,9 +156,7 @@ impl Draining {
 
 impl std::fmt::Debug for Draining {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Draining")
-            .field("signal", &self.signal)
-            .finish_non_exhaustive()
+        f.write_str("Draining")
     }
 }
 
@@ -182,18 +174,20 @@ mod tests {
         Signals::from_stream(stream::iter(of).chain(stream::pending()).boxed())
     }
 
+    async fn first(mut signals: Signals) -> Draining {
+        signals.next().await;
+        signals.stop()
+    }
+
     #[tokio::test]
     async fn the_first_signal_drains_and_gives_the_result() {
-        let draining = signals(vec![Signal::Terminate]).first().await;
-        assert_eq!(draining.signal, Signal::Terminate);
+        let draining = first(signals(vec![Signal::Terminate])).await;
         assert_eq!(draining.drain(LONG, ready(7)).await, Ok(7));
     }
 
     #[tokio::test]
     async fn the_second_signal_aborts() {
-        let draining = signals(vec![Signal::Interrupt, Signal::Interrupt])
-            .first()
-            .await;
+        let draining = first(signals(vec![Signal::Interrupt; 2])).await;
         assert_eq!(
             draining.drain(LONG, pending::<()>()).await,
             Err(Aborted::Signal)
@@ -202,7 +196,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_finished_drain_wins_over_a_second_signal() {
-        let draining = signals(vec![Signal::Terminate; 2]).first().await;
+        let draining = first(signals(vec![Signal::Terminate; 2])).await;
         assert_eq!(draining.drain(LONG, ready(())).await, Ok(()));
     }
 
@@ -222,7 +216,7 @@ mod tests {
     #[tokio::test]
     async fn a_drain_that_never_ends_is_cut_off() {
         let grace = Duration::from_millis(1);
-        let draining = signals(vec![Signal::Terminate]).first().await;
+        let draining = first(signals(vec![Signal::Terminate])).await;
         let outcome = draining.drain(grace, pending::<()>()).await;
         assert_eq!(outcome, Err(Aborted::GraceOver(grace)));
     }

@@ -1,6 +1,10 @@
 //! Every task is named, owned and joined: the only place that spawns.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, error, info_span, warn};
@@ -10,6 +14,14 @@ use tracing::{Instrument as _, error, info_span, warn};
 pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
+    broken: Arc<Broken>,
+}
+
+/// The first task whose panic left a hole in the group.
+#[derive(Debug, Default)]
+struct Broken {
+    by: OnceLock<&'static str>,
+    told: CancellationToken,
 }
 
 /// Tasks that did not end in time.
@@ -30,9 +42,30 @@ impl Tasks {
         self.stop.clone()
     }
 
-    /// Runs `task` in this group, in a span of its name. A panic is logged with the name.
-    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    /// Runs `task` in this group, in a span of its name. A panic leaves a part of the process undone
+    /// that nobody else does: it is logged, and [`Tasks::broken`] tells it.
     pub fn spawn<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let broken = Arc::clone(&self.broken);
+        self.run(name, task, move || {
+            if broken.by.set(name).is_ok() {
+                broken.told.cancel();
+            }
+        });
+    }
+
+    /// The same for one task of many, such as a connection: a panic is logged and stays its own.
+    pub fn spawn_contained<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.run(name, task, || {});
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    fn run<F>(&self, name: &'static str, task: F, panicked: impl FnOnce() + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -42,8 +75,15 @@ impl Tasks {
                 && join.is_panic()
             {
                 error!(task = name, "task panicked");
+                panicked();
             }
         });
+    }
+
+    /// Waits until a task has panicked that the group can't be without, and names it.
+    pub async fn broken(&self) -> &'static str {
+        self.broken.told.cancelled().await;
+        self.broken.by.get().copied().unwrap_or_default()
     }
 
     /// Asks every task to stop and waits until all have, at most `grace`.
@@ -62,5 +102,25 @@ impl Tasks {
             return Err(unfinished);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_hours(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_of_a_task_is_told_by_its_name() {
+        let tasks = Tasks::new();
+        tasks.spawn("lives", std::future::pending());
+        tasks.spawn("ends", async {});
+        tasks.spawn_contained("one of many", async { panic!("planted") });
+        let quiet = tokio::time::timeout(LONG, tasks.broken()).await;
+        assert!(quiet.is_err(), "nothing is broken by one of many");
+        tasks.clone().spawn("dies", async { panic!("planted") });
+        assert_eq!(tasks.broken().await, "dies");
+        assert_eq!(tasks.broken().await, "dies", "it stays broken");
     }
 }

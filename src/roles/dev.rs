@@ -20,7 +20,7 @@ use futures::future::join_all;
 use kube::Client;
 use prometheus::Registry;
 use serde::Serialize;
-use tracing::warn;
+use tracing::{error, info, warn};
 
 use self::hints::Hints;
 use crate::{
@@ -101,6 +101,14 @@ pub enum Error {
     /// Signal handlers or output.
     #[error("use the process's signals or output")]
     Io(#[from] io::Error),
+    /// A part of the process is gone, and only a restart brings it back.
+    #[error(
+        "the task `{0}` panicked; the log above says where. The process stopped to be restarted"
+    )]
+    Panicked(&'static str),
+    /// No events are worked on any more.
+    #[error("the engine stopped: the journal closed, or another core owns its events")]
+    EngineStopped,
     /// The drain was cut off.
     #[error("stop")]
     Aborted(#[from] Aborted),
@@ -143,7 +151,7 @@ struct Running {
 /// Runs until a signal; writes what to do next to `out`.
 ///
 /// # Errors
-/// What could not be started, or [`Aborted`].
+/// What could not be started, which part is gone, or [`Aborted`].
 pub async fn run(config: Config, out: &mut (dyn io::Write + Send)) -> Result<(), Error> {
     if let Some(path) = &config.ready_file {
         forget_ready(path)?;
@@ -157,16 +165,24 @@ pub async fn run(config: Config, out: &mut (dyn io::Write + Send)) -> Result<(),
     let Some((running, secret)) = started else {
         return Ok(());
     };
-    let draining = tokio::select! {
+    let why = tokio::select! {
         biased;
-        draining = signals.first() => draining,
+        signal = signals.next() => {
+            info!(?signal, "asked to stop");
+            Ok(())
+        }
+        broken = running.broken() => Err(broken),
         // `announce` ends only in an error.
-        failed = announce(&config, &running, secret.as_deref(), out) => return Err(failed),
+        failed = announce(&config, &running, secret.as_deref(), out) => Err(failed),
     };
+    if let Err(error) = &why {
+        error!(%error, "stopping");
+    }
+    let draining = signals.stop();
     let budget = Budget::of(config.gateway.grace_period);
-    let outcome = running.stop(draining, &config.gateway, budget).await;
+    let stopped = running.stop(draining, &config.gateway, budget).await;
     telemetry.flush(budget.left()).await;
-    outcome
+    why.and(stopped)
 }
 
 /// Removes what an earlier process has said; whoever waits for the file waits for this one.
@@ -330,6 +346,20 @@ async fn announce(
 }
 
 impl Running {
+    /// Waits until a part is gone that the process can't be without.
+    async fn broken(&self) -> Error {
+        let (journal, engine) = (self.journal.broken(), self.engine.stopped());
+        tokio::select! {
+            biased;
+            task = self.gateway_tasks.broken() => Error::Panicked(task),
+            task = self.engine_tasks.broken() => Error::Panicked(task),
+            task = self.admin_tasks.broken() => Error::Panicked(task),
+            task = self.api_tasks.broken() => Error::Panicked(task),
+            () = journal.cancelled() => Error::Panicked("journal"),
+            () = engine.cancelled() => Error::EngineStopped,
+        }
+    }
+
     /// Waits until every gate is open.
     async fn ready(&self) {
         let mut waited = Duration::ZERO;
@@ -416,3 +446,6 @@ fn write_failed(path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Write { path, source }
 }
+
+#[cfg(test)]
+mod tests;

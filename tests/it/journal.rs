@@ -3,6 +3,7 @@
 mod crash;
 mod faults;
 mod model;
+mod panics;
 mod trim;
 
 use std::{path::PathBuf, sync::Arc};

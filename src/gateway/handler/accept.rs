@@ -258,7 +258,8 @@ impl Drop for Finished<'_> {
     fn drop(&mut self) {
         if let Some(appending) = self.appending.take() {
             let metrics = self.shared.metrics.clone();
-            self.shared.tasks.spawn("gateway-append", async move {
+            let tasks = &self.shared.tasks;
+            tasks.spawn_contained("gateway-append", async move {
                 if appending.await.is_err() {
                     metrics.reject(Kind::Aborted);
                 }

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use super::{
     cache::Cache,
+    committer::Unanswered,
     disk::{Disk, DiskFile},
     entry::{self, Standing},
     flight::Failure,
@@ -31,7 +32,7 @@ use super::{
     trim::Trim,
 };
 use crate::{
-    journal::{AppendError, Ended, Epoch, Fenced, LogId, Millis, SubscriptionError},
+    journal::{Ended, Epoch, Fenced, LogId, Millis},
     ops::time::Clock,
 };
 
@@ -167,6 +168,7 @@ impl Engine {
         }
         let carried = self.trim(&mut io, now);
         let mut staged = self.state().take();
+        let _unanswered = Unanswered::of(&staged);
         let idle = staged.is_empty() && carried.is_empty();
         if !idle {
             self.commit(&mut io, &mut staged, carried, now);
@@ -532,24 +534,6 @@ pub(super) fn failure(error: &io::Error) -> Failure {
         Failure::NoSpace
     } else {
         Failure::Disk(error.to_string().into())
-    }
-}
-
-impl From<Failure> for AppendError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::NoSpace => Self::NoSpace,
-            Failure::Disk(error) => Self::Disk(error.as_ref().to_owned()),
-        }
-    }
-}
-
-impl From<Failure> for SubscriptionError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::NoSpace => Self::Disk("no room".to_owned()),
-            Failure::Disk(error) => Self::Disk(error.as_ref().to_owned()),
-        }
     }
 }
 

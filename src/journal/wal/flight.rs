@@ -4,6 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
+use crate::journal::{AppendError, SubscriptionError};
+
 /// Why a group commit failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
@@ -38,5 +40,23 @@ impl Flight {
             .get()
             .cloned()
             .unwrap_or_else(|| Err(Failure::Disk("the commit was lost".into())))
+    }
+}
+
+impl From<Failure> for AppendError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NoSpace => Self::NoSpace,
+            Failure::Disk(error) => Self::Disk(error.as_ref().to_owned()),
+        }
+    }
+}
+
+impl From<Failure> for SubscriptionError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NoSpace => Self::Disk("no room".to_owned()),
+            Failure::Disk(error) => Self::Disk(error.as_ref().to_owned()),
+        }
     }
 }

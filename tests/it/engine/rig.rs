@@ -109,11 +109,15 @@ impl Rig {
     }
 
     pub(super) async fn engine(&mut self) -> Handle {
+        self.engine_on(Arc::clone(&self.journal) as _).await
+    }
+
+    pub(super) async fn engine_on(&mut self, journal: Arc<dyn Journal>) -> Handle {
         self.engines += 1;
         let holder = Holder(format!("core#{}", self.engines).into());
         let ports = Ports {
             client: self.client.clone(),
-            journal: Arc::clone(&self.journal) as _,
+            journal,
             facts: Arc::new(Serving(watch::Sender::new(0))),
             clock: Arc::clone(&self.clock) as _,
         };
