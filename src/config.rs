@@ -50,6 +50,8 @@ pub struct Config {
     pub engine: Engine,
     /// Logs and traces.
     pub telemetry: Telemetry,
+    /// Whether the kernel may write core dumps, and debuggers may attach: both see secrets.
+    pub core_dumps: bool,
 }
 
 /// The gateway's sockets, limits and timeouts.
@@ -185,6 +187,7 @@ impl Default for Config {
             journal: Journal::default(),
             engine: Engine::default(),
             telemetry: Telemetry::default(),
+            core_dumps: false,
         }
     }
 }

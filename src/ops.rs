@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod metrics;
+pub mod process;
 pub mod ready;
 pub mod shutdown;
 pub mod tasks;

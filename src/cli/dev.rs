@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Environment, Exit, Failure, Streams};
 use crate::{
     config::{Loaded, flags::Flags},
+    ops::process,
     roles,
 };
 
@@ -25,6 +26,9 @@ pub(super) fn run(
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
     let loaded = Loaded::of(environment, &args.flags).map_err(Failure::usage)?;
+    if !loaded.config.core_dumps {
+        process::forbid_core_dumps()?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("zen-fabric")

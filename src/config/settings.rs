@@ -115,4 +115,6 @@ pub const SETTINGS: &[Setting] = settings! {
         "Where traces go, by OTLP over gRPC, such as http://collector:4317; https is checked by the platform's roots";
     "otlp-sample-ratio" "0…1", telemetry.otlp_sample_ratio,
         "Share of traces that begin here and are kept; a sender's own choice is followed";
+    "core-dumps" SWITCH, core_dumps,
+        "Let the kernel write core dumps and debuggers attach, to find a fault: both see secrets";
 };

@@ -109,3 +109,25 @@ async fn probes_answer_during_the_start_and_a_stale_ready_file_is_gone() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+/// Soft and hard limit, as the kernel tells them.
+#[cfg(target_os = "linux")]
+fn core_limit(pid: u32) -> Vec<String> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let fields = line.unwrap().split_whitespace();
+    fields.skip(4).take(2).map(str::to_owned).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn secrets_are_kept_out_of_core_dumps_unless_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start(&dir.path().join("data")).await;
+    assert_eq!(core_limit(dev.ready.pid), ["0", "0"]);
+    drop(dev);
+    let dev = Dev::start_with(&dir.path().join("data"), &["--core-dumps=true"]).await;
+    assert_eq!(core_limit(dev.ready.pid), core_limit(std::process::id()));
+}
