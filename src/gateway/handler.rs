@@ -81,15 +81,17 @@ impl From<Problem> for Refusal {
     }
 }
 
-/// Counts a request whose sender went away before it was answered.
-struct Counted<'a> {
+/// A request under way: its span, and whether it is counted. One whose sender went away before it
+/// was answered is counted when it is dropped.
+struct Pending<'a> {
     metrics: &'a Metrics,
-    done: bool,
+    span: Span,
+    counted: bool,
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        if !self.done {
+        if !self.counted {
             self.metrics.reject(Kind::Aborted);
         }
     }
@@ -111,16 +113,17 @@ impl Shared {
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
-        let mut counted = Counted {
-            metrics: &self.metrics,
-            done: false,
-        };
         let (head, body) = request.into_parts();
+        let span = context::request_span(&head);
+        let mut pending = Pending {
+            metrics: &self.metrics,
+            span: span.clone(),
+            counted: false,
+        };
         let request_id = request_id(&head.headers);
         let client = address::client(origin.peer, &head.headers, &self.options.trusted_proxies);
-        let span = context::request_span(&head);
         let outcome = self
-            .process(&head, body, client, origin, &mut counted, &span)
+            .process(&head, body, client, origin, &mut pending)
             .instrument(span.clone())
             .await;
         let draining = self.draining.is_cancelled();
@@ -138,7 +141,7 @@ impl Shared {
             }
             Err(refusal) => {
                 let kind = refusal.problem.kind;
-                counted.done = true;
+                pending.counted = true;
                 self.metrics.reject(kind);
                 if kind.charges_address() {
                     self.addresses.charge(client, self.uptime());
@@ -174,8 +177,7 @@ impl Shared {
         body: B,
         client: IpAddr,
         origin: Origin<'_>,
-        counted: &mut Counted<'_>,
-        span: &Span,
+        pending: &mut Pending<'_>,
     ) -> Result<Answer, Refusal>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -203,7 +205,7 @@ impl Shared {
         self.metrics
             .body_bytes
             .inc_by(u64::try_from(payload.len()).unwrap_or_default());
-        let answer = self.accept(head, &route, payload, counted, span).await;
+        let answer = self.accept(head, &route, payload, pending).await;
         drop(lease);
         answer.map_err(Refusal::from)
     }

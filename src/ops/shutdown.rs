@@ -4,14 +4,18 @@
 //!  Signals ──next(), stop()──▶ Draining ──drain(future, grace)──▶ Ok(what the future gave) | Aborted
 //! ```
 
-use std::{future::Future, io, time::Duration};
+use std::{
+    future::Future,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt as _, stream::BoxStream};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::Instant,
-};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
+
+use super::time::Clock;
 
 /// A request to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,27 +49,29 @@ pub enum Aborted {
 
 /// The time from the signal to the supervisor's kill, divided between the stages of a stop: a slow
 /// stage takes its part and leaves the rest to those behind it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Budget {
+    clock: Arc<dyn Clock>,
     until: Instant,
 }
 
 impl Budget {
     /// `grace` from now on.
     #[must_use]
-    pub fn of(grace: Duration) -> Self {
-        let now = Instant::now();
+    pub fn of(grace: Duration, clock: Arc<dyn Clock>) -> Self {
+        let now = clock.instant();
         // Too long to be added is for ever.
         let until = now.checked_add(grace);
         Self {
             until: until.unwrap_or_else(|| now + FOR_EVER),
+            clock,
         }
     }
 
     /// What is left.
     #[must_use]
     pub fn left(&self) -> Duration {
-        self.until.saturating_duration_since(Instant::now())
+        self.until.saturating_duration_since(self.clock.instant())
     }
 
     /// Half of what is left: a stage may take it, and the stages behind it have as much.
@@ -167,6 +173,7 @@ mod tests {
     use futures::stream;
 
     use super::*;
+    use crate::{journal::Millis, testing::clock::ManualClock};
 
     const LONG: Duration = Duration::from_hours(1);
 
@@ -200,17 +207,19 @@ mod tests {
         assert_eq!(draining.drain(LONG, ready(())).await, Ok(()));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn stages_that_take_all_that_they_may_leave_something_to_the_next() {
-        let budget = Budget::of(Duration::from_secs(16));
+    #[test]
+    fn stages_that_take_all_that_they_may_leave_something_to_the_next() {
+        let clock = ManualClock::at(Millis(0));
+        let budget = |grace| Budget::of(grace, Arc::new(clock.clone()));
+        let short = budget(Duration::from_secs(16));
         for seconds in [8, 4, 2] {
-            assert_eq!(budget.half(), Duration::from_secs(seconds));
-            tokio::time::sleep(budget.half()).await;
+            assert_eq!(short.half(), Duration::from_secs(seconds));
+            clock.advance(short.half());
         }
-        assert_eq!(budget.left(), Duration::from_secs(2));
-        tokio::time::sleep(LONG).await;
-        assert_eq!(budget.half(), Duration::ZERO);
-        assert!(Budget::of(Duration::MAX).half() > LONG);
+        assert_eq!(short.left(), Duration::from_secs(2));
+        clock.advance(LONG);
+        assert_eq!(short.half(), Duration::ZERO);
+        assert!(budget(Duration::MAX).half() > LONG);
     }
 
     #[tokio::test]

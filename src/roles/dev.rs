@@ -179,8 +179,8 @@ pub async fn run(config: Config, out: &mut (dyn io::Write + Send)) -> Result<(),
         error!(%error, "stopping");
     }
     let draining = signals.stop();
-    let budget = Budget::of(config.gateway.grace_period);
-    let stopped = running.stop(draining, &config.gateway, budget).await;
+    let budget = Budget::of(config.gateway.grace_period, Arc::new(SystemClock));
+    let stopped = running.stop(draining, &config.gateway, &budget).await;
     telemetry.flush(budget.left()).await;
     why.and(stopped)
 }
@@ -424,7 +424,7 @@ impl Running {
         self,
         draining: Draining,
         config: &config::Gateway,
-        budget: Budget,
+        budget: &Budget,
     ) -> Result<(), Error> {
         let ending = async {
             self.gateway.drain(config.drain_timeout).await;

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, StatusCode, header::CONTENT_TYPE, request::Par
 use sha2::{Digest as _, Sha256};
 use tracing::{Instrument as _, Span, warn};
 
-use super::{Counted, Shared, made_here};
+use super::{Pending, Shared, made_here};
 use crate::{
     engine::body,
     gateway::{
@@ -35,8 +35,7 @@ impl Shared {
         head: &Parts,
         route: &Arc<Route>,
         body: Bytes,
-        counted: &mut Counted<'_>,
-        span: &Span,
+        pending: &mut Pending<'_>,
     ) -> Result<Answer, Problem> {
         let State::Open { specs, .. } = &route.state else {
             return Err(Kind::Closed.because("the endpoint is not ready; try again"));
@@ -44,11 +43,11 @@ impl Shared {
         let Some(spec) = specs.first() else {
             return Err(Kind::Closed.because("the endpoint is not ready; try again"));
         };
-        let event = self.event(head, route, spec, body, span)?;
+        let event = self.event(head, route, spec, body, &pending.span)?;
         let id = Arc::clone(&event.event_id);
         let begun = self.clock.instant();
         // From here on the append counts, also when the sender hangs up.
-        counted.done = true;
+        pending.counted = true;
         let appended = self.append(event).instrument(context::append_span()).await;
         let took = self.clock.instant().saturating_duration_since(begun);
         self.metrics.append.observe(took.as_secs_f64());
