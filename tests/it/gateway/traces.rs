@@ -112,7 +112,8 @@ async fn an_event_is_one_trace_from_the_request_to_the_observation() {
         append.end_time <= request.end_time,
         "the request ends with its answer"
     );
-    assert!(append.end_time <= decide.start_time);
+    // The engine may have the record before the append hears that it is durable.
+    assert!(append.start_time <= decide.start_time);
     assert!(decide.end_time <= write.start_time);
     let status = attribute(&request, "http.response.status_code");
     assert_eq!(status, Some(Value::I64(202)));
