@@ -11,6 +11,7 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{SdkTracerProvider, SpanData, SpanExporter},
 };
+use tracing::{Dispatch, subscriber::DefaultGuard};
 use tracing_subscriber::{
     Layer as _, Registry, filter::LevelFilter, filter::Targets, layer::SubscriberExt as _,
 };
@@ -56,6 +57,33 @@ fn attribute(span: &SpanData, key: &str) -> Option<Value> {
     Some(found.value.clone())
 }
 
+/// While it lives, this thread's spans of traces are collected.
+struct Collecting {
+    spans: Spans,
+    _subscriber: DefaultGuard,
+    _second: Dispatch,
+}
+
+impl Collecting {
+    fn new() -> Self {
+        let spans = Spans::default();
+        let provider = SdkTracerProvider::builder()
+            .with_simple_exporter(spans.clone())
+            .build();
+        let layer = tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("test"))
+            .with_filter(Targets::new().with_target(TRACES, LevelFilter::INFO));
+        // With one subscriber in the process, a span that another test's thread meets first would be
+        // off for all: nobody but that thread is asked. With two, all are.
+        let second = Dispatch::new(Registry::default());
+        Self {
+            spans,
+            _subscriber: tracing::subscriber::set_default(Registry::default().with(layer)),
+            _second: second,
+        }
+    }
+}
+
 async fn start_engine(world: &World) {
     let ports = Ports {
         client: world.client.clone(),
@@ -73,14 +101,8 @@ async fn start_engine(world: &World) {
 // On one thread, so that the test's subscriber is everybody's.
 #[tokio::test]
 async fn an_event_is_one_trace_from_the_request_to_the_observation() {
-    let spans = Spans::default();
-    let provider = SdkTracerProvider::builder()
-        .with_simple_exporter(spans.clone())
-        .build();
-    let layer = tracing_opentelemetry::layer()
-        .with_tracer(provider.tracer("test"))
-        .with_filter(Targets::new().with_target(TRACES, LevelFilter::INFO));
-    let _subscriber = tracing::subscriber::set_default(Registry::default().with(layer));
+    let collecting = Collecting::new();
+    let spans = &collecting.spans;
     let world = World::new().await;
     world.github().await;
     start_engine(&world).await;
@@ -131,13 +153,8 @@ async fn an_event_is_one_trace_from_the_request_to_the_observation() {
 
 #[tokio::test]
 async fn a_refused_requests_span_says_why() {
-    let spans = Spans::default();
-    let provider = SdkTracerProvider::builder()
-        .with_simple_exporter(spans.clone())
-        .build();
-    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
-    let layer = layer.with_filter(Targets::new().with_target(TRACES, LevelFilter::INFO));
-    let _subscriber = tracing::subscriber::set_default(Registry::default().with(layer));
+    let collecting = Collecting::new();
+    let spans = &collecting.spans;
     let world = World::new().await;
     world.github().await;
     let traceparent = format!("00-{TRACE}-{SENDER}-01");
