@@ -112,6 +112,7 @@ const PURE: &[&str] = &[
     "gateway/sign.rs",
     "gateway/verify.rs",
     "gateway/verify/",
+    "journal/ids.rs",
     "journal/wal/cache.rs",
     "journal/wal/entry.rs",
     "journal/wal/entry/",
@@ -459,7 +460,6 @@ fn imports_are_found_in_every_form() {
 /// Files that are longer than the rule allows, with the length that they must not exceed: each is
 /// to be split, and none may grow.
 const TOO_LONG: &[(&str, usize)] = &[
-    ("journal.rs", 565),
     ("journal/wal.rs", 625),
     ("engine/worker.rs", 509),
     ("journal/wal/engine.rs", 601),
