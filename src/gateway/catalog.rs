@@ -99,6 +99,9 @@ pub struct Settled {
     pub facts: Vec<(IngestorUid, Option<Facts>)>,
     /// The new table, where routes changed.
     pub table: Option<Table>,
+    /// Secrets that became referenced and that nobody has read: a watch that ran before has passed
+    /// them over, and must list anew.
+    pub unread: BTreeSet<Name>,
 }
 
 /// Who claims a path, the owner first.
@@ -114,6 +117,8 @@ pub struct Catalog {
     namespaces: HashMap<String, String>,
     secrets: HashMap<Name, SecretRead>,
     references: References,
+    /// Secrets that got their first or lost their last reference since the last time.
+    turned: BTreeSet<Name>,
     dirty: BTreeSet<Name>,
     gone: Vec<IngestorUid>,
     /// Namespaces whose Ingestors have not been listed yet; `None`: all are to be listed at once.
@@ -135,6 +140,7 @@ impl Catalog {
             namespaces: HashMap::new(),
             secrets: HashMap::new(),
             references: References::default(),
+            turned: BTreeSet::new(),
             dirty: BTreeSet::new(),
             gone: Vec::new(),
             unlisted: (!scope.is_empty()).then(|| scope.iter().cloned().collect()),
@@ -174,13 +180,7 @@ impl Catalog {
                 self.namespaces.remove(&name);
             }
             Input::Secret(name, read) => self.apply_secret(name, read),
-            Input::SecretsListed(namespace, mut all) => {
-                let names: Vec<_> = self.references.of_namespace(&namespace).cloned().collect();
-                for name in names {
-                    let read = all.remove(&name).unwrap_or(SecretRead::Missing);
-                    self.apply_secret((namespace.clone(), name), read);
-                }
-            }
+            Input::SecretsListed(namespace, all) => self.list_secrets(&namespace, all),
             Input::SecretsForbidden(key) => self.forbid(key),
             Input::SpecPut { ingestor, put } => {
                 if let Some(name) = self.by_uid.get(&ingestor)
@@ -220,6 +220,14 @@ impl Catalog {
                 settled.facts.push((entry.uid.clone(), Some(facts)));
             }
         }
+        for name in std::mem::take(&mut self.turned) {
+            if !self.is_referenced(&name) {
+                // What nobody references is wiped from memory.
+                self.secrets.remove(&name);
+            } else if !self.secrets.contains_key(&name) {
+                settled.unread.insert(name);
+            }
+        }
         if changed {
             self.published_synced = self.ingestors_listed();
             settled.table = Some(self.table());
@@ -239,13 +247,17 @@ impl Catalog {
         self.ingestors_listed() && self.namespaces_listed
     }
 
+    /// The watch that sees a Secret.
+    #[must_use]
+    pub fn watch_of(&self, secret: &Name) -> WatchKey {
+        self.references.watch_of(&secret.0, &secret.1)
+    }
+
     /// What is still waited for before every endpoint is as its Ingestor says; `None`: nothing.
     #[must_use]
     pub fn waiting(&self) -> Option<&'static str> {
-        let secret_unread = |name: &Name| {
-            let mut users = self.references.users(&name.0, &name.1);
-            users.next().is_some() && !self.secrets.contains_key(name)
-        };
+        let secret_unread =
+            |name: &Name| self.is_referenced(name) && !self.secrets.contains_key(name);
         if !self.ingestors_listed() {
             Some("Ingestors are being read")
         } else if !self.namespaces_listed {
@@ -310,8 +322,9 @@ impl Catalog {
             Some(entry) => entry.with(found.ingestor),
             None => Entry::new(uid.clone(), found),
         };
-        for (namespace, secret) in entry.secret_names() {
-            self.references.add(&namespace, &secret, &name.1);
+        for secret in entry.secret_names() {
+            self.references.add(&secret.0, &secret.1, &name.1);
+            self.turned.insert(secret);
         }
         if let Some(path) = entry.claim() {
             self.claims
@@ -322,7 +335,6 @@ impl Catalog {
         }
         self.by_uid.insert(uid, name.clone());
         self.entries.insert(name.clone(), entry);
-        self.forget_unused_secrets(&name.0);
         self.dirty.insert(name);
     }
 
@@ -332,7 +344,6 @@ impl Catalog {
             self.by_uid.remove(&entry.uid);
             self.gone.push(entry.uid);
         }
-        self.forget_unused_secrets(&name.0);
     }
 
     /// Takes an entry's claim and references back.
@@ -342,8 +353,9 @@ impl Catalog {
         };
         let secrets: Vec<_> = entry.secret_names().collect();
         let claim = entry.claim().map(|path| (path, entry.created));
-        for (namespace, secret) in secrets {
-            self.references.remove(&namespace, &secret, &name.1);
+        for secret in secrets {
+            self.references.remove(&secret.0, &secret.1, &name.1);
+            self.turned.insert(secret);
         }
         if let Some((path, created)) = claim {
             if let Some(claims) = self.claims.get_mut(&path) {
@@ -353,12 +365,9 @@ impl Catalog {
         }
     }
 
-    /// What nobody references is wiped from memory.
-    fn forget_unused_secrets(&mut self, namespace: &str) {
-        let references = &self.references;
-        self.secrets.retain(|(of, secret), _| {
-            of != namespace || references.users(of, secret).next().is_some()
-        });
+    fn is_referenced(&self, secret: &Name) -> bool {
+        let mut users = self.references.users(&secret.0, &secret.1);
+        users.next().is_some()
     }
 
     fn touch_claimants(&mut self, path: &Name) {
@@ -398,10 +407,24 @@ impl Catalog {
             .map(|user| (name.0.clone(), user.clone()))
             .collect();
         if users.is_empty() {
+            // Should somebody reference it again before the value is wiped, an old one must not do.
+            self.secrets.remove(&name);
             return;
         }
         self.dirty.extend(users);
         self.secrets.insert(name, read);
+    }
+
+    fn list_secrets(&mut self, namespace: &str, mut all: BTreeMap<String, SecretRead>) {
+        let references = &self.references;
+        self.secrets.retain(|(of, secret), _| {
+            of != namespace || references.users(of, secret).next().is_some()
+        });
+        let names: Vec<_> = references.of_namespace(namespace).cloned().collect();
+        for name in names {
+            let read = all.remove(&name).unwrap_or(SecretRead::Missing);
+            self.apply_secret((namespace.to_owned(), name), read);
+        }
     }
 
     fn forbid(&mut self, key: WatchKey) {

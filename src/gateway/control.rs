@@ -1,15 +1,19 @@
 //! The control loop: what the watches see becomes routes, and the journal learns of specs.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use kube::Client;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    catalog::{Action, Catalog, Input},
+    catalog::{Action, Catalog, Input, Name},
     handler::Shared,
     secrets::WatchKey,
     watch,
@@ -35,9 +39,16 @@ pub(super) struct Control {
     inputs: mpsc::Receiver<Input>,
     /// Journal calls under way: at most two per Ingestor.
     journaling: FuturesUnordered<BoxFuture<'static, Option<Input>>>,
-    secrets: BTreeMap<WatchKey, CancellationToken>,
+    secrets: BTreeMap<WatchKey, SecretWatch>,
     strangers_forgotten: bool,
     ready: bool,
+}
+
+/// A running watch of Secrets.
+struct SecretWatch {
+    stop: CancellationToken,
+    /// Tells it to list anew.
+    again: Arc<Notify>,
 }
 
 impl Control {
@@ -126,7 +137,7 @@ impl Control {
             self.shared.table.store(Arc::new(table));
         }
         self.shared.facts.update(settled.facts);
-        self.watch_secrets();
+        self.watch_secrets(&settled.unread);
         self.forget_strangers();
         match self.catalog.waiting() {
             None if self.shared.draining.is_cancelled() => {}
@@ -159,25 +170,33 @@ impl Control {
         self.journaling.push(work);
     }
 
-    /// Starts and stops watches of Secrets, so that only what is referenced is read.
-    fn watch_secrets(&mut self) {
+    /// Starts and stops watches of Secrets, so that only what is referenced is read. One that goes on
+    /// lists anew where it has passed over what is `unread`.
+    fn watch_secrets(&mut self, unread: &BTreeSet<Name>) {
         let wanted = self.catalog.watches();
         self.secrets.retain(|key, watch| {
             let kept = wanted.contains(key);
             if !kept {
-                watch.cancel();
+                watch.stop.cancel();
             }
             kept
         });
+        for secret in unread {
+            if let Some(watch) = self.secrets.get(&self.catalog.watch_of(secret)) {
+                watch.again.notify_one();
+            }
+        }
         for key in wanted {
             if self.secrets.contains_key(&key) {
                 continue;
             }
             let stop = self.shared.tasks.token().child_token();
+            let again = Arc::new(Notify::new());
             let (client, sender) = (self.client.clone(), self.sender.clone());
-            let watching = watch::secrets(client, key.clone(), sender, stop.clone());
+            let (stopping, told) = (stop.clone(), Arc::clone(&again));
+            let watching = watch::secrets(client, key.clone(), sender, stopping, told);
             self.shared.tasks.spawn("gateway-secrets", watching);
-            self.secrets.insert(key, stop);
+            self.secrets.insert(key, SecretWatch { stop, again });
         }
     }
 

@@ -65,6 +65,8 @@ struct World {
     table: Table,
     facts: HashMap<IngestorUid, Facts>,
     forgotten: Vec<IngestorUid>,
+    /// Secrets that the last inputs made the catalog ask for.
+    unread: BTreeSet<Name>,
     puts: usize,
 }
 
@@ -75,6 +77,7 @@ impl World {
             table: Table::default(),
             facts: HashMap::new(),
             forgotten: Vec::new(),
+            unread: BTreeSet::new(),
             puts: 0,
         };
         world.apply(Input::NamespacesListed(vec![(
@@ -101,8 +104,10 @@ impl World {
     }
 
     fn settle(&mut self) {
+        self.unread.clear();
         loop {
-            let settled = self.catalog.settle();
+            let mut settled = self.catalog.settle();
+            self.unread.append(&mut settled.unread);
             if let Some(table) = settled.table {
                 self.table = table;
             }
@@ -326,20 +331,84 @@ fn a_journal_that_fails_is_asked_again() {
     assert!(asked(&world.catalog.settle()));
 }
 
+fn made_anew() -> Found {
+    let uid = json!({ "metadata": { "uid": "uid-again" } });
+    found(ingestor("first", "2026-02-01T00:00:00Z", &uid))
+}
+
+fn first() -> Name {
+    ("team".to_owned(), "first".to_owned())
+}
+
 #[test]
-fn one_made_anew_under_the_same_name_is_another() {
+fn one_made_anew_under_the_same_name_is_another_and_needs_no_new_read() {
     let mut world = World::with_secret();
-    let again = ingestor(
-        "first",
-        "2026-02-01T00:00:00Z",
-        &json!({ "metadata": { "uid": "uid-again" } }),
-    );
-    world.apply(Input::IngestorsListed(vec![found(again)]));
-    // Nobody named the Secret for a moment: it is read anew before the new one serves.
-    assert!(world.serves("first").is_err());
-    world.apply(Input::Secret(hook(), values("a long secret")));
+    world.apply(Input::IngestorsListed(vec![made_anew()]));
     assert_eq!(world.serves("first"), Ok("uid-again".into()));
     assert_eq!(world.forgotten, [IngestorUid("uid-first".into())]);
+    assert_eq!(world.unread, [].into());
+}
+
+#[test]
+fn a_secret_that_changed_while_nobody_named_it_is_read_anew() {
+    let mut world = World::with_secret();
+    world.catalog.apply(Input::IngestorDeleted(first()));
+    world
+        .catalog
+        .apply(Input::Secret(hook(), values("the next secret")));
+    world.apply(Input::IngestorApplied(made_anew()));
+    assert_eq!(world.serves("first"), Err(Kind::NotInSync));
+    assert_eq!(world.unread, [hook()].into());
+
+    let mut world = World::with_secret();
+    world.catalog.apply(Input::IngestorDeleted(first()));
+    let all = BTreeMap::from([("hook".to_owned(), values("the next secret"))]);
+    world
+        .catalog
+        .apply(Input::SecretsListed("team".into(), all));
+    world.apply(Input::IngestorApplied(made_anew()));
+    assert_eq!(world.serves("first"), Err(Kind::NotInSync));
+    assert_eq!(world.unread, [hook()].into());
+}
+
+#[test]
+fn an_ingestor_that_is_listed_again_keeps_its_secret() {
+    let mut world = World::with_secret();
+    world.apply(Input::IngestorsListed(vec![found(plain(
+        "first",
+        "2026-01-01T00:00:00Z",
+    ))]));
+    assert_eq!(world.serves("first"), Ok("uid-first".into()));
+    assert_eq!(world.unread, [].into());
+}
+
+#[test]
+fn a_secret_that_the_namespaces_watch_has_passed_over_is_asked_for() {
+    let mut world = World::new();
+    let names: Vec<String> = (0..10).map(|n| format!("n{n}")).collect();
+    let with_secret = |name: &str| {
+        let auth = json!([{ "github": { "secretRef": { "name": name } } }]);
+        let patch = json!({ "spec": { "source": { "webhook": { "auth": auth } } } });
+        found(ingestor(name, "2026-01-01T00:00:00Z", &patch))
+    };
+    let read = || names.iter().map(|name| (name.clone(), values("a secret")));
+    for name in &names[..9] {
+        world.apply(Input::IngestorApplied(with_secret(name)));
+    }
+    let watches = world.catalog.watches();
+    assert_eq!(watches.len(), 1);
+    world.apply(Input::SecretsListed("team".into(), read().collect()));
+    assert_eq!(world.serves("n8"), Ok("uid-n8".into()));
+
+    world.apply(Input::IngestorApplied(with_secret("n9")));
+    let tenth = ("team".to_owned(), "n9".to_owned());
+    assert_eq!(world.serves("n9"), Err(Kind::NotInSync));
+    assert_eq!(world.unread, [tenth.clone()].into());
+    assert_eq!(world.catalog.watches(), watches);
+    assert_eq!(BTreeSet::from([world.catalog.watch_of(&tenth)]), watches);
+    world.apply(Input::SecretsListed("team".into(), read().collect()));
+    assert_eq!(world.serves("n9"), Ok("uid-n9".into()));
+    assert_eq!(world.unread, [].into());
 }
 
 #[test]

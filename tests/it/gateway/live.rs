@@ -71,6 +71,37 @@ async fn a_missing_secret_closes_the_endpoint_and_its_coming_opens_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_was_there_before_its_ingestor_is_read_also_under_the_namespaces_watch() {
+    let world = World::new().await;
+    let names: Vec<String> = (0..10).map(|n| format!("early-{n}")).collect();
+    for name in &names {
+        world.secret(name, &[("key", super::world::SECRET)]).await;
+    }
+    let webhook =
+        |secret: &str| json!({ "auth": [{ "github": { "secretRef": { "name": secret } } }] });
+    // One after the other: the tenth comes when one watch of the namespace has listed all Secrets.
+    let mut last = None;
+    for name in &names {
+        last = Some(
+            world
+                .ingestor(name, webhook(name), |facts| facts.serving)
+                .await,
+        );
+    }
+    // Nine others stay: the watch does, and the tenth's Secret is let go and read again.
+    let (name, uid) = (&names[9], last.unwrap());
+    world
+        .ingestors()
+        .delete(name, &DeleteParams::default())
+        .await
+        .unwrap();
+    super::world::until("it is gone", || world.gateway.facts().facts(&uid).is_none()).await;
+    world
+        .ingestor(name, webhook(name), |facts| facts.serving)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_ingestor_is_unknown_and_forgotten_by_the_journal() {
     let world = World::new().await;
     let uid = world.github().await;
