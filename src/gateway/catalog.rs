@@ -8,6 +8,7 @@
 //! after the other cost a thousand times one.
 
 mod entry;
+mod input;
 #[cfg(test)]
 mod tests;
 
@@ -19,90 +20,18 @@ use std::{
 use k8s_openapi::jiff::Timestamp;
 
 use self::entry::Entry;
+pub use self::input::{Action, Found, Input, Listing, Settled, Unreadable};
 use super::{
     routes::{Route, Spec, Table},
     secrets::{References, SecretRead, WatchKey},
 };
 use crate::{
-    api::{Ingestor, SpecDigest, paths},
-    journal::{IngestorUid, SpecText, facts::Facts},
+    api::{Ingestor, paths},
+    journal::{IngestorUid, SpecText},
 };
 
 /// Namespace and name.
 pub type Name = (String, String);
-
-/// Something that was learned.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "lives for a moment, on its way through a short queue"
-)]
-#[derive(Debug)]
-pub enum Input {
-    /// All Ingestors there are, each with the decision spec that the journal has in force.
-    IngestorsListed(Vec<Found>),
-    /// All Ingestors of one namespace, where only some are watched.
-    IngestorsListedIn(String, Vec<Found>),
-    /// An Ingestor was made or changed.
-    IngestorApplied(Found),
-    /// An Ingestor is gone.
-    IngestorDeleted(Name),
-    /// All namespaces there are: name and UID.
-    NamespacesListed(Vec<(String, String)>),
-    /// A namespace was made.
-    NamespaceApplied(String, String),
-    /// A namespace is gone.
-    NamespaceDeleted(String),
-    /// A Secret was read.
-    Secret(Name, SecretRead),
-    /// All Secrets of a namespace were read; those that are absent don't exist.
-    SecretsListed(String, BTreeMap<String, SecretRead>),
-    /// A watch is refused.
-    SecretsForbidden(WatchKey),
-    /// The journal has the spec, or failed to take it.
-    SpecPut {
-        /// Whose.
-        ingestor: IngestorUid,
-        /// Which, when the journal has it.
-        put: Option<SpecDigest>,
-    },
-}
-
-/// An Ingestor and the spec that the journal has in force for it.
-#[derive(Debug)]
-pub struct Found {
-    /// The Ingestor.
-    pub ingestor: Ingestor,
-    /// From the journal.
-    pub in_force: Option<SpecText>,
-}
-
-/// Something to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Put a spec into the journal and report [`Input::SpecPut`].
-    PutSpec {
-        /// Whose.
-        ingestor: IngestorUid,
-        /// Its text.
-        text: Arc<str>,
-    },
-    /// Tell the journal that the Ingestor is gone.
-    Forget(IngestorUid),
-}
-
-/// What follows from the inputs since the last time.
-#[derive(Debug, Default)]
-pub struct Settled {
-    /// To do.
-    pub actions: Vec<Action>,
-    /// Facts that changed; absent: gone.
-    pub facts: Vec<(IngestorUid, Option<Facts>)>,
-    /// The new table, where routes changed.
-    pub table: Option<Table>,
-    /// Secrets that became referenced and that nobody has read: a watch that ran before has passed
-    /// them over, and must list anew.
-    pub unread: BTreeSet<Name>,
-}
 
 /// Who claims a path, the owner first.
 type Claims = BTreeMap<Name, BTreeSet<(Option<Timestamp>, String)>>;
@@ -112,6 +41,8 @@ type Claims = BTreeMap<Name, BTreeSet<(Option<Timestamp>, String)>>;
 pub struct Catalog {
     public_url: String,
     entries: BTreeMap<Name, Entry>,
+    /// Ingestors that can't be read; one that could be before has its entry, too.
+    unreadable: BTreeMap<Name, IngestorUid>,
     by_uid: HashMap<IngestorUid, Name>,
     claims: Claims,
     namespaces: HashMap<String, String>,
@@ -121,6 +52,8 @@ pub struct Catalog {
     turned: BTreeSet<Name>,
     dirty: BTreeSet<Name>,
     gone: Vec<IngestorUid>,
+    /// What the journal could not forget, and how often.
+    not_forgotten: Vec<(IngestorUid, u32)>,
     /// Namespaces whose Ingestors have not been listed yet; `None`: all are to be listed at once.
     unlisted: Option<BTreeSet<String>>,
     namespaces_listed: bool,
@@ -135,6 +68,7 @@ impl Catalog {
         Self {
             public_url: public_url.trim_end_matches('/').to_owned(),
             entries: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
             by_uid: HashMap::new(),
             claims: BTreeMap::new(),
             namespaces: HashMap::new(),
@@ -143,6 +77,7 @@ impl Catalog {
             turned: BTreeSet::new(),
             dirty: BTreeSet::new(),
             gone: Vec::new(),
+            not_forgotten: Vec::new(),
             unlisted: (!scope.is_empty()).then(|| scope.iter().cloned().collect()),
             namespaces_listed: false,
             published_synced: false,
@@ -163,6 +98,7 @@ impl Catalog {
                 self.list_ingestors(Some(&namespace), all);
             }
             Input::IngestorApplied(found) => self.apply_ingestor(found),
+            Input::IngestorUnreadable(unreadable) => self.keep_unreadable(unreadable),
             Input::IngestorDeleted(name) => self.delete_ingestor(&name),
             Input::NamespacesListed(all) => {
                 self.namespaces_listed = true;
@@ -190,6 +126,11 @@ impl Catalog {
                     self.dirty.insert(name.clone());
                 }
             }
+            Input::NotForgotten { ingestor, attempt } => {
+                if !self.knows(&ingestor) {
+                    self.not_forgotten.push((ingestor, attempt));
+                }
+            }
         }
     }
 
@@ -201,8 +142,11 @@ impl Catalog {
         for uid in std::mem::take(&mut self.gone) {
             changed = true;
             settled.facts.push((uid.clone(), None));
-            settled.actions.push(Action::Forget(uid));
+            self.not_forgotten.push((uid, 0));
         }
+        let forget = std::mem::take(&mut self.not_forgotten).into_iter();
+        let forget = forget.map(|(ingestor, attempt)| Action::Forget { ingestor, attempt });
+        settled.actions.extend(forget);
         for name in std::mem::take(&mut self.dirty) {
             let owns = self.owns(&name);
             let namespace_uid = self.namespaces.get(&name.0);
@@ -275,10 +219,10 @@ impl Catalog {
         }
     }
 
-    /// Whether an Ingestor of this UID is known.
+    /// Whether an Ingestor of this UID lives, readable or not.
     #[must_use]
     pub fn knows(&self, ingestor: &IngestorUid) -> bool {
-        self.by_uid.contains_key(ingestor)
+        self.by_uid.contains_key(ingestor) || self.unreadable.values().any(|uid| uid == ingestor)
     }
 
     fn ingestors_listed(&self) -> bool {
@@ -293,19 +237,38 @@ impl Catalog {
         Table::new(routes, self.ingestors_listed())
     }
 
-    fn list_ingestors(&mut self, namespace: Option<&str>, all: Vec<Found>) {
-        let listed: BTreeSet<Name> = all.iter().map(|found| name_of(&found.ingestor)).collect();
-        let gone: Vec<_> = self
-            .entries
-            .keys()
+    fn list_ingestors(&mut self, namespace: Option<&str>, all: Listing) {
+        let readable = all.found.iter().map(|found| name_of(&found.ingestor));
+        let unreadable = all.unreadable.iter().map(|one| one.name.clone());
+        let listed: BTreeSet<Name> = readable.chain(unreadable).collect();
+        let known = self.entries.keys().chain(self.unreadable.keys());
+        let gone: BTreeSet<_> = known
             .filter(|name| namespace.is_none_or(|of| name.0 == of) && !listed.contains(*name))
             .cloned()
             .collect();
         for name in gone {
             self.delete_ingestor(&name);
         }
-        for found in all {
+        for unreadable in all.unreadable {
+            self.keep_unreadable(unreadable);
+        }
+        for found in all.found {
             self.apply_ingestor(found);
+        }
+    }
+
+    fn keep_unreadable(&mut self, unreadable: Unreadable) {
+        let Unreadable { name, uid } = unreadable;
+        self.make_way(&name, &uid);
+        self.unreadable.insert(name, uid);
+    }
+
+    /// Deletes an Ingestor of that name and another UID.
+    fn make_way(&mut self, name: &Name, uid: &IngestorUid) {
+        let entry = self.entries.get(name).map(|entry| &entry.uid);
+        let known = entry.or_else(|| self.unreadable.get(name));
+        if known.is_some_and(|known| known != uid) {
+            self.delete_ingestor(name);
         }
     }
 
@@ -313,10 +276,8 @@ impl Catalog {
         let name = name_of(&found.ingestor);
         let uid = found.ingestor.metadata.uid.clone().unwrap_or_default();
         let uid = IngestorUid(uid.into());
-        let same = |entry: &Entry| entry.uid == uid;
-        if self.entries.get(&name).is_some_and(|entry| !same(entry)) {
-            self.delete_ingestor(&name);
-        }
+        self.make_way(&name, &uid);
+        self.unreadable.remove(&name);
         self.release(&name);
         let entry = match self.entries.remove(&name) {
             Some(entry) => entry.with(found.ingestor),
@@ -340,10 +301,12 @@ impl Catalog {
 
     fn delete_ingestor(&mut self, name: &Name) {
         self.release(name);
-        if let Some(entry) = self.entries.remove(name) {
-            self.by_uid.remove(&entry.uid);
-            self.gone.push(entry.uid);
+        let entry = self.entries.remove(name).map(|entry| entry.uid);
+        if let Some(uid) = &entry {
+            self.by_uid.remove(uid);
         }
+        let unreadable = self.unreadable.remove(name);
+        self.gone.extend(entry.or(unreadable));
     }
 
     /// Takes an entry's claim and references back.

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    catalog::{Found, Input, Name},
+    catalog::{Found, Input, Listing, Name, Unreadable},
     secrets::{SecretRead, WatchKey},
 };
 use crate::{
@@ -145,28 +145,40 @@ pub(super) async fn ingestors(
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
     };
-    let found = move |object: DeserializeGuard<Ingestor>| match object.0 {
+    let read = move |object: DeserializeGuard<Ingestor>| match object.0 {
         Ok(ingestor) => {
             let uid = IngestorUid(ingestor.metadata.uid.clone().unwrap_or_default().into());
             let in_force = journal.spec_in_force(&uid);
-            Some(Found { ingestor, in_force })
+            Ok(Found { ingestor, in_force })
         }
         Err(invalid) => {
-            // What is served of it stays as it is.
-            warn!(name = invalid.metadata.name, error = %invalid.error, "Ingestor can't be read");
-            None
+            let name = name(&invalid.metadata);
+            warn!(namespace = name.0, name = name.1, error = %invalid.error, "Ingestor can't be read; what is served of it stays as it is");
+            let uid = IngestorUid(invalid.metadata.uid.unwrap_or_default().into());
+            Err(Unreadable { name, uid })
         }
     };
-    let input = move |change| match change {
-        Change::Listed(all) => {
-            let all: Vec<_> = all.into_iter().filter_map(&found).collect();
-            Some(match &namespace {
-                None => Input::IngestorsListed(all),
-                Some(namespace) => Input::IngestorsListedIn(namespace.clone(), all),
-            })
-        }
-        Change::Applied(object) => found(object).map(Input::IngestorApplied),
-        Change::Deleted(object) => Some(Input::IngestorDeleted(name(object.meta()))),
+    let input = move |change| {
+        Some(match change {
+            Change::Listed(all) => {
+                let mut listing = Listing::default();
+                for object in all {
+                    match read(object) {
+                        Ok(found) => listing.found.push(found),
+                        Err(unreadable) => listing.unreadable.push(unreadable),
+                    }
+                }
+                match &namespace {
+                    None => Input::IngestorsListed(listing),
+                    Some(namespace) => Input::IngestorsListedIn(namespace.clone(), listing),
+                }
+            }
+            Change::Applied(object) => match read(object) {
+                Ok(found) => Input::IngestorApplied(found),
+                Err(unreadable) => Input::IngestorUnreadable(unreadable),
+            },
+            Change::Deleted(object) => Input::IngestorDeleted(name(object.meta())),
+        })
     };
     let changes = changes(api, watcher::Config::default());
     Box::pin(forward("Ingestors", changes, sender, stop, input)).await;

@@ -50,6 +50,13 @@ fn found(ingestor: Ingestor) -> Found {
     }
 }
 
+fn listing(found: Found) -> Listing {
+    Listing {
+        found: vec![found],
+        ..Listing::default()
+    }
+}
+
 fn values(secret: &str) -> SecretRead {
     let bytes = Arc::new(SecretSlice::from(secret.as_bytes().to_vec()));
     SecretRead::Values([("key".to_owned(), bytes)].into())
@@ -84,7 +91,7 @@ impl World {
             "team".into(),
             "ns-uid".into(),
         )]));
-        world.apply(Input::IngestorsListed(Vec::new()));
+        world.apply(Input::IngestorsListed(Listing::default()));
         world
     }
 
@@ -122,7 +129,7 @@ impl World {
             }
             for action in settled.actions {
                 match action {
-                    Action::Forget(uid) => self.forgotten.push(uid),
+                    Action::Forget { ingestor, .. } => self.forgotten.push(ingestor),
                     Action::PutSpec { ingestor, text } => {
                         self.puts += 1;
                         let put = Some(SpecDigest::of(&text));
@@ -172,7 +179,7 @@ fn before_everything_is_read_an_unknown_path_is_not_called_unknown() {
         Table::default().find("/hooks/a/b").unwrap_err(),
         Kind::NotInSync
     );
-    catalog.apply(Input::IngestorsListed(Vec::new()));
+    catalog.apply(Input::IngestorsListed(Listing::default()));
     let table = catalog.settle().table.unwrap();
     assert_eq!(table.find("/hooks/a/b").unwrap_err(), Kind::NotFound);
 }
@@ -343,7 +350,7 @@ fn first() -> Name {
 #[test]
 fn one_made_anew_under_the_same_name_is_another_and_needs_no_new_read() {
     let mut world = World::with_secret();
-    world.apply(Input::IngestorsListed(vec![made_anew()]));
+    world.apply(Input::IngestorsListed(listing(made_anew())));
     assert_eq!(world.serves("first"), Ok("uid-again".into()));
     assert_eq!(world.forgotten, [IngestorUid("uid-first".into())]);
     assert_eq!(world.unread, [].into());
@@ -374,10 +381,8 @@ fn a_secret_that_changed_while_nobody_named_it_is_read_anew() {
 #[test]
 fn an_ingestor_that_is_listed_again_keeps_its_secret() {
     let mut world = World::with_secret();
-    world.apply(Input::IngestorsListed(vec![found(plain(
-        "first",
-        "2026-01-01T00:00:00Z",
-    ))]));
+    let again = found(plain("first", "2026-01-01T00:00:00Z"));
+    world.apply(Input::IngestorsListed(listing(again)));
     assert_eq!(world.serves("first"), Ok("uid-first".into()));
     assert_eq!(world.unread, [].into());
 }
@@ -409,6 +414,71 @@ fn a_secret_that_the_namespaces_watch_has_passed_over_is_asked_for() {
     world.apply(Input::SecretsListed("team".into(), read().collect()));
     assert_eq!(world.serves("n9"), Ok("uid-n9".into()));
     assert_eq!(world.unread, [].into());
+}
+
+fn unreadable(uid: &str) -> Unreadable {
+    Unreadable {
+        name: first(),
+        uid: IngestorUid(uid.into()),
+    }
+}
+
+fn only_unreadable(uid: &str) -> Input {
+    Input::IngestorsListed(Listing {
+        found: Vec::new(),
+        unreadable: vec![unreadable(uid)],
+    })
+}
+
+#[test]
+fn one_that_can_not_be_read_goes_on_as_it_was() {
+    let mut world = World::with_secret();
+    let uid = IngestorUid("uid-first".into());
+    for input in [
+        Input::IngestorUnreadable(unreadable("uid-first")),
+        only_unreadable("uid-first"),
+    ] {
+        world.apply(input);
+        assert_eq!(world.serves("first"), Ok("uid-first".into()));
+        assert!(world.catalog.knows(&uid));
+    }
+    assert_eq!(world.forgotten, []);
+    // Made anew it is another, readable or not.
+    world.apply(only_unreadable("uid-again"));
+    assert_eq!(world.serves("first"), Err(Kind::NotFound));
+    assert_eq!(world.forgotten, [uid]);
+}
+
+#[test]
+fn one_that_could_never_be_read_is_known_and_forgotten_when_it_goes() {
+    let uid = IngestorUid("uid-strange".into());
+    let mut world = World::new();
+    world.apply(only_unreadable("uid-strange"));
+    assert!(world.catalog.knows(&uid));
+    world.apply(Input::IngestorsListed(Listing::default()));
+    assert!(!world.catalog.knows(&uid));
+    assert_eq!(world.forgotten, [uid.clone()]);
+
+    world.apply(only_unreadable("uid-strange"));
+    world.apply(Input::IngestorApplied(made_anew()));
+    assert_eq!(world.forgotten, [uid.clone(), uid]);
+}
+
+#[test]
+fn what_the_journal_did_not_forget_is_asked_for_again_unless_it_lives() {
+    let mut world = World::with_secret();
+    let failed = |uid: &str| Input::NotForgotten {
+        ingestor: IngestorUid(uid.into()),
+        attempt: 3,
+    };
+    world.catalog.apply(failed("uid-gone"));
+    world.catalog.apply(failed("uid-first"));
+    let again = Action::Forget {
+        ingestor: IngestorUid("uid-gone".into()),
+        attempt: 3,
+    };
+    assert_eq!(world.catalog.settle().actions, [again]);
+    assert_eq!(world.catalog.settle().actions, []);
 }
 
 #[test]
