@@ -228,7 +228,7 @@ pub(super) async fn secrets(
     };
     // Stopped also while it sends: what this watch has read must not come after what its successor
     // reads.
-    stop.run_until_cancelled(watching).await;
+    Box::pin(stop.run_until_cancelled(watching)).await;
 }
 
 /// Sends what one watch sees until it is told to list anew; an error when nobody listens any more.

@@ -5,8 +5,9 @@ use serde_json::json;
 
 use super::*;
 use crate::{
+    api::SpecDigest,
     gateway::{problem::Kind, routes::State},
-    journal::facts::SecretState,
+    journal::facts::{Facts, SecretState},
 };
 
 fn ingestor(name: &str, created: &str, patch: &serde_json::Value) -> Ingestor {
@@ -457,7 +458,7 @@ fn one_that_could_never_be_read_is_known_and_forgotten_when_it_goes() {
     assert!(world.catalog.knows(&uid));
     world.apply(Input::IngestorsListed(Listing::default()));
     assert!(!world.catalog.knows(&uid));
-    assert_eq!(world.forgotten, [uid.clone()]);
+    assert_eq!(world.forgotten, std::slice::from_ref(&uid));
 
     world.apply(only_unreadable("uid-strange"));
     world.apply(Input::IngestorApplied(made_anew()));
