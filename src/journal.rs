@@ -15,6 +15,7 @@
 #[cfg(feature = "testing")]
 pub mod cases;
 pub mod facts;
+mod key;
 pub mod wal;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
@@ -22,6 +23,8 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+
+pub use key::{Key, KeyHash, Seen};
 
 use crate::api::SpecDigest;
 
@@ -142,16 +145,6 @@ pub struct LetterId {
     pub index: u32,
 }
 
-/// What recognises a repeated delivery: a hash that already covers scope and origin of the id.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyHash(pub [u8; 16]);
-
-impl fmt::Debug for KeyHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
-    }
-}
-
 /// SHA-256 of a raw body.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PayloadDigest(pub [u8; 32]);
@@ -160,15 +153,6 @@ impl fmt::Debug for PayloadDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
     }
-}
-
-/// An idempotency key and how long it is remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
-    /// The key.
-    pub hash: KeyHash,
-    /// How long, from the time of acceptance.
-    pub window: Duration,
 }
 
 /// An event to be made durable: everything that processing needs, so that doing it again gives the same.
@@ -214,17 +198,6 @@ pub enum Appended {
     Accepted(RecordId),
     /// The same key with the same payload is already durable; nothing was written.
     Replayed(Seen),
-}
-
-/// What the journal remembers of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// The record of the first delivery.
-    pub record: RecordId,
-    /// Its event id.
-    pub event_id: Arc<str>,
-    /// The decision spec under which the first delivery was accepted.
-    pub spec: SpecDigest,
 }
 
 /// Why an append was refused. Nothing was written, unless said otherwise.

@@ -2,6 +2,8 @@
 //!
 //! Reading is total: any bytes give a value or `None`, and nothing is allocated beyond their length.
 
+mod key;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,6 +15,8 @@ use crate::{
         LetterId, LogId, Millis, Origin, PayloadDigest, Position, RecordId, Tally,
     },
 };
+
+pub(super) use key::{COMPACT_KEY_FIXED, CompactKey, put_key, read_key};
 
 // === Fields ===
 
@@ -88,6 +92,8 @@ impl<'a> Fields<'a> {
 const HAS_KEY: u8 = 1;
 const HAS_TRACEPARENT: u8 = 2;
 const IS_REPLAY: u8 = 4;
+/// With a key: see [`Key::named`].
+const IS_NAMED: u8 = 8;
 
 /// What the index needs of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +103,7 @@ pub(super) struct EventHead<'a> {
     pub(super) payload: PayloadDigest,
     pub(super) accepted_at: Millis,
     pub(super) key: Option<(KeyHash, u64)>,
+    pub(super) named: bool,
     pub(super) origin: Origin2,
     pub(super) event_id: &'a str,
 }
@@ -133,6 +140,9 @@ pub(super) fn put_event(out: &mut Vec<u8>, event: &Event) {
     let mut flags = 0;
     if event.key.is_some() {
         flags |= HAS_KEY;
+    }
+    if event.key.as_ref().is_some_and(|key| key.named) {
+        flags |= IS_NAMED;
     }
     if event.traceparent.is_some() {
         flags |= HAS_TRACEPARENT;
@@ -188,6 +198,7 @@ fn event_head<'a>(fields: &mut Fields<'a>) -> Option<(EventHead<'a>, u8)> {
         payload,
         accepted_at,
         key,
+        named: flags & IS_NAMED != 0,
         origin,
         event_id,
     };
@@ -218,6 +229,7 @@ pub(super) fn read_event(payload: &[u8]) -> Option<Event> {
         key: head.key.map(|(hash, window)| Key {
             hash,
             window: std::time::Duration::from_millis(window),
+            named: head.named,
         }),
         payload: head.payload,
         accepted_at: head.accepted_at,
@@ -388,59 +400,6 @@ pub(super) fn read_epochs(payload: &[u8]) -> Option<(Holder, Epoch, Vec<u16>)> {
         buckets.push(fields.u16()?);
     }
     Some((holder, epoch, buckets))
-}
-
-// === Keys ===
-
-/// A key whose record is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct CompactKey<'a> {
-    pub(super) ingestor: &'a str,
-    pub(super) hash: KeyHash,
-    pub(super) payload: PayloadDigest,
-    pub(super) spec: SpecDigest,
-    pub(super) accepted_at: Millis,
-    pub(super) window: u64,
-    pub(super) end: Option<(End, Items)>,
-    pub(super) event_id: &'a str,
-}
-
-/// How many bytes of a compact key's payload are not its strings, at most.
-pub(super) const COMPACT_KEY_FIXED: usize = 4 + 16 + 32 + 32 + 8 + 8 + 18;
-
-pub(super) fn put_key(out: &mut Vec<u8>, key: &CompactKey<'_>) {
-    put_bytes(out, key.ingestor.as_bytes());
-    out.extend_from_slice(&key.hash.0);
-    out.extend_from_slice(&key.payload.0);
-    out.extend_from_slice(&key.spec.0);
-    out.extend_from_slice(&key.accepted_at.0.to_le_bytes());
-    put_u64(out, key.window);
-    match &key.end {
-        Some((end, items)) => {
-            out.push(1);
-            put_end(out, *end, items);
-        }
-        None => out.push(0),
-    }
-    out.extend_from_slice(key.event_id.as_bytes());
-}
-
-pub(super) fn read_key(payload: &[u8]) -> Option<CompactKey<'_>> {
-    let mut fields = Fields(payload);
-    Some(CompactKey {
-        ingestor: fields.text()?,
-        hash: KeyHash(fields.array()?),
-        payload: PayloadDigest(fields.array()?),
-        spec: SpecDigest(fields.array()?),
-        accepted_at: fields.millis()?,
-        window: fields.u64()?,
-        end: if fields.u8()? == 0 {
-            None
-        } else {
-            Some(end(&mut fields)?)
-        },
-        event_id: std::str::from_utf8(fields.0).ok()?,
-    })
 }
 
 // === Dead letters ===

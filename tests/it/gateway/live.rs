@@ -160,6 +160,51 @@ async fn a_new_decision_spec_is_recorded_before_it_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replay_is_told_the_same_place_however_often_the_spec_changed_and_after_a_restart() {
+    let world = World::new().await;
+    let uid = world.github().await;
+    let first = world.deliver("one", BODY).await;
+    let location = first.header("location").unwrap();
+    let api = world.ingestors();
+    let change = async |spec: serde_json::Value| {
+        let before = world.journal.spec_in_force(&uid).unwrap();
+        let patch = kube::api::Patch::Merge(json!({ "spec": spec }));
+        api.patch("github", &kube::api::PatchParams::default(), &patch)
+            .await
+            .unwrap();
+        super::world::until("it is in force", || {
+            world.journal.spec_in_force(&uid).unwrap() != before
+        })
+        .await;
+    };
+    for n in 0..9 {
+        change(json!({ "normalize": { "eventType": { "value": format!("test_{n}") } } })).await;
+    }
+    // Under this one no name is known beforehand, and a new event is told none.
+    change(json!({ "dedup": { "strategy": "fingerprint", "fields": ["eventType"] } })).await;
+    let unnamed = async {
+        loop {
+            let id = uuid::Uuid::new_v4().to_string();
+            if world.deliver(&id, BODY).await.header("location").is_none() {
+                return id;
+            }
+        }
+    };
+    let unnamed = tokio::time::timeout(PATIENCE, unnamed)
+        .await
+        .expect("the new spec is served");
+    let restarted = world.another_gateway().await;
+    for gateway in [world.address(), restarted.address()] {
+        let replay = world.deliver_to(gateway, "one", BODY).await;
+        assert_eq!(replay.header("idempotency-replayed"), Some("true"));
+        assert_eq!(replay.header("location"), Some(location));
+        let replay = world.deliver_to(gateway, &unnamed, BODY).await;
+        assert_eq!(replay.header("idempotency-replayed"), Some("true"));
+        assert_eq!(replay.header("location"), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hundreds_of_ingestors_are_served_and_found() {
     let world = World::new().await;
     let api = world.ingestors();

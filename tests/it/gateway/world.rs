@@ -220,12 +220,20 @@ impl World {
 
     /// A delivery that GitHub could have sent.
     pub(super) async fn deliver(&self, id: &str, body: &[u8]) -> Answer {
+        self.deliver_to(self.address(), id, body).await
+    }
+
+    /// The same, to another gateway.
+    pub(super) async fn deliver_to(&self, gateway: SocketAddr, id: &str, body: &[u8]) -> Answer {
         let signature = sign(SECRET, body);
         let headers = [
             ("X-GitHub-Delivery", id),
             ("X-Hub-Signature-256", &signature),
         ];
-        self.post("/hooks/team/github", &headers, body).await
+        let mut stream = TcpStream::connect(gateway).await.unwrap();
+        let request = request("POST", "/hooks/team/github", &headers, body);
+        stream.write_all(&request).await.unwrap();
+        answer(&mut stream).await
     }
 
     pub(super) fn tally(&self, uid: &IngestorUid) -> Tally {
