@@ -16,6 +16,7 @@
 pub mod cases;
 pub mod facts;
 mod ids;
+mod key;
 pub mod wal;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
@@ -24,12 +25,13 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use crate::api::SpecDigest;
-
 pub use ids::{
-    BUCKETS, Bucket, Epoch, Holder, IngestorUid, KeyHash, LetterId, LogId, Millis, PayloadDigest,
-    Position, RecordId,
+    BUCKETS, Bucket, Epoch, Holder, IngestorUid, LetterId, LogId, Millis, PayloadDigest, Position,
+    RecordId,
 };
+pub use key::{Key, KeyHash, Seen};
+
+use crate::api::SpecDigest;
 
 /// Where an event came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,15 +43,6 @@ pub enum Origin {
         /// Which dead letter.
         letter: LetterId,
     },
-}
-
-/// An idempotency key and how long it is remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
-    /// The key.
-    pub hash: KeyHash,
-    /// How long, from the time of acceptance.
-    pub window: Duration,
 }
 
 /// An event to be made durable: everything that processing needs, so that doing it again gives the same.
@@ -95,17 +88,6 @@ pub enum Appended {
     Accepted(RecordId),
     /// The same key with the same payload is already durable; nothing was written.
     Replayed(Seen),
-}
-
-/// What the journal remembers of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// The record of the first delivery.
-    pub record: RecordId,
-    /// Its event id.
-    pub event_id: Arc<str>,
-    /// The decision spec under which the first delivery was accepted.
-    pub spec: SpecDigest,
 }
 
 /// Why an append was refused. Nothing was written, unless said otherwise.

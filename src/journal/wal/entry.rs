@@ -2,23 +2,25 @@
 //!
 //! Reading is total: any bytes give a value or `None`, and nothing is allocated beyond their length.
 
-use std::sync::Arc;
-
 mod event;
 mod fields;
+mod key;
+
+use std::sync::Arc;
+
+use crate::{
+    api::SpecDigest,
+    journal::{
+        End, Ended, Epoch, Holder, IngestorUid, ItemTally, Items, Letter, LetterId, LogId, Millis,
+        Position, RecordId, Tally,
+    },
+};
 
 pub(super) use event::{
     Origin2, event_size, put_event, read_event, read_event_head, window_millis,
 };
 use fields::{Fields, put_bytes, put_count, put_u32, put_u64};
-
-use crate::{
-    api::SpecDigest,
-    journal::{
-        End, Ended, Epoch, Holder, IngestorUid, ItemTally, Items, KeyHash, Letter, LetterId, LogId,
-        Millis, PayloadDigest, Position, RecordId, Tally,
-    },
-};
+pub(super) use key::{COMPACT_KEY_FIXED, CompactKey, put_key, read_key};
 
 fn put_letter_id(out: &mut Vec<u8>, id: LetterId) {
     put_u32(out, id.record.log.0);
@@ -175,59 +177,6 @@ pub(super) fn read_epochs(payload: &[u8]) -> Option<(Holder, Epoch, Vec<u16>)> {
         buckets.push(fields.u16()?);
     }
     Some((holder, epoch, buckets))
-}
-
-// === Keys ===
-
-/// A key whose record is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct CompactKey<'a> {
-    pub(super) ingestor: &'a str,
-    pub(super) hash: KeyHash,
-    pub(super) payload: PayloadDigest,
-    pub(super) spec: SpecDigest,
-    pub(super) accepted_at: Millis,
-    pub(super) window: u64,
-    pub(super) end: Option<(End, Items)>,
-    pub(super) event_id: &'a str,
-}
-
-/// How many bytes of a compact key's payload are not its strings, at most.
-pub(super) const COMPACT_KEY_FIXED: usize = 4 + 16 + 32 + 32 + 8 + 8 + 18;
-
-pub(super) fn put_key(out: &mut Vec<u8>, key: &CompactKey<'_>) {
-    put_bytes(out, key.ingestor.as_bytes());
-    out.extend_from_slice(&key.hash.0);
-    out.extend_from_slice(&key.payload.0);
-    out.extend_from_slice(&key.spec.0);
-    out.extend_from_slice(&key.accepted_at.0.to_le_bytes());
-    put_u64(out, key.window);
-    match &key.end {
-        Some((end, items)) => {
-            out.push(1);
-            put_end(out, *end, items);
-        }
-        None => out.push(0),
-    }
-    out.extend_from_slice(key.event_id.as_bytes());
-}
-
-pub(super) fn read_key(payload: &[u8]) -> Option<CompactKey<'_>> {
-    let mut fields = Fields(payload);
-    Some(CompactKey {
-        ingestor: fields.text()?,
-        hash: KeyHash(fields.array()?),
-        payload: PayloadDigest(fields.array()?),
-        spec: SpecDigest(fields.array()?),
-        accepted_at: fields.millis()?,
-        window: fields.u64()?,
-        end: if fields.u8()? == 0 {
-            None
-        } else {
-            Some(end(&mut fields)?)
-        },
-        event_id: std::str::from_utf8(fields.0).ok()?,
-    })
 }
 
 // === Dead letters ===

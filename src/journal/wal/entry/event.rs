@@ -14,6 +14,8 @@ use crate::{
 const HAS_KEY: u8 = 1;
 const HAS_TRACEPARENT: u8 = 2;
 const IS_REPLAY: u8 = 4;
+/// With a key: see [`Key::named`].
+const IS_NAMED: u8 = 8;
 
 /// What the index needs of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,7 @@ pub(in crate::journal::wal) struct EventHead<'a> {
     pub(in crate::journal::wal) payload: PayloadDigest,
     pub(in crate::journal::wal) accepted_at: Millis,
     pub(in crate::journal::wal) key: Option<(KeyHash, u64)>,
+    pub(in crate::journal::wal) named: bool,
     pub(in crate::journal::wal) origin: Origin2,
     pub(in crate::journal::wal) event_id: &'a str,
 }
@@ -59,6 +62,9 @@ pub(in crate::journal::wal) fn put_event(out: &mut Vec<u8>, event: &Event) {
     let mut flags = 0;
     if event.key.is_some() {
         flags |= HAS_KEY;
+    }
+    if event.key.as_ref().is_some_and(|key| key.named) {
+        flags |= IS_NAMED;
     }
     if event.traceparent.is_some() {
         flags |= HAS_TRACEPARENT;
@@ -114,6 +120,7 @@ fn event_head<'a>(fields: &mut Fields<'a>) -> Option<(EventHead<'a>, u8)> {
         payload,
         accepted_at,
         key,
+        named: flags & IS_NAMED != 0,
         origin,
         event_id,
     };
@@ -144,6 +151,7 @@ pub(in crate::journal::wal) fn read_event(payload: &[u8]) -> Option<Event> {
         key: head.key.map(|(hash, window)| Key {
             hash,
             window: std::time::Duration::from_millis(window),
+            named: head.named,
         }),
         payload: head.payload,
         accepted_at: head.accepted_at,
