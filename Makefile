@@ -8,7 +8,7 @@ DATA_DIR ?= .zen-fabric/dev
 # One feature set for every test target, so that the crate is compiled once.
 TEST_FLAGS := --workspace --features zen-fabric/testing
 
-.PHONY: help run build check fmt lint deny test test-fast tools crds bench load load-crash load-journal clean-data
+.PHONY: help run build check fmt lint deny test test-fast tools crds bench bench-stores load load-crash load-journal clean-data
 
 help: ## Show what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ crds: ## Generate crds/*.yaml
 
 bench: ## Microbenchmarks (criterion)
 	$(CARGO) bench --features testing
+
+bench-stores: ## fjall and redb under the journal's workload, for ADR 0001
+	cd benches/stores && $(CARGO) run --release
 
 load: tools build ## Measure every performance bar and write docs/performance.md
 	$(CARGO) run --release -p loadtest -- report

@@ -123,6 +123,7 @@ fn event(n: u64, body: &Bytes, spec: SpecDigest, payload: PayloadDigest, now: Mi
         key: Some(Key {
             hash: KeyHash(hash),
             window: Duration::from_hours(24),
+            named: false,
         }),
         payload,
         accepted_at: now,

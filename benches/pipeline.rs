@@ -87,6 +87,7 @@ fn record() -> Record {
             key: Some(Key {
                 hash: KeyHash([0; 16]),
                 window: Duration::from_secs(86_400),
+                named: false,
             }),
             payload: PayloadDigest([0; 32]),
             accepted_at: Millis(1_795_428_000_000),

@@ -7,6 +7,11 @@ use zen_fabric::{
     config,
 };
 
+/// A request makes some forty small allocations, and what one thread allocates another frees: the
+/// system's allocator spends a tenth of the gateway's time on that (ADR 0007).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Every TLS connection of the process uses this provider; nobody installs another before.
     if rustls::crypto::aws_lc_rs::default_provider()

@@ -49,6 +49,9 @@ use std::{
 const PURE: &[&str] = &[
     "api.rs",
     "api/",
+    "cli/send/sign.rs",
+    "config/relations.rs",
+    "config/value.rs",
     "embedded/builtin.rs",
     "embedded/definition.rs",
     "embedded/definition/",
@@ -72,6 +75,7 @@ const PURE: &[&str] = &[
     "embedded/view.rs",
     "embedded/wire.rs",
     "embedded/wire/",
+    "engine/aggregate.rs",
     "engine/body.rs",
     "engine/cel.rs",
     "engine/cel/",
@@ -81,12 +85,44 @@ const PURE: &[&str] = &[
     "engine/explode.rs",
     "engine/field.rs",
     "engine/filter.rs",
+    "engine/hold.rs",
     "engine/names.rs",
     "engine/normalize.rs",
+    "engine/pace.rs",
     "engine/pipeline.rs",
+    "engine/queue.rs",
+    "engine/status.rs",
     "engine/text.rs",
     "engine/times.rs",
+    "engine/verdict.rs",
     "engine/vocabulary.rs",
+    "engine/writer/object.rs",
+    "gateway/address.rs",
+    "gateway/answer.rs",
+    "gateway/catalog.rs",
+    "gateway/catalog/",
+    "gateway/framing.rs",
+    "gateway/limits.rs",
+    "gateway/prefer.rs",
+    "gateway/problem.rs",
+    "gateway/replay.rs",
+    "gateway/routes.rs",
+    "gateway/routes/",
+    "gateway/secrets.rs",
+    "gateway/sign.rs",
+    "gateway/verify.rs",
+    "gateway/verify/",
+    "journal/ids.rs",
+    "journal/wal/cache.rs",
+    "journal/wal/entry.rs",
+    "journal/wal/entry/",
+    "journal/wal/format.rs",
+    "journal/wal/index.rs",
+    "journal/wal/index/",
+    "journal/wal/options.rs",
+    "journal/wal/scan.rs",
+    "kube/failure.rs",
+    "retention/due.rs",
 ];
 
 /// What a pure file may not contain outside its tests and comments, with the reason.
@@ -188,8 +224,94 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
         .map(|(n, line)| (n + 1, line.split("//").next().unwrap_or_default()))
 }
 
-fn breaches(text: &str, words: impl Iterator<Item = &'static str> + Clone) -> Vec<Breach> {
-    code(text)
+/// The code with each `use` tree written out, a path a line: `use a::{b, c::d}` names `a::b` and
+/// `a::c::d`, and what `super` stands for in `file`.
+fn named(file: &str, text: &str) -> Vec<(usize, String)> {
+    let mut lines = Vec::new();
+    let mut open: Option<(usize, String)> = None;
+    for (line, code) in code(text) {
+        let (start, statement) = match open.take() {
+            Some((start, begun)) => (start, format!("{begun} {}", code.trim())),
+            None => (line, code.to_owned()),
+        };
+        let Some(tree) = use_tree(&statement) else {
+            lines.push((start, statement));
+            continue;
+        };
+        match tree.split_once(';') {
+            Some((tree, _)) => {
+                let paths = expanded(tree);
+                lines.extend(paths.into_iter().map(|path| (start, absolute(file, &path))));
+            }
+            None => open = Some((start, statement)),
+        }
+    }
+    lines
+}
+
+/// What stands behind `use`, with or without a visibility.
+fn use_tree(statement: &str) -> Option<&str> {
+    let statement = statement.trim_start();
+    let behind = match statement.strip_prefix("pub") {
+        Some(behind) if behind.starts_with('(') => behind.split_once(')')?.1.trim_start(),
+        Some(behind) => behind.trim_start(),
+        None => statement,
+    };
+    behind.strip_prefix("use ")
+}
+
+/// The paths of a `use` tree.
+fn expanded(tree: &str) -> Vec<String> {
+    let tree = tree.trim();
+    let Some((prefix, inner)) = tree.split_once('{') else {
+        return vec![tree.to_owned()];
+    };
+    let inner = inner.trim_end().trim_end_matches('}');
+    // Each level takes off its own brace; what was nested ends with its own again.
+    let missing = inner.matches('{').count() - inner.matches('}').count();
+    let inner = format!("{inner}{}", "}".repeat(missing));
+    let (mut depth, mut items, mut item) = (0_i32, Vec::new(), String::new());
+    for char in inner.chars() {
+        depth += i32::from(char == '{') - i32::from(char == '}');
+        if char == ',' && depth == 0 {
+            items.push(std::mem::take(&mut item));
+        } else {
+            item.push(char);
+        }
+    }
+    items.push(item);
+    items
+        .iter()
+        .filter(|item| !item.trim().is_empty())
+        .flat_map(|item| expanded(&format!("{prefix}{}", item.trim())))
+        .collect()
+}
+
+/// A path with `super` written out.
+fn absolute(file: &str, path: &str) -> String {
+    let ups = path.matches("super::").count();
+    if ups == 0 {
+        return path.to_owned();
+    }
+    let module = file.trim_end_matches(".rs").trim_end_matches("/mod");
+    let parts: Vec<&str> = module.split('/').collect();
+    let above = parts
+        .get(..parts.len().saturating_sub(ups))
+        .unwrap_or_default();
+    let parents = above
+        .iter()
+        .flat_map(|part| ["::", part])
+        .collect::<String>();
+    format!("crate{parents}::{}", path.trim_start_matches("super::"))
+}
+
+fn breaches(
+    file: &str,
+    text: &str,
+    words: impl Iterator<Item = &'static str> + Clone,
+) -> Vec<Breach> {
+    named(file, text)
+        .into_iter()
         .flat_map(|(line, code)| {
             words
                 .clone()
@@ -246,7 +368,7 @@ fn pure_files_name_nothing_impure() {
             continue;
         }
         let text = fs::read_to_string(&path).unwrap();
-        for breach in breaches(&text, FORBIDDEN.iter().map(|(word, _)| *word)) {
+        for breach in breaches(&file, &text, FORBIDDEN.iter().map(|(word, _)| *word)) {
             let why = FORBIDDEN
                 .iter()
                 .find(|(word, _)| *word == breach.word)
@@ -285,7 +407,7 @@ fn rooms_depend_in_the_direction_of_the_data() {
         }
         let text = fs::read_to_string(&path).unwrap();
         for (_, words) in DIRECTIONS.iter().filter(|(room, _)| covers(room, &file)) {
-            for breach in breaches(&text, words.iter().copied()) {
+            for breach in breaches(&file, &text, words.iter().copied()) {
                 found.push(format!("src/{file}:{}: `{}`", breach.line, breach.word));
             }
         }
@@ -296,40 +418,51 @@ fn rooms_depend_in_the_direction_of_the_data() {
 #[test]
 fn the_rules_bite() {
     let words = || FORBIDDEN.iter().map(|(word, _)| *word);
+    let pure = |text: &str| breaches("engine/filter.rs", text, words());
     let impure = "fn f() -> Instant {\n    Instant::now()\n}\n";
     assert_eq!(
-        breaches(impure, words()),
+        pure(impure),
         [Breach {
             line: 2,
             word: "Instant::now"
         }]
     );
-    assert_eq!(breaches("// async fn in a comment\n", words()), []);
-    assert_eq!(
-        breaches("#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n", words()),
-        []
-    );
-    assert_eq!(
-        breaches("use crate::cli::x;\n", ["crate::cli"].into_iter()).len(),
-        1
-    );
+    assert_eq!(pure("// async fn in a comment\n"), []);
+    assert_eq!(pure("#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n"), []);
     for (word, _) in FORBIDDEN {
         assert!(
-            !breaches(&format!("let x = {word}x;"), words()).is_empty(),
+            !pure(&format!("let x = {word}x;")).is_empty(),
             "`{word}` is not found"
         );
+    }
+}
+
+#[test]
+fn imports_are_found_in_every_form() {
+    let cli =
+        |file: &str, text: &str| breaches(file, text, ["crate::cli", "std::fs"].into_iter()).len();
+    for (found, text) in [
+        (1, "use crate::cli::x;\n"),
+        (1, "pub(crate) use crate::cli;\n"),
+        (1, "use crate::{api, cli::{a as c}};\n"),
+        (2, "use crate::{\n    api,\n    cli::{a, b},\n};\n"),
+        (1, "use std::{\n    fs,\n    io,\n};\n"),
+        (1, "use super::super::cli;\n"),
+        (1, "use super::{super::{cli, api}, decide};\n"),
+        (0, "use super::cli;\n"),
+        (0, "use crate::{api::cli, engine};\n"),
+        (0, "// use crate::cli;\n"),
+    ] {
+        assert_eq!(cli("engine/filter.rs", text), found, "{text}");
     }
 }
 
 /// Files that are longer than the rule allows, with the length that they must not exceed: each is
 /// to be split, and none may grow.
 const TOO_LONG: &[(&str, usize)] = &[
-    ("journal.rs", 565),
     ("journal/wal.rs", 625),
     ("engine/worker.rs", 509),
     ("journal/wal/engine.rs", 601),
-    ("journal/wal/entry.rs", 595),
-    ("journal/wal/index.rs", 772),
     ("journal/wal/stage.rs", 581),
 ];
 

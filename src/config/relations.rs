@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use super::{Bytes, Config, Problem};
+use super::{Bytes, Config, Problem, largest_body};
 
 /// Every relation that does not hold. `given` says whether somebody set a value.
 pub(super) fn broken(config: &Config, given: &dyn Fn(&str) -> bool) -> Vec<Problem> {
@@ -188,22 +188,26 @@ fn journal(config: &Config, found: &mut Found) {
             )
         },
     );
-    let record = Bytes(
-        config
-            .gateway
-            .max_body_bytes
-            .0
-            .saturating_add(config.gateway.max_header_bytes.0),
-    );
+    let largest = config.gateway.max_body_bytes;
+    let most = largest_body();
+    found.unless(largest <= most, "max-body-bytes", || {
+        format!("is {largest}, and no Ingestor may ask for more than {most}")
+    });
+    let record = config.largest_record();
     found.unless(
-        record < journal.segment_bytes,
+        record.0 <= journal.segment_bytes.0 / 16 * 15,
         "max-body-bytes, journal-segment-bytes",
         || {
             format!(
-                "the largest request ({record}) must fit a segment ({})",
+                "the record of the largest request ({record}) must fit 15/16 of a segment ({})",
                 journal.segment_bytes
             )
         },
+    );
+    found.unless(
+        record <= share,
+        "max-body-bytes, journal-share-bytes",
+        || format!("the record of the largest request ({record}) must fit a share ({share})"),
     );
 }
 

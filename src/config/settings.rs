@@ -81,7 +81,7 @@ pub const SETTINGS: &[Setting] = settings! {
     "max-streams" "COUNT", gateway.max_streams, "HTTP/2 streams at once on one connection";
     "max-headers" "COUNT", gateway.max_headers, "Header fields of a request";
     "max-header-bytes" "SIZE", gateway.max_header_bytes, "Size of a request's header";
-    "max-body-bytes" "SIZE", gateway.max_body_bytes, "The largest body that an Ingestor may ask for";
+    "max-body-bytes" "SIZE", gateway.max_body_bytes, "The largest body of any endpoint, whatever its Ingestor asks for";
     "header-timeout" "TIME", gateway.header_timeout, "From a header's first byte to its last";
     "body-timeout" "TIME", gateway.body_timeout, "From the header to the body's last byte";
     "idle-timeout" "TIME", gateway.idle_timeout, "How long a connection may be without a request";

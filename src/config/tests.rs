@@ -105,9 +105,14 @@ fn relations_that_do_not_hold_are_refused() {
             &[("journal-letter-bytes", "5GiB")],
             "journal-letter-bytes, journal-total-bytes",
         ),
+        (&[("max-body-bytes", "26MiB")], "max-body-bytes"),
         (
-            &[("max-body-bytes", "64MiB")],
+            &[("journal-segment-bytes", "16MiB")],
             "max-body-bytes, journal-segment-bytes",
+        ),
+        (
+            &[("journal-share-bytes", "16MiB")],
+            "max-body-bytes, journal-share-bytes",
         ),
         (&[("public-url", "https://user:pass@host")], "public-url"),
         (&[("public-url", "host")], "public-url"),

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
+    config,
     journal::{BUCKETS, Bucket, Holder, Journal, Subscribe, SubscriptionError, facts::FactSource},
     kube::observations::Observations,
     ops::{
@@ -51,16 +52,21 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults for `holder`: 20 status writes a second, of the 1,100 writes that an API server
-    /// on two cores takes, and a sweep a minute, the shortest time that an Observation may ask for.
+    /// What a configuration asks for, under the name `holder`.
     #[must_use]
-    pub const fn new(holder: Holder, seed: u64) -> Self {
+    pub const fn from_config(engine: &config::Engine, holder: Holder, seed: u64) -> Self {
         Self {
             holder,
             seed,
-            status_writes_per_second: 20,
-            sweep_every: Duration::from_mins(1),
+            status_writes_per_second: engine.status_writes_per_second,
+            sweep_every: engine.sweep_interval,
         }
+    }
+
+    /// The defaults for `holder`.
+    #[must_use]
+    pub fn new(holder: Holder, seed: u64) -> Self {
+        Self::from_config(&config::Engine::default(), holder, seed)
     }
 }
 

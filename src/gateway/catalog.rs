@@ -8,6 +8,7 @@
 //! after the other cost a thousand times one.
 
 mod entry;
+mod input;
 #[cfg(test)]
 mod tests;
 
@@ -19,87 +20,18 @@ use std::{
 use k8s_openapi::jiff::Timestamp;
 
 use self::entry::Entry;
+pub use self::input::{Action, Found, Input, Listing, Settled, Unreadable};
 use super::{
     routes::{Route, Spec, Table},
     secrets::{References, SecretRead, WatchKey},
 };
 use crate::{
-    api::{Ingestor, SpecDigest, paths},
-    journal::{IngestorUid, SpecText, facts::Facts},
+    api::{Ingestor, paths},
+    journal::{IngestorUid, SpecText},
 };
 
 /// Namespace and name.
 pub type Name = (String, String);
-
-/// Something that was learned.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "lives for a moment, on its way through a short queue"
-)]
-#[derive(Debug)]
-pub enum Input {
-    /// All Ingestors there are, each with the decision spec that the journal has in force.
-    IngestorsListed(Vec<Found>),
-    /// All Ingestors of one namespace, where only some are watched.
-    IngestorsListedIn(String, Vec<Found>),
-    /// An Ingestor was made or changed.
-    IngestorApplied(Found),
-    /// An Ingestor is gone.
-    IngestorDeleted(Name),
-    /// All namespaces there are: name and UID.
-    NamespacesListed(Vec<(String, String)>),
-    /// A namespace was made.
-    NamespaceApplied(String, String),
-    /// A namespace is gone.
-    NamespaceDeleted(String),
-    /// A Secret was read.
-    Secret(Name, SecretRead),
-    /// All Secrets of a namespace were read; those that are absent don't exist.
-    SecretsListed(String, BTreeMap<String, SecretRead>),
-    /// A watch is refused.
-    SecretsForbidden(WatchKey),
-    /// The journal has the spec, or failed to take it.
-    SpecPut {
-        /// Whose.
-        ingestor: IngestorUid,
-        /// Which, when the journal has it.
-        put: Option<SpecDigest>,
-    },
-}
-
-/// An Ingestor and the spec that the journal has in force for it.
-#[derive(Debug)]
-pub struct Found {
-    /// The Ingestor.
-    pub ingestor: Ingestor,
-    /// From the journal.
-    pub in_force: Option<SpecText>,
-}
-
-/// Something to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Put a spec into the journal and report [`Input::SpecPut`].
-    PutSpec {
-        /// Whose.
-        ingestor: IngestorUid,
-        /// Its text.
-        text: Arc<str>,
-    },
-    /// Tell the journal that the Ingestor is gone.
-    Forget(IngestorUid),
-}
-
-/// What follows from the inputs since the last time.
-#[derive(Debug, Default)]
-pub struct Settled {
-    /// To do.
-    pub actions: Vec<Action>,
-    /// Facts that changed; absent: gone.
-    pub facts: Vec<(IngestorUid, Option<Facts>)>,
-    /// The new table, where routes changed.
-    pub table: Option<Table>,
-}
 
 /// Who claims a path, the owner first.
 type Claims = BTreeMap<Name, BTreeSet<(Option<Timestamp>, String)>>;
@@ -109,13 +41,19 @@ type Claims = BTreeMap<Name, BTreeSet<(Option<Timestamp>, String)>>;
 pub struct Catalog {
     public_url: String,
     entries: BTreeMap<Name, Entry>,
+    /// Ingestors that can't be read; one that could be before has its entry, too.
+    unreadable: BTreeMap<Name, IngestorUid>,
     by_uid: HashMap<IngestorUid, Name>,
     claims: Claims,
     namespaces: HashMap<String, String>,
     secrets: HashMap<Name, SecretRead>,
     references: References,
+    /// Secrets that got their first or lost their last reference since the last time.
+    turned: BTreeSet<Name>,
     dirty: BTreeSet<Name>,
     gone: Vec<IngestorUid>,
+    /// What the journal could not forget, and how often.
+    not_forgotten: Vec<(IngestorUid, u32)>,
     /// Namespaces whose Ingestors have not been listed yet; `None`: all are to be listed at once.
     unlisted: Option<BTreeSet<String>>,
     namespaces_listed: bool,
@@ -130,13 +68,16 @@ impl Catalog {
         Self {
             public_url: public_url.trim_end_matches('/').to_owned(),
             entries: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
             by_uid: HashMap::new(),
             claims: BTreeMap::new(),
             namespaces: HashMap::new(),
             secrets: HashMap::new(),
             references: References::default(),
+            turned: BTreeSet::new(),
             dirty: BTreeSet::new(),
             gone: Vec::new(),
+            not_forgotten: Vec::new(),
             unlisted: (!scope.is_empty()).then(|| scope.iter().cloned().collect()),
             namespaces_listed: false,
             published_synced: false,
@@ -157,6 +98,7 @@ impl Catalog {
                 self.list_ingestors(Some(&namespace), all);
             }
             Input::IngestorApplied(found) => self.apply_ingestor(found),
+            Input::IngestorUnreadable(unreadable) => self.keep_unreadable(unreadable),
             Input::IngestorDeleted(name) => self.delete_ingestor(&name),
             Input::NamespacesListed(all) => {
                 self.namespaces_listed = true;
@@ -174,13 +116,7 @@ impl Catalog {
                 self.namespaces.remove(&name);
             }
             Input::Secret(name, read) => self.apply_secret(name, read),
-            Input::SecretsListed(namespace, mut all) => {
-                let names: Vec<_> = self.references.of_namespace(&namespace).cloned().collect();
-                for name in names {
-                    let read = all.remove(&name).unwrap_or(SecretRead::Missing);
-                    self.apply_secret((namespace.clone(), name), read);
-                }
-            }
+            Input::SecretsListed(namespace, all) => self.list_secrets(&namespace, all),
             Input::SecretsForbidden(key) => self.forbid(key),
             Input::SpecPut { ingestor, put } => {
                 if let Some(name) = self.by_uid.get(&ingestor)
@@ -188,6 +124,11 @@ impl Catalog {
                 {
                     entry.spec_put(put);
                     self.dirty.insert(name.clone());
+                }
+            }
+            Input::NotForgotten { ingestor, attempt } => {
+                if !self.knows(&ingestor) {
+                    self.not_forgotten.push((ingestor, attempt));
                 }
             }
         }
@@ -201,8 +142,11 @@ impl Catalog {
         for uid in std::mem::take(&mut self.gone) {
             changed = true;
             settled.facts.push((uid.clone(), None));
-            settled.actions.push(Action::Forget(uid));
+            self.not_forgotten.push((uid, 0));
         }
+        let forget = std::mem::take(&mut self.not_forgotten).into_iter();
+        let forget = forget.map(|(ingestor, attempt)| Action::Forget { ingestor, attempt });
+        settled.actions.extend(forget);
         for name in std::mem::take(&mut self.dirty) {
             let owns = self.owns(&name);
             let namespace_uid = self.namespaces.get(&name.0);
@@ -218,6 +162,14 @@ impl Catalog {
             changed |= had_route || entry.route.is_some();
             if let Some(facts) = facts {
                 settled.facts.push((entry.uid.clone(), Some(facts)));
+            }
+        }
+        for name in std::mem::take(&mut self.turned) {
+            if !self.is_referenced(&name) {
+                // What nobody references is wiped from memory.
+                self.secrets.remove(&name);
+            } else if !self.secrets.contains_key(&name) {
+                settled.unread.insert(name);
             }
         }
         if changed {
@@ -239,13 +191,17 @@ impl Catalog {
         self.ingestors_listed() && self.namespaces_listed
     }
 
+    /// The watch that sees a Secret.
+    #[must_use]
+    pub fn watch_of(&self, secret: &Name) -> WatchKey {
+        self.references.watch_of(&secret.0, &secret.1)
+    }
+
     /// What is still waited for before every endpoint is as its Ingestor says; `None`: nothing.
     #[must_use]
     pub fn waiting(&self) -> Option<&'static str> {
-        let secret_unread = |name: &Name| {
-            let mut users = self.references.users(&name.0, &name.1);
-            users.next().is_some() && !self.secrets.contains_key(name)
-        };
+        let secret_unread =
+            |name: &Name| self.is_referenced(name) && !self.secrets.contains_key(name);
         if !self.ingestors_listed() {
             Some("Ingestors are being read")
         } else if !self.namespaces_listed {
@@ -263,10 +219,10 @@ impl Catalog {
         }
     }
 
-    /// Whether an Ingestor of this UID is known.
+    /// Whether an Ingestor of this UID lives, readable or not.
     #[must_use]
     pub fn knows(&self, ingestor: &IngestorUid) -> bool {
-        self.by_uid.contains_key(ingestor)
+        self.by_uid.contains_key(ingestor) || self.unreadable.values().any(|uid| uid == ingestor)
     }
 
     fn ingestors_listed(&self) -> bool {
@@ -281,19 +237,38 @@ impl Catalog {
         Table::new(routes, self.ingestors_listed())
     }
 
-    fn list_ingestors(&mut self, namespace: Option<&str>, all: Vec<Found>) {
-        let listed: BTreeSet<Name> = all.iter().map(|found| name_of(&found.ingestor)).collect();
-        let gone: Vec<_> = self
-            .entries
-            .keys()
+    fn list_ingestors(&mut self, namespace: Option<&str>, all: Listing) {
+        let readable = all.found.iter().map(|found| name_of(&found.ingestor));
+        let unreadable = all.unreadable.iter().map(|one| one.name.clone());
+        let listed: BTreeSet<Name> = readable.chain(unreadable).collect();
+        let known = self.entries.keys().chain(self.unreadable.keys());
+        let gone: BTreeSet<_> = known
             .filter(|name| namespace.is_none_or(|of| name.0 == of) && !listed.contains(*name))
             .cloned()
             .collect();
         for name in gone {
             self.delete_ingestor(&name);
         }
-        for found in all {
+        for unreadable in all.unreadable {
+            self.keep_unreadable(unreadable);
+        }
+        for found in all.found {
             self.apply_ingestor(found);
+        }
+    }
+
+    fn keep_unreadable(&mut self, unreadable: Unreadable) {
+        let Unreadable { name, uid } = unreadable;
+        self.make_way(&name, &uid);
+        self.unreadable.insert(name, uid);
+    }
+
+    /// Deletes an Ingestor of that name and another UID.
+    fn make_way(&mut self, name: &Name, uid: &IngestorUid) {
+        let entry = self.entries.get(name).map(|entry| &entry.uid);
+        let known = entry.or_else(|| self.unreadable.get(name));
+        if known.is_some_and(|known| known != uid) {
+            self.delete_ingestor(name);
         }
     }
 
@@ -301,17 +276,16 @@ impl Catalog {
         let name = name_of(&found.ingestor);
         let uid = found.ingestor.metadata.uid.clone().unwrap_or_default();
         let uid = IngestorUid(uid.into());
-        let same = |entry: &Entry| entry.uid == uid;
-        if self.entries.get(&name).is_some_and(|entry| !same(entry)) {
-            self.delete_ingestor(&name);
-        }
+        self.make_way(&name, &uid);
+        self.unreadable.remove(&name);
         self.release(&name);
         let entry = match self.entries.remove(&name) {
             Some(entry) => entry.with(found.ingestor),
             None => Entry::new(uid.clone(), found),
         };
-        for (namespace, secret) in entry.secret_names() {
-            self.references.add(&namespace, &secret, &name.1);
+        for secret in entry.secret_names() {
+            self.references.add(&secret.0, &secret.1, &name.1);
+            self.turned.insert(secret);
         }
         if let Some(path) = entry.claim() {
             self.claims
@@ -322,17 +296,17 @@ impl Catalog {
         }
         self.by_uid.insert(uid, name.clone());
         self.entries.insert(name.clone(), entry);
-        self.forget_unused_secrets(&name.0);
         self.dirty.insert(name);
     }
 
     fn delete_ingestor(&mut self, name: &Name) {
         self.release(name);
-        if let Some(entry) = self.entries.remove(name) {
-            self.by_uid.remove(&entry.uid);
-            self.gone.push(entry.uid);
+        let entry = self.entries.remove(name).map(|entry| entry.uid);
+        if let Some(uid) = &entry {
+            self.by_uid.remove(uid);
         }
-        self.forget_unused_secrets(&name.0);
+        let unreadable = self.unreadable.remove(name);
+        self.gone.extend(entry.or(unreadable));
     }
 
     /// Takes an entry's claim and references back.
@@ -342,8 +316,9 @@ impl Catalog {
         };
         let secrets: Vec<_> = entry.secret_names().collect();
         let claim = entry.claim().map(|path| (path, entry.created));
-        for (namespace, secret) in secrets {
-            self.references.remove(&namespace, &secret, &name.1);
+        for secret in secrets {
+            self.references.remove(&secret.0, &secret.1, &name.1);
+            self.turned.insert(secret);
         }
         if let Some((path, created)) = claim {
             if let Some(claims) = self.claims.get_mut(&path) {
@@ -353,12 +328,9 @@ impl Catalog {
         }
     }
 
-    /// What nobody references is wiped from memory.
-    fn forget_unused_secrets(&mut self, namespace: &str) {
-        let references = &self.references;
-        self.secrets.retain(|(of, secret), _| {
-            of != namespace || references.users(of, secret).next().is_some()
-        });
+    fn is_referenced(&self, secret: &Name) -> bool {
+        let mut users = self.references.users(&secret.0, &secret.1);
+        users.next().is_some()
     }
 
     fn touch_claimants(&mut self, path: &Name) {
@@ -398,10 +370,24 @@ impl Catalog {
             .map(|user| (name.0.clone(), user.clone()))
             .collect();
         if users.is_empty() {
+            // Should somebody reference it again before the value is wiped, an old one must not do.
+            self.secrets.remove(&name);
             return;
         }
         self.dirty.extend(users);
         self.secrets.insert(name, read);
+    }
+
+    fn list_secrets(&mut self, namespace: &str, mut all: BTreeMap<String, SecretRead>) {
+        let references = &self.references;
+        self.secrets.retain(|(of, secret), _| {
+            of != namespace || references.users(of, secret).next().is_some()
+        });
+        let names: Vec<_> = references.of_namespace(namespace).cloned().collect();
+        for name in names {
+            let read = all.remove(&name).unwrap_or(SecretRead::Missing);
+            self.apply_secret((namespace.to_owned(), name), read);
+        }
     }
 
     fn forbid(&mut self, key: WatchKey) {

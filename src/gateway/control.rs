@@ -1,20 +1,28 @@
 //! The control loop: what the watches see becomes routes, and the journal learns of specs.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use kube::Client;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    catalog::{Action, Catalog, Input},
+    catalog::{Action, Catalog, Input, Name},
     handler::Shared,
     secrets::WatchKey,
     watch,
 };
-use crate::{journal::IngestorUid, ops::ready::Gate};
+use crate::{
+    api::DecisionSpec,
+    journal::{AppendError, IngestorUid, Journal, SpecText},
+    ops::ready::Gate,
+};
 
 /// Inputs that wait for the loop. A list is one input; beyond it the watches wait.
 const INPUTS: usize = 1_024;
@@ -22,8 +30,11 @@ const INPUTS: usize = 1_024;
 /// Most inputs taken before a table is built: one build for many changes, and none waits long.
 const BATCH: usize = 256;
 
-/// Before a spec that the journal refused is tried again.
+/// Before what the journal refused is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// How often that wait is doubled, for what nobody waits for: up to 64 s.
+const MOST_DOUBLINGS: u32 = 7;
 
 /// The control loop's state.
 pub(super) struct Control {
@@ -35,9 +46,16 @@ pub(super) struct Control {
     inputs: mpsc::Receiver<Input>,
     /// Journal calls under way: at most two per Ingestor.
     journaling: FuturesUnordered<BoxFuture<'static, Option<Input>>>,
-    secrets: BTreeMap<WatchKey, CancellationToken>,
+    secrets: BTreeMap<WatchKey, SecretWatch>,
     strangers_forgotten: bool,
     ready: bool,
+}
+
+/// A running watch of Secrets.
+struct SecretWatch {
+    stop: CancellationToken,
+    /// Tells it to list anew.
+    again: Arc<Notify>,
 }
 
 impl Control {
@@ -126,7 +144,7 @@ impl Control {
             self.shared.table.store(Arc::new(table));
         }
         self.shared.facts.update(settled.facts);
-        self.watch_secrets();
+        self.watch_secrets(&settled.unread);
         self.forget_strangers();
         match self.catalog.waiting() {
             None if self.shared.draining.is_cancelled() => {}
@@ -154,57 +172,84 @@ impl Control {
                 };
                 Some(Input::SpecPut { ingestor, put })
             }),
-            Action::Forget(ingestor) => Box::pin(forget(journal, ingestor)),
+            Action::Forget { ingestor, attempt } => Box::pin(forget(journal, ingestor, attempt)),
         };
         self.journaling.push(work);
     }
 
-    /// Starts and stops watches of Secrets, so that only what is referenced is read.
-    fn watch_secrets(&mut self) {
+    /// Starts and stops watches of Secrets, so that only what is referenced is read. One that goes on
+    /// lists anew where it has passed over what is `unread`.
+    fn watch_secrets(&mut self, unread: &BTreeSet<Name>) {
         let wanted = self.catalog.watches();
         self.secrets.retain(|key, watch| {
             let kept = wanted.contains(key);
             if !kept {
-                watch.cancel();
+                watch.stop.cancel();
             }
             kept
         });
+        for secret in unread {
+            if let Some(watch) = self.secrets.get(&self.catalog.watch_of(secret)) {
+                watch.again.notify_one();
+            }
+        }
         for key in wanted {
             if self.secrets.contains_key(&key) {
                 continue;
             }
             let stop = self.shared.tasks.token().child_token();
+            let again = Arc::new(Notify::new());
             let (client, sender) = (self.client.clone(), self.sender.clone());
-            let watching = watch::secrets(client, key.clone(), sender, stop.clone());
+            let (stopping, told) = (stop.clone(), Arc::clone(&again));
+            let watching = watch::secrets(client, key.clone(), sender, stopping, told);
             self.shared.tasks.spawn("gateway-secrets", watching);
-            self.secrets.insert(key, stop);
+            self.secrets.insert(key, SecretWatch { stop, again });
         }
     }
 
     /// Once: Ingestors that were deleted while no gateway ran are forgotten, too. A gateway of some
-    /// namespaces can't tell those from the ones that it doesn't see.
+    /// namespaces leaves those of others alone.
     fn forget_strangers(&mut self) {
         if self.strangers_forgotten || !self.catalog.listed() {
             return;
         }
         self.strangers_forgotten = true;
-        if !self.shared.options.namespaces.is_empty() {
-            return;
-        }
         for (ingestor, _) in self.shared.journal.tallies() {
-            let remembered = self.shared.journal.spec_in_force(&ingestor).is_some();
-            if remembered && !self.catalog.knows(&ingestor) {
+            let Some(spec) = self.shared.journal.spec_in_force(&ingestor) else {
+                continue;
+            };
+            if !self.catalog.knows(&ingestor) && self.is_ours(&spec) {
                 info!(%ingestor, "Ingestor was deleted while the gateway was away");
-                self.start(Action::Forget(ingestor));
+                let attempt = 0;
+                self.start(Action::Forget { ingestor, attempt });
             }
         }
     }
+
+    /// Whether a spec is of a namespace that this gateway serves.
+    fn is_ours(&self, spec: &SpecText) -> bool {
+        let namespaces = &self.shared.options.namespaces;
+        namespaces.is_empty()
+            || serde_json::from_str(&spec.text)
+                .is_ok_and(|spec: DecisionSpec| namespaces.contains(&spec.ingestor.namespace))
+    }
 }
 
-async fn forget(journal: Arc<dyn crate::journal::Journal>, ingestor: IngestorUid) -> Option<Input> {
-    if let Err(error) = journal.forget(&ingestor).await {
-        // The next start forgets it.
-        warn!(%ingestor, %error, "deleted Ingestor not forgotten by the journal");
+/// Tells the journal that an Ingestor is gone. What it can't take now is tried again, ever more
+/// rarely: a disk that refuses may be full for hours. A closing journal is told at the next start.
+async fn forget(journal: Arc<dyn Journal>, ingestor: IngestorUid, attempt: u32) -> Option<Input> {
+    match journal.forget(&ingestor).await {
+        Ok(()) => {
+            info!(%ingestor, "Ingestor is gone, and the journal has forgotten it");
+            None
+        }
+        Err(AppendError::Closing) => None,
+        Err(error) => {
+            warn!(%ingestor, %error, "deleted Ingestor not forgotten by the journal; trying again");
+            let wait = RETRY.saturating_mul(1 << attempt.min(MOST_DOUBLINGS));
+            tokio::time::sleep(wait).await;
+            let attempt = attempt.saturating_add(1);
+            Some(Input::NotForgotten { ingestor, attempt })
+        }
     }
-    None
 }

@@ -1,9 +1,13 @@
 //! The accept loop: takes connections within their bounds and owns them until they end.
 
 use core::net::IpAddr;
-use std::{collections::HashMap, io, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use futures::FutureExt as _;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -11,7 +15,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use super::{connection, handler::Shared, tls::Certificates};
 
@@ -40,8 +44,8 @@ impl Listener {
     /// and a task's span would be entered at every poll.
     pub(super) async fn run(self) {
         let stop = self.shared.tasks.token();
-        let mut connections: JoinSet<IpAddr> = JoinSet::new();
-        let mut by_address: HashMap<IpAddr, usize> = HashMap::new();
+        let mut connections: JoinSet<()> = JoinSet::new();
+        let places = Places::default();
         let limits = self.shared.options.limits.clone();
         let mut sweep = tokio::time::interval(SWEEP);
         loop {
@@ -49,30 +53,24 @@ impl Listener {
                 biased;
                 () = stop.cancelled() => break,
                 () = self.shared.draining.cancelled() => break,
-                Some(ended) = connections.join_next() => self.ended(ended, &mut by_address),
+                Some(ended) = connections.join_next() => self.ended(ended),
                 _ = sweep.tick() => self.shared.addresses.sweep(self.shared.uptime()),
                 accepted = self.socket.accept(), if connections.len() < limits.connections => {
                     let Some((socket, peer)) = taken(accepted).await else {
                         continue;
                     };
-                    let open = by_address.entry(peer).or_default();
-                    if *open >= limits.connections_per_address {
+                    let Some(place) = places.take(peer, limits.connections_per_address) else {
                         self.shared.metrics.connections_refused.inc();
                         debug!(%peer, "too many connections of one address");
                         continue;
-                    }
-                    *open += 1;
+                    };
                     self.shared.metrics.connections.inc();
                     self.shared.metrics.connections_total.inc();
                     let tls = self.certificates.as_ref().map(|certificates| TlsAcceptor::from(certificates.current()));
                     let shared = Arc::clone(&self.shared);
                     connections.spawn(async move {
-                        let serving = connection::serve(shared, socket, peer, tls);
-                        // A panic is this connection's own, and its address gets its place back.
-                        if AssertUnwindSafe(serving).catch_unwind().await.is_err() {
-                            error!(%peer, "serving a connection panicked");
-                        }
-                        peer
+                        let _place = place;
+                        connection::serve(shared, socket, peer, tls).await;
                     });
                 }
             }
@@ -98,22 +96,54 @@ impl Listener {
         self.ended.send_replace(true);
     }
 
-    fn ended(
-        &self,
-        ended: Result<IpAddr, tokio::task::JoinError>,
-        by_address: &mut HashMap<IpAddr, usize>,
-    ) {
+    fn ended(&self, ended: Result<(), tokio::task::JoinError>) {
         self.shared.metrics.connections.dec();
-        match ended {
-            Ok(peer) => {
-                if let Some(open) = by_address.get_mut(&peer) {
-                    *open -= 1;
-                    if *open == 0 {
-                        by_address.remove(&peer);
-                    }
-                }
+        if let Err(error) = ended {
+            warn!(%error, "a connection's task failed");
+        }
+    }
+}
+
+/// Open connections by address.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// One of them; given back when it is dropped, also by a task that panics.
+#[derive(Debug)]
+struct Place {
+    places: Places,
+    peer: IpAddr,
+}
+
+impl Places {
+    /// A place for another connection of `peer`, if it has fewer than `most`.
+    fn take(&self, peer: IpAddr, most: usize) -> Option<Place> {
+        let mut all = self.lock();
+        let open = all.entry(peer).or_default();
+        if *open >= most {
+            return None;
+        }
+        *open += 1;
+        drop(all);
+        let places = self.clone();
+        Some(Place { places, peer })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut all = self.places.lock();
+        if let Some(open) = all.get_mut(&self.peer) {
+            *open -= 1;
+            if *open == 0 {
+                all.remove(&self.peer);
             }
-            Err(error) => warn!(%error, "a connection's task failed"),
         }
     }
 }
@@ -141,5 +171,28 @@ async fn taken(
             }
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_panics_gives_its_place_back() {
+        let places = Places::default();
+        let peer: IpAddr = "192.0.2.1".parse().unwrap();
+        let place = places.take(peer, 1).unwrap();
+        assert!(places.take(peer, 1).is_none());
+        assert!(places.take("192.0.2.2".parse().unwrap(), 1).is_some());
+        let mut connections: JoinSet<()> = JoinSet::new();
+        connections.spawn(async move {
+            let _place = place;
+            panic!("as a connection might");
+        });
+        let ended = connections.join_next().await.unwrap();
+        assert!(ended.unwrap_err().is_panic());
+        assert!(places.lock().is_empty());
+        assert!(places.take(peer, 1).is_some());
     }
 }

@@ -41,8 +41,8 @@ pub struct TlsFiles {
 pub struct Limits {
     /// Connections at once; more wait in the kernel's accept queue.
     pub connections: usize,
-    /// Connections of one address at once; more are closed. An eighth of the total by default, so
-    /// that eight hosts are needed to fill a gateway.
+    /// Connections of one address at once; more are closed. An eighth of the total, so that eight
+    /// hosts are needed to fill a gateway.
     pub connections_per_address: usize,
     /// HTTP/2 streams at once on one connection.
     pub streams: u32,
@@ -52,7 +52,7 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Bytes of a request target; longest in practice are signed query strings of some 2 KiB.
     pub target_bytes: usize,
-    /// The largest body of any endpoint.
+    /// The largest body of any endpoint; an Ingestor's own limit is at most this.
     pub body_bytes: usize,
     /// Bytes of bodies in memory at once, over all requests; more are answered 503.
     pub bodies_bytes: usize,
@@ -80,24 +80,40 @@ pub struct Invalid {
     pub problem: String,
 }
 
+/// Bytes of a request target.
+const TARGET_BYTES: usize = 8 * 1_024;
+
+/// Bytes of bodies in memory at once: ten of the largest that an Ingestor may ask for, or 262,144 of
+/// a kilobyte.
+const BODIES_BYTES: usize = 256 * 1_024 * 1_024;
+
 impl Default for Limits {
+    /// Those of a process that is told nothing.
     fn default() -> Self {
+        Self::of(&config::Gateway::default())
+    }
+}
+
+impl Limits {
+    fn of(gateway: &config::Gateway) -> Self {
         Self {
-            connections: 8_192,
-            connections_per_address: 1_024,
-            streams: 100,
-            headers: 64,
-            header_bytes: 32 * 1_024,
-            target_bytes: 8 * 1_024,
-            body_bytes: 25 * 1_024 * 1_024,
-            // Ten of the largest bodies that any provider sends, or 262,144 of a kilobyte.
-            bodies_bytes: 256 * 1_024 * 1_024,
-            header_timeout: Duration::from_secs(5),
-            body_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_mins(1),
-            wait: Duration::from_secs(10),
-            waiters: 1_000,
-            address: Quota::new(200, 400),
+            connections: gateway.max_connections,
+            connections_per_address: (gateway.max_connections / 8).max(1),
+            streams: gateway.max_streams,
+            headers: gateway.max_headers,
+            header_bytes: gateway.max_header_bytes.as_usize(),
+            target_bytes: TARGET_BYTES,
+            body_bytes: gateway.max_body_bytes.as_usize(),
+            bodies_bytes: BODIES_BYTES,
+            header_timeout: gateway.header_timeout,
+            body_timeout: gateway.body_timeout,
+            idle_timeout: gateway.idle_timeout,
+            wait: gateway.max_wait,
+            waiters: gateway.max_waiters,
+            address: Quota::new(
+                gateway.address_failures_per_second,
+                gateway.address_failures_burst,
+            ),
         }
     }
 }
@@ -120,7 +136,6 @@ impl Options {
     /// The options that a process's configuration asks for.
     #[must_use]
     pub fn from_config(gateway: &config::Gateway) -> Self {
-        let defaults = Limits::default();
         let files = gateway.tls_cert.clone().zip(gateway.tls_key.clone());
         Self {
             listen: SocketAddr::new(gateway.bind, gateway.port),
@@ -129,24 +144,7 @@ impl Options {
             public_url: gateway.public_url.clone(),
             trusted_proxies: gateway.trusted_proxies.clone(),
             namespaces: Vec::new(),
-            limits: Limits {
-                connections: gateway.max_connections,
-                connections_per_address: (gateway.max_connections / 8).max(1),
-                streams: gateway.max_streams,
-                headers: gateway.max_headers,
-                header_bytes: size(gateway.max_header_bytes.0),
-                body_bytes: size(gateway.max_body_bytes.0),
-                header_timeout: gateway.header_timeout,
-                body_timeout: gateway.body_timeout,
-                idle_timeout: gateway.idle_timeout,
-                wait: gateway.max_wait,
-                waiters: gateway.max_waiters,
-                address: Quota::new(
-                    gateway.address_failures_per_second,
-                    gateway.address_failures_burst,
-                ),
-                ..defaults
-            },
+            limits: Limits::of(gateway),
         }
     }
 
@@ -224,10 +222,6 @@ impl Options {
             Err(broken)
         }
     }
-}
-
-fn size(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     engine::names,
-    journal::{IngestorUid, Key, KeyHash, PayloadDigest},
+    journal::{IngestorUid, KeyHash, PayloadDigest},
 };
 
 /// Longest key that a header may carry.
@@ -38,7 +38,7 @@ pub struct Delivery {
     /// The event's id, with its origin.
     pub event_id: Arc<str>,
     /// What a repeated delivery is recognized by; absent where the id was made here.
-    pub key: Option<Key>,
+    pub key: Option<KeyHash>,
 }
 
 /// The identity of a verified request; `made` is the id for one that has none.
@@ -79,10 +79,7 @@ pub fn delivery(
     event_id.push_str(&id);
     Ok(Delivery {
         event_id: event_id.into(),
-        key: Some(Key {
-            hash: KeyHash(hash),
-            window: policy.window,
-        }),
+        key: Some(KeyHash(hash)),
     })
 }
 

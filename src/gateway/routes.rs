@@ -56,8 +56,8 @@ pub enum State {
         verifiers: Vec<Verifier>,
         /// Headers that must not come twice.
         security: Vec<HeaderName>,
-        /// Under which decision specs, the one in force first.
-        specs: Arc<[Spec]>,
+        /// Under which decision spec.
+        spec: Spec,
     },
     /// It does not, and why.
     Closed(Kind),
@@ -68,9 +68,11 @@ pub enum State {
 pub struct Spec {
     /// Its digest.
     pub digest: SpecDigest,
-    /// Whose it is, where an event's only Observation has a name that is known beforehand:
-    /// strategy `event` without an explosion.
-    pub named: Option<Arc<Identity>>,
+    /// Whose it is.
+    pub identity: Option<Arc<Identity>>,
+    /// Whether an event becomes one Observation whose name is known beforehand: strategy `event`
+    /// without an explosion.
+    pub named: bool,
 }
 
 impl Table {
@@ -131,7 +133,14 @@ impl Spec {
     /// The API path of the Observation that an event will become, where that is known.
     #[must_use]
     pub fn location(&self, event_id: &str) -> Option<String> {
-        let identity = self.named.as_ref()?;
+        self.named.then(|| self.observation(event_id)).flatten()
+    }
+
+    /// The API path of the Observation that bears an event's name. It is the same under every spec of
+    /// an Ingestor.
+    #[must_use]
+    pub fn observation(&self, event_id: &str) -> Option<String> {
+        let identity = self.identity.as_ref()?;
         Some(location(
             &identity.namespace,
             &names::event(identity, event_id, 0),

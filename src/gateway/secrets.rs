@@ -83,17 +83,34 @@ impl References {
         self.by_name_only.insert(namespace.to_owned());
     }
 
+    /// The watch that sees a Secret.
+    #[must_use]
+    pub fn watch_of(&self, namespace: &str, secret: &str) -> WatchKey {
+        let named = self
+            .users
+            .get(namespace)
+            .is_none_or(|secrets| self.are_named(namespace, secrets));
+        WatchKey {
+            namespace: namespace.to_owned(),
+            name: named.then(|| secret.to_owned()),
+        }
+    }
+
+    /// Whether each Secret of a namespace has a watch of its own.
+    fn are_named(&self, namespace: &str, secrets: &BTreeMap<String, BTreeSet<String>>) -> bool {
+        secrets.len() <= NAMED_WATCHES || self.by_name_only.contains(namespace)
+    }
+
     /// The watches that are needed.
     #[must_use]
     pub fn watches(&self) -> BTreeSet<WatchKey> {
         let mut watches = BTreeSet::new();
         for (namespace, secrets) in &self.users {
-            let named = secrets.len() <= NAMED_WATCHES || self.by_name_only.contains(namespace);
             let key = |name: Option<&String>| WatchKey {
                 namespace: namespace.clone(),
                 name: name.cloned(),
             };
-            if named {
+            if self.are_named(namespace, secrets) {
                 watches.extend(secrets.keys().map(|name| key(Some(name))));
             } else {
                 watches.insert(key(None));

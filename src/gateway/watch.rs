@@ -15,12 +15,12 @@ use kube::{
 };
 use secrecy::SecretSlice;
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    catalog::{Found, Input, Name},
+    catalog::{Found, Input, Listing, Name, Unreadable},
     secrets::{SecretRead, WatchKey},
 };
 use crate::{
@@ -38,6 +38,10 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 
 /// After a refusal: a role may be granted at any time, and asking costs the API server little.
 const REFUSED: Duration = Duration::from_secs(2);
+
+/// From being told to list Secrets anew until that is done: many Ingestors that are made at once cost
+/// one list, and a list takes what ten a second cost at most.
+const GATHER: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 struct Waits {
@@ -141,28 +145,40 @@ pub(super) async fn ingestors(
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
     };
-    let found = move |object: DeserializeGuard<Ingestor>| match object.0 {
+    let read = move |object: DeserializeGuard<Ingestor>| match object.0 {
         Ok(ingestor) => {
             let uid = IngestorUid(ingestor.metadata.uid.clone().unwrap_or_default().into());
             let in_force = journal.spec_in_force(&uid);
-            Some(Found { ingestor, in_force })
+            Ok(Found { ingestor, in_force })
         }
         Err(invalid) => {
-            // What is served of it stays as it is.
-            warn!(name = invalid.metadata.name, error = %invalid.error, "Ingestor can't be read");
-            None
+            let name = name(&invalid.metadata);
+            warn!(namespace = name.0, name = name.1, error = %invalid.error, "Ingestor can't be read; what is served of it stays as it is");
+            let uid = IngestorUid(invalid.metadata.uid.unwrap_or_default().into());
+            Err(Unreadable { name, uid })
         }
     };
-    let input = move |change| match change {
-        Change::Listed(all) => {
-            let all: Vec<_> = all.into_iter().filter_map(&found).collect();
-            Some(match &namespace {
-                None => Input::IngestorsListed(all),
-                Some(namespace) => Input::IngestorsListedIn(namespace.clone(), all),
-            })
-        }
-        Change::Applied(object) => found(object).map(Input::IngestorApplied),
-        Change::Deleted(object) => Some(Input::IngestorDeleted(name(object.meta()))),
+    let input = move |change| {
+        Some(match change {
+            Change::Listed(all) => {
+                let mut listing = Listing::default();
+                for object in all {
+                    match read(object) {
+                        Ok(found) => listing.found.push(found),
+                        Err(unreadable) => listing.unreadable.push(unreadable),
+                    }
+                }
+                match &namespace {
+                    None => Input::IngestorsListed(listing),
+                    Some(namespace) => Input::IngestorsListedIn(namespace.clone(), listing),
+                }
+            }
+            Change::Applied(object) => match read(object) {
+                Ok(found) => Input::IngestorApplied(found),
+                Err(unreadable) => Input::IngestorUnreadable(unreadable),
+            },
+            Change::Deleted(object) => Input::IngestorDeleted(name(object.meta())),
+        })
     };
     let changes = changes(api, watcher::Config::default());
     Box::pin(forward("Ingestors", changes, sender, stop, input)).await;
@@ -188,44 +204,71 @@ pub(super) async fn namespaces(client: Client, sender: Inputs, stop: Cancellatio
     forward("namespaces", changes, sender, stop, input).await;
 }
 
-/// Watches one Secret, or those of a namespace.
+/// Watches one Secret, or those of a namespace, and lists anew when it is told to.
 pub(super) async fn secrets(
     client: Client,
     key: WatchKey,
     sender: Inputs,
     stop: CancellationToken,
+    again: Arc<Notify>,
 ) {
     let api: Api<Secret> = Api::namespaced(client, &key.namespace);
     let mut config = watcher::Config::default();
     if let Some(secret) = &key.name {
         config = config.fields(&format!("metadata.name={secret}"));
     }
-    let changes = changes(api, config);
-    pin_mut!(changes);
-    while let Some(Some(change)) = stop.run_until_cancelled(changes.next()).await {
-        let input = match change {
-            Ok(change) => Some(secret_input(&key, change)),
-            Err(error) if refused(&error) => {
-                let told = sender.send(Input::SecretsForbidden(key.clone())).await;
-                let slept = stop.run_until_cancelled(tokio::time::sleep(REFUSED)).await;
-                if told.is_err() || slept.is_none() {
-                    return;
-                }
-                None
+    let watching = async {
+        loop {
+            let listing = follow_secrets(&api, &config, &key, &sender, &again).await;
+            if listing.is_err() {
+                return;
             }
-            Err(error) => {
+            tokio::time::sleep(GATHER).await;
+        }
+    };
+    // Stopped also while it sends: what this watch has read must not come after what its successor
+    // reads.
+    Box::pin(stop.run_until_cancelled(watching)).await;
+}
+
+/// Sends what one watch sees until it is told to list anew; an error when nobody listens any more.
+async fn follow_secrets(
+    api: &Api<Secret>,
+    config: &watcher::Config,
+    key: &WatchKey,
+    sender: &Inputs,
+    again: &Notify,
+) -> Result<(), mpsc::error::SendError<Input>> {
+    let changes = changes(api.clone(), config.clone());
+    pin_mut!(changes);
+    let mut listed = false;
+    loop {
+        let change = tokio::select! {
+            biased;
+            // A list that is under way is finished first, else a stream of new Ingestors would keep
+            // every list from its end.
+            () = again.notified(), if listed => return Ok(()),
+            change = changes.next() => change,
+        };
+        match change {
+            None => return Ok(()),
+            Some(Ok(change)) => {
+                if let Change::Listed(_) = &change {
+                    listed = true;
+                }
+                sender.send(secret_input(key, change)).await?;
+            }
+            Some(Err(error)) if refused(&error) => {
+                sender.send(Input::SecretsForbidden(key.clone())).await?;
+                tokio::time::sleep(REFUSED).await;
+            }
+            Some(Err(error)) => {
                 warn!(
                     namespace = key.namespace,
                     error = &error as &dyn std::error::Error,
                     "watch of Secrets interrupted"
                 );
-                None
             }
-        };
-        if let Some(input) = input
-            && sender.send(input).await.is_err()
-        {
-            return;
         }
     }
 }

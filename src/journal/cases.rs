@@ -257,7 +257,11 @@ fn keyed(event: Event, key: &str, window: Duration) -> Event {
     let hash = KeyHash(hash.first_chunk().copied().unwrap());
     Event {
         event_id: key.into(),
-        key: Some(Key { hash, window }),
+        key: Some(Key {
+            hash,
+            window,
+            named: false,
+        }),
         ..event
     }
 }

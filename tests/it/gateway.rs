@@ -3,6 +3,7 @@
 
 mod contract;
 mod drain;
+mod gone;
 mod live;
 mod replay;
 mod sockets;

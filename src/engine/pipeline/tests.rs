@@ -57,6 +57,7 @@ fn record(body: &str) -> Record {
             key: Some(Key {
                 hash: KeyHash([0; 16]),
                 window: Duration::from_secs(60),
+                named: false,
             }),
             payload: PayloadDigest([0xab; 32]),
             accepted_at: Millis(1_795_428_000_123),

@@ -30,9 +30,6 @@ use crate::{
     },
 };
 
-/// Former specs that are remembered, for the `Location` of replays.
-const REMEMBERED_SPECS: usize = 8;
-
 /// One Ingestor.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -44,8 +41,8 @@ pub(super) struct Entry {
     endpoint: Result<Arc<Endpoint>, Refused>,
     bucket: Option<Arc<Bucket>>,
     share_full: Arc<AtomicBool>,
-    /// In force first, then former ones.
-    specs: Arc<[Spec]>,
+    /// The spec in force.
+    spec: Option<Spec>,
     /// What the journal is being told.
     putting: Option<Spec>,
     /// Why the newest spec is not in force.
@@ -55,7 +52,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(uid: IngestorUid, found: Found) -> Self {
-        let specs = found.in_force.iter().map(spec_of).collect();
+        let spec = found.in_force.as_ref().map(spec_of);
         Self {
             uid,
             path: Arc::from(""),
@@ -64,7 +61,7 @@ impl Entry {
             endpoint: Err(Refused(String::new())),
             bucket: None,
             share_full: Arc::new(AtomicBool::new(false)),
-            specs,
+            spec,
             putting: None,
             refused: None,
             facts: None,
@@ -121,7 +118,7 @@ impl Entry {
             }
         };
         let digest = SpecDigest::of(&text);
-        if self.specs.first().is_some_and(|spec| spec.digest == digest) {
+        if self.spec.as_ref().is_some_and(|spec| spec.digest == digest) {
             self.refused = None;
             return None;
         }
@@ -137,16 +134,9 @@ impl Entry {
 
     /// The journal's answer; after a failure the spec is decided anew.
     pub(super) fn spec_put(&mut self, put: Option<SpecDigest>) {
-        let Some(spec) = self.putting.take() else {
-            return;
-        };
-        if put == Some(spec.digest) {
-            let former = self
-                .specs
-                .iter()
-                .filter(|other| other.digest != spec.digest);
-            let former: Vec<_> = former.take(REMEMBERED_SPECS - 1).cloned().collect();
-            self.specs = [spec].into_iter().chain(former).collect();
+        let putting = self.putting.take();
+        if let Some(spec) = putting.filter(|spec| put == Some(spec.digest)) {
+            self.spec = Some(spec);
         }
     }
 
@@ -206,19 +196,19 @@ impl Entry {
                 }
             }
         }
-        if self.specs.is_empty() {
+        let Some(spec) = self.spec.clone() else {
             let settling = self.putting.is_some() || self.refused.is_none();
             return State::Closed(if settling {
                 Kind::NotInSync
             } else {
                 Kind::Closed
             });
-        }
+        };
         let security = verifiers.iter().flat_map(Verifier::security_headers);
         State::Open {
             security: security.collect(),
             verifiers,
-            specs: Arc::clone(&self.specs),
+            spec,
         }
     }
 }
@@ -261,9 +251,10 @@ fn verifier(
 pub(super) fn spec(digest: SpecDigest, text: &str) -> Spec {
     let read: Option<DecisionSpec> = serde_json::from_str(text).ok();
     let named =
-        read.filter(|spec| spec.explode.is_none() && spec.dedup.strategy == Strategy::Event);
+        |spec: &DecisionSpec| spec.explode.is_none() && spec.dedup.strategy == Strategy::Event;
     Spec {
         digest,
-        named: named.map(|spec| Arc::new(spec.ingestor)),
+        named: read.as_ref().is_some_and(named),
+        identity: read.map(|spec| Arc::new(spec.ingestor)),
     }
 }

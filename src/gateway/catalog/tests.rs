@@ -5,8 +5,9 @@ use serde_json::json;
 
 use super::*;
 use crate::{
+    api::SpecDigest,
     gateway::{problem::Kind, routes::State},
-    journal::facts::SecretState,
+    journal::facts::{Facts, SecretState},
 };
 
 fn ingestor(name: &str, created: &str, patch: &serde_json::Value) -> Ingestor {
@@ -50,6 +51,13 @@ fn found(ingestor: Ingestor) -> Found {
     }
 }
 
+fn listing(found: Found) -> Listing {
+    Listing {
+        found: vec![found],
+        ..Listing::default()
+    }
+}
+
 fn values(secret: &str) -> SecretRead {
     let bytes = Arc::new(SecretSlice::from(secret.as_bytes().to_vec()));
     SecretRead::Values([("key".to_owned(), bytes)].into())
@@ -65,6 +73,8 @@ struct World {
     table: Table,
     facts: HashMap<IngestorUid, Facts>,
     forgotten: Vec<IngestorUid>,
+    /// Secrets that the last inputs made the catalog ask for.
+    unread: BTreeSet<Name>,
     puts: usize,
 }
 
@@ -75,13 +85,14 @@ impl World {
             table: Table::default(),
             facts: HashMap::new(),
             forgotten: Vec::new(),
+            unread: BTreeSet::new(),
             puts: 0,
         };
         world.apply(Input::NamespacesListed(vec![(
             "team".into(),
             "ns-uid".into(),
         )]));
-        world.apply(Input::IngestorsListed(Vec::new()));
+        world.apply(Input::IngestorsListed(Listing::default()));
         world
     }
 
@@ -101,8 +112,10 @@ impl World {
     }
 
     fn settle(&mut self) {
+        self.unread.clear();
         loop {
-            let settled = self.catalog.settle();
+            let mut settled = self.catalog.settle();
+            self.unread.append(&mut settled.unread);
             if let Some(table) = settled.table {
                 self.table = table;
             }
@@ -117,7 +130,7 @@ impl World {
             }
             for action in settled.actions {
                 match action {
-                    Action::Forget(uid) => self.forgotten.push(uid),
+                    Action::Forget { ingestor, .. } => self.forgotten.push(ingestor),
                     Action::PutSpec { ingestor, text } => {
                         self.puts += 1;
                         let put = Some(SpecDigest::of(&text));
@@ -167,7 +180,7 @@ fn before_everything_is_read_an_unknown_path_is_not_called_unknown() {
         Table::default().find("/hooks/a/b").unwrap_err(),
         Kind::NotInSync
     );
-    catalog.apply(Input::IngestorsListed(Vec::new()));
+    catalog.apply(Input::IngestorsListed(Listing::default()));
     let table = catalog.settle().table.unwrap();
     assert_eq!(table.find("/hooks/a/b").unwrap_err(), Kind::NotFound);
 }
@@ -326,20 +339,147 @@ fn a_journal_that_fails_is_asked_again() {
     assert!(asked(&world.catalog.settle()));
 }
 
+fn made_anew() -> Found {
+    let uid = json!({ "metadata": { "uid": "uid-again" } });
+    found(ingestor("first", "2026-02-01T00:00:00Z", &uid))
+}
+
+fn first() -> Name {
+    ("team".to_owned(), "first".to_owned())
+}
+
 #[test]
-fn one_made_anew_under_the_same_name_is_another() {
+fn one_made_anew_under_the_same_name_is_another_and_needs_no_new_read() {
     let mut world = World::with_secret();
-    let again = ingestor(
-        "first",
-        "2026-02-01T00:00:00Z",
-        &json!({ "metadata": { "uid": "uid-again" } }),
-    );
-    world.apply(Input::IngestorsListed(vec![found(again)]));
-    // Nobody named the Secret for a moment: it is read anew before the new one serves.
-    assert!(world.serves("first").is_err());
-    world.apply(Input::Secret(hook(), values("a long secret")));
+    world.apply(Input::IngestorsListed(listing(made_anew())));
     assert_eq!(world.serves("first"), Ok("uid-again".into()));
     assert_eq!(world.forgotten, [IngestorUid("uid-first".into())]);
+    assert_eq!(world.unread, [].into());
+}
+
+#[test]
+fn a_secret_that_changed_while_nobody_named_it_is_read_anew() {
+    let mut world = World::with_secret();
+    world.catalog.apply(Input::IngestorDeleted(first()));
+    world
+        .catalog
+        .apply(Input::Secret(hook(), values("the next secret")));
+    world.apply(Input::IngestorApplied(made_anew()));
+    assert_eq!(world.serves("first"), Err(Kind::NotInSync));
+    assert_eq!(world.unread, [hook()].into());
+
+    let mut world = World::with_secret();
+    world.catalog.apply(Input::IngestorDeleted(first()));
+    let all = BTreeMap::from([("hook".to_owned(), values("the next secret"))]);
+    world
+        .catalog
+        .apply(Input::SecretsListed("team".into(), all));
+    world.apply(Input::IngestorApplied(made_anew()));
+    assert_eq!(world.serves("first"), Err(Kind::NotInSync));
+    assert_eq!(world.unread, [hook()].into());
+}
+
+#[test]
+fn an_ingestor_that_is_listed_again_keeps_its_secret() {
+    let mut world = World::with_secret();
+    let again = found(plain("first", "2026-01-01T00:00:00Z"));
+    world.apply(Input::IngestorsListed(listing(again)));
+    assert_eq!(world.serves("first"), Ok("uid-first".into()));
+    assert_eq!(world.unread, [].into());
+}
+
+#[test]
+fn a_secret_that_the_namespaces_watch_has_passed_over_is_asked_for() {
+    let mut world = World::new();
+    let names: Vec<String> = (0..10).map(|n| format!("n{n}")).collect();
+    let with_secret = |name: &str| {
+        let auth = json!([{ "github": { "secretRef": { "name": name } } }]);
+        let patch = json!({ "spec": { "source": { "webhook": { "auth": auth } } } });
+        found(ingestor(name, "2026-01-01T00:00:00Z", &patch))
+    };
+    let read = || names.iter().map(|name| (name.clone(), values("a secret")));
+    for name in &names[..9] {
+        world.apply(Input::IngestorApplied(with_secret(name)));
+    }
+    let watches = world.catalog.watches();
+    assert_eq!(watches.len(), 1);
+    world.apply(Input::SecretsListed("team".into(), read().collect()));
+    assert_eq!(world.serves("n8"), Ok("uid-n8".into()));
+
+    world.apply(Input::IngestorApplied(with_secret("n9")));
+    let tenth = ("team".to_owned(), "n9".to_owned());
+    assert_eq!(world.serves("n9"), Err(Kind::NotInSync));
+    assert_eq!(world.unread, [tenth.clone()].into());
+    assert_eq!(world.catalog.watches(), watches);
+    assert_eq!(BTreeSet::from([world.catalog.watch_of(&tenth)]), watches);
+    world.apply(Input::SecretsListed("team".into(), read().collect()));
+    assert_eq!(world.serves("n9"), Ok("uid-n9".into()));
+    assert_eq!(world.unread, [].into());
+}
+
+fn unreadable(uid: &str) -> Unreadable {
+    Unreadable {
+        name: first(),
+        uid: IngestorUid(uid.into()),
+    }
+}
+
+fn only_unreadable(uid: &str) -> Input {
+    Input::IngestorsListed(Listing {
+        found: Vec::new(),
+        unreadable: vec![unreadable(uid)],
+    })
+}
+
+#[test]
+fn one_that_can_not_be_read_goes_on_as_it_was() {
+    let mut world = World::with_secret();
+    let uid = IngestorUid("uid-first".into());
+    for input in [
+        Input::IngestorUnreadable(unreadable("uid-first")),
+        only_unreadable("uid-first"),
+    ] {
+        world.apply(input);
+        assert_eq!(world.serves("first"), Ok("uid-first".into()));
+        assert!(world.catalog.knows(&uid));
+    }
+    assert_eq!(world.forgotten, []);
+    // Made anew it is another, readable or not.
+    world.apply(only_unreadable("uid-again"));
+    assert_eq!(world.serves("first"), Err(Kind::NotFound));
+    assert_eq!(world.forgotten, [uid]);
+}
+
+#[test]
+fn one_that_could_never_be_read_is_known_and_forgotten_when_it_goes() {
+    let uid = IngestorUid("uid-strange".into());
+    let mut world = World::new();
+    world.apply(only_unreadable("uid-strange"));
+    assert!(world.catalog.knows(&uid));
+    world.apply(Input::IngestorsListed(Listing::default()));
+    assert!(!world.catalog.knows(&uid));
+    assert_eq!(world.forgotten, std::slice::from_ref(&uid));
+
+    world.apply(only_unreadable("uid-strange"));
+    world.apply(Input::IngestorApplied(made_anew()));
+    assert_eq!(world.forgotten, [uid.clone(), uid]);
+}
+
+#[test]
+fn what_the_journal_did_not_forget_is_asked_for_again_unless_it_lives() {
+    let mut world = World::with_secret();
+    let failed = |uid: &str| Input::NotForgotten {
+        ingestor: IngestorUid(uid.into()),
+        attempt: 3,
+    };
+    world.catalog.apply(failed("uid-gone"));
+    world.catalog.apply(failed("uid-first"));
+    let again = Action::Forget {
+        ingestor: IngestorUid("uid-gone".into()),
+        attempt: 3,
+    };
+    assert_eq!(world.catalog.settle().actions, [again]);
+    assert_eq!(world.catalog.settle().actions, []);
 }
 
 #[test]

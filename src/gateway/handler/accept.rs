@@ -24,7 +24,7 @@ use crate::{
         routes::{Route, Spec, State, location},
         verify::{self, Message},
     },
-    journal::{AppendError, Appended, End, Event, Origin, PayloadDigest, RecordId},
+    journal::{AppendError, Appended, End, Event, Key, Origin, PayloadDigest, RecordId},
     ops::telemetry::context,
 };
 
@@ -37,10 +37,7 @@ impl Shared {
         body: Bytes,
         pending: &mut Pending<'_>,
     ) -> Result<Answer, Problem> {
-        let State::Open { specs, .. } = &route.state else {
-            return Err(Kind::Closed.because("the endpoint is not ready; try again"));
-        };
-        let Some(spec) = specs.first() else {
+        let State::Open { spec, .. } = &route.state else {
             return Err(Kind::Closed.because("the endpoint is not ready; try again"));
         };
         let event = self.event(head, route, spec, body, &pending.span)?;
@@ -58,9 +55,8 @@ impl Shared {
                 (record, id, location, false)
             }
             Ok(Appended::Replayed(seen)) => {
-                let spec = specs.iter().find(|spec| spec.digest == seen.spec);
-                let location = spec.and_then(|spec| spec.location(&seen.event_id));
-                (seen.record, seen.event_id, location, true)
+                let named = seen.named.then(|| spec.observation(&seen.event_id));
+                (seen.record, seen.event_id, named.flatten(), true)
             }
             Err(error) => return Err(self.refused(route, error)),
         };
@@ -134,7 +130,11 @@ impl Shared {
             ingestor: route.ingestor.clone(),
             spec: spec.digest,
             event_id: delivery.event_id,
-            key: delivery.key,
+            key: delivery.key.map(|hash| Key {
+                hash,
+                window: route.endpoint.replay.window,
+                named: spec.named,
+            }),
             payload,
             accepted_at: now,
             origin: Origin::Request,

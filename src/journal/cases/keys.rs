@@ -10,12 +10,14 @@ pub(super) async fn a_repeated_delivery_is_a_replay(storage: &dyn Storage) {
     let (a, b) = (uid("a"), uid("b"));
     let spec = bench.spec(&a).await;
     bench.spec(&b).await;
-    let event = keyed(bench.event(&a, "body"), "k", DAY);
+    let mut event = keyed(bench.event(&a, "body"), "k", DAY);
+    event.key.as_mut().unwrap().named = true;
     let record = accepted(bench.journal().append(event.clone()).await.unwrap());
     let seen = Seen {
         record,
         event_id: "k".into(),
         spec,
+        named: true,
     };
     let conflicting = keyed(bench.event(&a, "another body"), "k", DAY);
     for round in 0..4 {
@@ -39,7 +41,9 @@ pub(super) async fn a_repeated_delivery_is_a_replay(storage: &dyn Storage) {
         bench.crash();
     }
     let other = keyed(bench.event(&b, "body"), "k", DAY);
-    accepted(bench.journal().append(other).await.unwrap());
+    accepted(bench.journal().append(other.clone()).await.unwrap());
+    let again = bench.journal().append(other).await;
+    assert!(matches!(again, Ok(Appended::Replayed(seen)) if !seen.named));
 }
 
 pub(super) async fn of_two_at_the_same_moment_one_is_written(storage: &dyn Storage) {

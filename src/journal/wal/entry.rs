@@ -2,236 +2,25 @@
 //!
 //! Reading is total: any bytes give a value or `None`, and nothing is allocated beyond their length.
 
-use std::sync::Arc;
+mod event;
+mod fields;
+mod key;
 
-use bytes::Bytes;
+use std::sync::Arc;
 
 use crate::{
     api::SpecDigest,
     journal::{
-        End, Ended, Epoch, Event, Holder, IngestorUid, ItemTally, Items, Key, KeyHash, Letter,
-        LetterId, LogId, Millis, Origin, PayloadDigest, Position, RecordId, Tally,
+        End, Ended, Epoch, Holder, IngestorUid, ItemTally, Items, Letter, LetterId, LogId, Millis,
+        Position, RecordId, Tally,
     },
 };
 
-// === Fields ===
-
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_u32(out, u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-    out.extend_from_slice(bytes);
-}
-
-fn put_u32(out: &mut Vec<u8>, value: u32) {
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-fn put_u64(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-fn put_count(out: &mut Vec<u8>, count: usize) {
-    put_u32(out, u32::try_from(count).unwrap_or(u32::MAX));
-}
-
-#[derive(Clone, Copy)]
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(head)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.array().map(|[byte]| byte)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn millis(&mut self) -> Option<Millis> {
-        self.array().map(|bytes| Millis(i64::from_le_bytes(bytes)))
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let len = usize::try_from(self.u32()?).ok()?;
-        self.take(len)
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        std::str::from_utf8(self.bytes()?).ok()
-    }
-
-    /// A count of things that take at least `size` bytes each.
-    fn count(&mut self, size: usize) -> Option<usize> {
-        let count = usize::try_from(self.u32()?).ok()?;
-        (count <= self.0.len() / size).then_some(count)
-    }
-}
-
-// === Events ===
-
-const HAS_KEY: u8 = 1;
-const HAS_TRACEPARENT: u8 = 2;
-const IS_REPLAY: u8 = 4;
-
-/// What the index needs of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct EventHead<'a> {
-    pub(super) ingestor: &'a str,
-    pub(super) spec: SpecDigest,
-    pub(super) payload: PayloadDigest,
-    pub(super) accepted_at: Millis,
-    pub(super) key: Option<(KeyHash, u64)>,
-    pub(super) origin: Origin2,
-    pub(super) event_id: &'a str,
-}
-
-/// [`Origin`] without a heap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin2 {
-    Request,
-    Replay(LetterId),
-}
-
-/// The longest payload that `event` can become.
-pub(super) fn event_size(event: &Event) -> usize {
-    let headers: usize = event
-        .headers
-        .iter()
-        .map(|(name, value)| name.len() + value.len() + 8)
-        .sum();
-    event.ingestor.0.len()
-        + event.event_id.len()
-        + event.traceparent.as_ref().map_or(0, |text| text.len())
-        + headers
-        + event.query.len()
-        + event.body.len()
-        // Digests, key, origin, times and lengths.
-        + 160
-}
-
-pub(super) fn put_event(out: &mut Vec<u8>, event: &Event) {
-    put_bytes(out, event.ingestor.0.as_bytes());
-    out.extend_from_slice(&event.spec.0);
-    out.extend_from_slice(&event.payload.0);
-    out.extend_from_slice(&event.accepted_at.0.to_le_bytes());
-    let mut flags = 0;
-    if event.key.is_some() {
-        flags |= HAS_KEY;
-    }
-    if event.traceparent.is_some() {
-        flags |= HAS_TRACEPARENT;
-    }
-    if matches!(event.origin, Origin::Replay { .. }) {
-        flags |= IS_REPLAY;
-    }
-    out.push(flags);
-    if let Some(key) = &event.key {
-        out.extend_from_slice(&key.hash.0);
-        put_u64(out, window_millis(key));
-    }
-    if let Origin::Replay { letter } = &event.origin {
-        put_letter_id(out, *letter);
-    }
-    put_bytes(out, event.event_id.as_bytes());
-    if let Some(traceparent) = &event.traceparent {
-        put_bytes(out, traceparent.as_bytes());
-    }
-    put_count(out, event.headers.len());
-    for (name, value) in &event.headers {
-        put_bytes(out, name.as_bytes());
-        put_bytes(out, value.as_bytes());
-    }
-    put_bytes(out, event.query.as_bytes());
-    out.extend_from_slice(&event.body);
-}
-
-pub(super) fn window_millis(key: &Key) -> u64 {
-    u64::try_from(key.window.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn event_head<'a>(fields: &mut Fields<'a>) -> Option<(EventHead<'a>, u8)> {
-    let ingestor = fields.text()?;
-    let spec = SpecDigest(fields.array()?);
-    let payload = PayloadDigest(fields.array()?);
-    let accepted_at = fields.millis()?;
-    let flags = fields.u8()?;
-    let key = if flags & HAS_KEY == 0 {
-        None
-    } else {
-        Some((KeyHash(fields.array()?), fields.u64()?))
-    };
-    let origin = if flags & IS_REPLAY == 0 {
-        Origin2::Request
-    } else {
-        Origin2::Replay(letter_id(fields)?)
-    };
-    let event_id = fields.text()?;
-    let head = EventHead {
-        ingestor,
-        spec,
-        payload,
-        accepted_at,
-        key,
-        origin,
-        event_id,
-    };
-    Some((head, flags))
-}
-
-pub(super) fn read_event_head(payload: &[u8]) -> Option<EventHead<'_>> {
-    event_head(&mut Fields(payload)).map(|(head, _)| head)
-}
-
-pub(super) fn read_event(payload: &[u8]) -> Option<Event> {
-    let mut fields = Fields(payload);
-    let (head, flags) = event_head(&mut fields)?;
-    let traceparent = if flags & HAS_TRACEPARENT == 0 {
-        None
-    } else {
-        Some(fields.text()?.into())
-    };
-    let count = fields.count(8)?;
-    let mut headers = Vec::with_capacity(count);
-    for _ in 0..count {
-        headers.push((fields.text()?.into(), fields.text()?.into()));
-    }
-    Some(Event {
-        ingestor: IngestorUid(head.ingestor.into()),
-        spec: head.spec,
-        event_id: head.event_id.into(),
-        key: head.key.map(|(hash, window)| Key {
-            hash,
-            window: std::time::Duration::from_millis(window),
-        }),
-        payload: head.payload,
-        accepted_at: head.accepted_at,
-        origin: match head.origin {
-            Origin2::Request => Origin::Request,
-            Origin2::Replay(letter) => Origin::Replay { letter },
-        },
-        traceparent,
-        headers,
-        query: fields.text()?.into(),
-        // Copied, so that one record doesn't keep a whole batch in memory.
-        body: Bytes::copy_from_slice(fields.0),
-    })
-}
+pub(super) use event::{
+    Origin2, event_size, put_event, read_event, read_event_head, window_millis,
+};
+use fields::{Fields, put_bytes, put_count, put_u32, put_u64};
+pub(super) use key::{COMPACT_KEY_FIXED, CompactKey, put_key, read_key};
 
 fn put_letter_id(out: &mut Vec<u8>, id: LetterId) {
     put_u32(out, id.record.log.0);
@@ -388,59 +177,6 @@ pub(super) fn read_epochs(payload: &[u8]) -> Option<(Holder, Epoch, Vec<u16>)> {
         buckets.push(fields.u16()?);
     }
     Some((holder, epoch, buckets))
-}
-
-// === Keys ===
-
-/// A key whose record is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct CompactKey<'a> {
-    pub(super) ingestor: &'a str,
-    pub(super) hash: KeyHash,
-    pub(super) payload: PayloadDigest,
-    pub(super) spec: SpecDigest,
-    pub(super) accepted_at: Millis,
-    pub(super) window: u64,
-    pub(super) end: Option<(End, Items)>,
-    pub(super) event_id: &'a str,
-}
-
-/// How many bytes of a compact key's payload are not its strings, at most.
-pub(super) const COMPACT_KEY_FIXED: usize = 4 + 16 + 32 + 32 + 8 + 8 + 18;
-
-pub(super) fn put_key(out: &mut Vec<u8>, key: &CompactKey<'_>) {
-    put_bytes(out, key.ingestor.as_bytes());
-    out.extend_from_slice(&key.hash.0);
-    out.extend_from_slice(&key.payload.0);
-    out.extend_from_slice(&key.spec.0);
-    out.extend_from_slice(&key.accepted_at.0.to_le_bytes());
-    put_u64(out, key.window);
-    match &key.end {
-        Some((end, items)) => {
-            out.push(1);
-            put_end(out, *end, items);
-        }
-        None => out.push(0),
-    }
-    out.extend_from_slice(key.event_id.as_bytes());
-}
-
-pub(super) fn read_key(payload: &[u8]) -> Option<CompactKey<'_>> {
-    let mut fields = Fields(payload);
-    Some(CompactKey {
-        ingestor: fields.text()?,
-        hash: KeyHash(fields.array()?),
-        payload: PayloadDigest(fields.array()?),
-        spec: SpecDigest(fields.array()?),
-        accepted_at: fields.millis()?,
-        window: fields.u64()?,
-        end: if fields.u8()? == 0 {
-            None
-        } else {
-            Some(end(&mut fields)?)
-        },
-        event_id: std::str::from_utf8(fields.0).ok()?,
-    })
 }
 
 // === Dead letters ===

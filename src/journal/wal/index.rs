@@ -14,17 +14,22 @@ use super::{
 use crate::{
     api::SpecDigest,
     journal::{
-        BUCKETS, Bucket, End, Epoch, Fenced, Holder, IngestorUid, Items, LetterId, LogId, Millis,
-        Position, RecordId, Tally,
+        BUCKETS, Bucket, End, Epoch, Holder, IngestorUid, Items, LogId, Millis, Position, RecordId,
+        Tally,
     },
 };
 
+mod epochs;
 pub(super) mod keys;
+mod letters;
 mod moves;
 pub(super) mod queue;
+mod specs;
+mod tally;
 
 use keys::{KeySlot, Keys, NewKey};
 use queue::{Queue, Slot};
+use tally::{balance, count_end};
 
 /// How long a spec that no record names and that is not in force is still known: longer than a
 /// request that began under it can take (body timeout 10 s).
@@ -383,262 +388,6 @@ impl Index {
         }
     }
 
-    // === Specs ===
-
-    pub(super) fn spec(&self, digest: &SpecDigest) -> Option<&Spec> {
-        let number = usize::try_from(*self.spec_numbers.get(digest)?).ok()?;
-        self.specs.get(number)?.as_ref()
-    }
-
-    pub(super) fn spec_mut(&mut self, number: u32) -> Option<&mut Spec> {
-        self.specs.get_mut(usize::try_from(number).ok()?)?.as_mut()
-    }
-
-    pub(super) fn spec_number(&self, digest: &SpecDigest) -> Option<u32> {
-        self.spec_numbers.get(digest).copied()
-    }
-
-    fn hold_spec(&mut self, digest: SpecDigest) -> u32 {
-        let number = self.spec_numbers.get(&digest).copied().unwrap_or_else(|| {
-            // Its text lies further on in a log that is read, or was lost: the place stays empty.
-            self.add_spec(Spec {
-                digest,
-                text: "".into(),
-                place: Place {
-                    segment: 0,
-                    offset: 0,
-                    len: 0,
-                },
-                ingestor: 0,
-                records: 0,
-                in_force: 0,
-                last_used: Millis(i64::MAX),
-            })
-        });
-        if let Some(spec) = self.spec_mut(number) {
-            spec.records += 1;
-        }
-        number
-    }
-
-    fn add_spec(&mut self, spec: Spec) -> u32 {
-        let free = self.specs.iter().position(Option::is_none);
-        let index = free.unwrap_or(self.specs.len());
-        let number = u32::try_from(index).unwrap_or(u32::MAX);
-        self.spec_numbers.insert(spec.digest, number);
-        match self.specs.get_mut(index) {
-            Some(place) => *place = Some(spec),
-            None => self.specs.push(Some(spec)),
-        }
-        number
-    }
-
-    /// A spec's text is in the log.
-    pub(super) fn put_spec(
-        &mut self,
-        ingestor: u32,
-        digest: SpecDigest,
-        text: Arc<str>,
-        place: Place,
-        now: Millis,
-    ) {
-        let number = self.spec_numbers.get(&digest).copied().unwrap_or_else(|| {
-            self.add_spec(Spec {
-                digest,
-                text: "".into(),
-                place: Place {
-                    segment: 0,
-                    offset: 0,
-                    len: 0,
-                },
-                ingestor,
-                records: 0,
-                in_force: 0,
-                last_used: now,
-            })
-        });
-        let Some(spec) = self.spec_mut(number) else {
-            return;
-        };
-        let before = spec.place;
-        (spec.text, spec.place, spec.ingestor, spec.last_used) = (text, place, ingestor, now);
-        if before.len > 0 {
-            self.lose(before.segment, before.len);
-        }
-        self.gain(place.segment, place.len);
-    }
-
-    /// A spec is in force for an Ingestor.
-    pub(super) fn put_in_force(&mut self, number: u32, digest: Option<SpecDigest>, now: Millis) {
-        let new = digest.and_then(|digest| self.spec_numbers.get(&digest).copied());
-        let Some(ingestor) = self.ingestor_mut(number) else {
-            return;
-        };
-        let old = std::mem::replace(&mut ingestor.in_force, new);
-        if new.is_some() {
-            ingestor.forgotten = false;
-        }
-        if let Some(spec) = new.and_then(|new| self.spec_mut(new)) {
-            spec.in_force += 1;
-        }
-        if let Some(spec) = old.and_then(|old| self.spec_mut(old)) {
-            spec.in_force = spec.in_force.saturating_sub(1);
-            spec.last_used = now;
-        }
-    }
-
-    /// The Ingestor is gone: its spec and keys may leave.
-    pub(super) fn forget(&mut self, number: u32, now: Millis) {
-        self.put_in_force(number, None, now);
-        if let Some(ingestor) = self.ingestor_mut(number) {
-            ingestor.forgotten = true;
-        }
-        while let Some(left) = self.keys.drop_one(number) {
-            self.key_left(&left);
-        }
-    }
-
-    // === Dead letters ===
-
-    /// A dead-lettered record is in the log. One that `carried` was counted before.
-    pub(super) fn letter(&mut self, position: u64, letters: Letters) {
-        let number = letters.ingestor;
-        let place = letters.place;
-        let old = self.letters.remove(&position);
-        if let Some(old) = &old {
-            self.letter_order.remove(&(old.at, position));
-            self.letter_left(old);
-        }
-        self.letter_bytes += u64::from(place.len);
-        self.letter_count += count(letters.items.len());
-        self.gain(place.segment, place.len);
-        if let Some(ingestor) = self.ingestor_mut(number) {
-            ingestor.letters += 1;
-        }
-        self.letter_order.insert((letters.at, position));
-        self.letters.insert(position, letters);
-    }
-
-    fn letter_left(&mut self, letters: &Letters) {
-        self.letter_bytes = self
-            .letter_bytes
-            .saturating_sub(u64::from(letters.place.len));
-        self.letter_count = self.letter_count.saturating_sub(count(letters.items.len()));
-        self.lose(letters.place.segment, letters.place.len);
-        if let Some(ingestor) = self.ingestor_mut(letters.ingestor) {
-            ingestor.letters = ingestor.letters.saturating_sub(1);
-        }
-    }
-
-    /// Lets the oldest dead letters leave that are too many or too old.
-    pub(super) fn bound_letters(&mut self, now: Millis) {
-        while let Some((at, position)) = self.letter_order.first().copied() {
-            let old = now.0.saturating_sub(at.0) > self.letter_age;
-            if !old && self.letter_bytes <= self.letter_limit {
-                return;
-            }
-            if let Some(letters) = self.letters.get(&position) {
-                self.letters_evicted += count(letters.items.len());
-            }
-            self.letter_order.pop_first();
-            self.drop_letter(position);
-        }
-    }
-
-    fn drop_letter(&mut self, position: u64) {
-        if let Some(letters) = self.letters.remove(&position) {
-            self.letter_order.remove(&(letters.at, position));
-            self.letter_left(&letters);
-        }
-    }
-
-    pub(super) fn mark_replayed(&mut self, id: LetterId) {
-        if id.record.log != self.log {
-            return;
-        }
-        if let Some(letters) = self.letters.get_mut(&id.record.position.0) {
-            for (index, replayed) in &mut letters.items {
-                *replayed |= *index == id.index;
-            }
-        }
-    }
-
-    // === Epochs ===
-
-    pub(super) fn epoch(&self, bucket: u16) -> Option<&(Epoch, Holder)> {
-        self.epochs.get(usize::from(bucket))?.as_ref()
-    }
-
-    /// Whether `holder` may take the buckets at `epoch`.
-    pub(super) fn may_take(
-        &self,
-        holder: &Holder,
-        epoch: Epoch,
-        buckets: &[u16],
-    ) -> Result<(), Fenced> {
-        for bucket in buckets {
-            if let Some((stored, by)) = self.epoch(*bucket)
-                && (*stored > epoch || (*stored == epoch && by != holder))
-            {
-                return Err(Fenced {
-                    bucket: Bucket(*bucket),
-                    epoch: *stored,
-                    holder: by.clone(),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the buckets.
-    ///
-    /// # Errors
-    /// One is held at a higher epoch, or at this one by another; nothing was changed.
-    pub(super) fn take(
-        &mut self,
-        holder: &Holder,
-        epoch: Epoch,
-        buckets: &[u16],
-    ) -> Result<(), Fenced> {
-        self.may_take(holder, epoch, buckets)?;
-        for bucket in buckets {
-            if let Some(place) = self.epochs.get_mut(usize::from(*bucket)) {
-                *place = Some((epoch, holder.clone()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether commits to this Ingestor under `epoch` still count.
-    pub(super) fn may_commit(&self, number: u32, epoch: Epoch) -> Result<(), Fenced> {
-        let Some(bucket) = self.ingestor(number).map(|ingestor| ingestor.bucket) else {
-            return Ok(());
-        };
-        self.holds(bucket, epoch)
-    }
-
-    pub(super) fn holds(&self, bucket: Bucket, epoch: Epoch) -> Result<(), Fenced> {
-        match self.epoch(bucket.0) {
-            Some((stored, holder)) if *stored != epoch => Err(Fenced {
-                bucket,
-                epoch: *stored,
-                holder: holder.clone(),
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Buckets by (epoch, holder), for a snapshot.
-    pub(super) fn holders(&self) -> BTreeMap<(Epoch, Holder), Vec<u16>> {
-        let mut all: BTreeMap<_, Vec<u16>> = BTreeMap::new();
-        for (bucket, held) in (0..BUCKETS).zip(&self.epochs) {
-            if let Some(held) = held {
-                all.entry(held.clone()).or_default().push(bucket);
-            }
-        }
-        all
-    }
-
     // === Time ===
 
     /// Lets leave what is too old.
@@ -723,45 +472,6 @@ impl Index {
 
 pub(super) fn count(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
-}
-
-fn count_end(tally: &mut Tally, end: End, items: &Items) {
-    match end {
-        End::Filtered => tally.filtered += 1,
-        End::Deduplicated => tally.deduplicated += 1,
-        End::Observed => tally.observed += 1,
-        End::DeadLettered => tally.dead_lettered += 1,
-    }
-    tally.items.observed += u64::from(items.observed);
-    tally.items.filtered += u64::from(items.filtered);
-    tally.items.deduplicated += u64::from(items.deduplicated);
-    tally.items.dead_lettered += u64::from(items.dead_lettered);
-}
-
-/// Makes accepted = ends + damaged + backlog hold where the disk lost entries: records that are
-/// missing are damaged; ends that are missing will come again, and are counted then. Says how many
-/// were damaged.
-fn balance(tally: &mut Tally, backlog: u64) -> u64 {
-    let accepted = tally.requests + tally.replays;
-    let ends = tally.observed + tally.filtered + tally.deduplicated + tally.dead_lettered;
-    let known = ends + tally.damaged + backlog;
-    if accepted >= known {
-        tally.damaged += accepted - known;
-        return accepted - known;
-    }
-    let mut surplus = known - accepted;
-    for end in [
-        &mut tally.observed,
-        &mut tally.deduplicated,
-        &mut tally.filtered,
-        &mut tally.dead_lettered,
-    ] {
-        let less = surplus.min(*end);
-        *end -= less;
-        surplus -= less;
-    }
-    tally.requests += surplus;
-    0
 }
 
 /// The bytes that a key costs once its record is gone.

@@ -17,7 +17,8 @@ pub struct Options {
     /// Uncommitted records of one Ingestor; beyond it is [`ShareFull`](crate::journal::AppendError::ShareFull).
     /// A quarter of the total, so that one paused Ingestor can't close the others' endpoints.
     pub share_bytes: u64,
-    /// One record, encoded. 16 MiB: far above what an endpoint takes, so that headers and encoding fit.
+    /// One record, encoded. 32 MiB: above the 25 MiB that an endpoint may take, so that headers and
+    /// encoding fit.
     pub record_bytes: usize,
     /// Remembered keys. A million of about 110 bytes each in memory.
     pub keys: usize,
@@ -71,7 +72,7 @@ impl Default for Options {
             segment_bytes: 64 * MIB,
             total_bytes: 8 * GIB,
             share_bytes: 2 * GIB,
-            record_bytes: 16 * 1024 * 1024,
+            record_bytes: 32 * 1024 * 1024,
             keys: 1_000_000,
             keys_per_ingestor: 250_000,
             letter_bytes: 256 * MIB,

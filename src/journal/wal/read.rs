@@ -173,14 +173,14 @@ impl Engine {
         let Entry::Payload(kind, payload) = entry else {
             return None;
         };
-        let (event_id, spec) = match kind {
+        let (event_id, spec, named) = match kind {
             Kind::Event | Kind::CarriedEvent => {
                 let head = entry::read_event_head(payload)?;
-                (head.event_id, head.spec)
+                (head.event_id, head.spec, head.named)
             }
             Kind::Key => {
                 let key = entry::read_key(payload)?;
-                (key.event_id, key.spec)
+                (key.event_id, key.spec, key.named)
             }
             Kind::Letter
             | Kind::Spec
@@ -193,6 +193,7 @@ impl Engine {
             record,
             event_id: event_id.into(),
             spec,
+            named,
         })
     }
 

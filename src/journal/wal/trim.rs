@@ -328,6 +328,7 @@ impl State {
                         accepted_at: head.accepted_at,
                         window,
                         end: self.index.keys.end_of(position),
+                        named: head.named,
                         event_id: head.event_id,
                     };
                     entry::put_key(&mut compact, &key);

@@ -17,6 +17,7 @@ pub(super) fn journal(config: &Config) -> wal::Options {
         segment_bytes: config.journal.segment_bytes.0,
         total_bytes: config.journal.total_bytes.0,
         share_bytes: config.journal_share().0,
+        record_bytes: config.largest_record().as_usize(),
         keys,
         keys_per_ingestor: keys / 4,
         letter_bytes: config.journal.letter_bytes.0,
@@ -33,12 +34,7 @@ pub(super) fn journal(config: &Config) -> wal::Options {
 const HOLDER: &str = "zen-fabric-core-0#1";
 
 pub(super) fn engine(config: &config::Engine) -> engine::Options {
-    engine::Options {
-        holder: Holder(HOLDER.into()),
-        seed: rand::random(),
-        status_writes_per_second: config.status_writes_per_second,
-        sweep_every: config.sweep_interval,
-    }
+    engine::Options::from_config(config, Holder(HOLDER.into()), rand::random())
 }
 
 pub(super) fn embedded(config: &Config, clock: &Arc<dyn Clock>) -> embedded::Options {
@@ -46,5 +42,23 @@ pub(super) fn embedded(config: &Config, clock: &Arc<dyn Clock>) -> embedded::Opt
         data_dir: Some(config.data_dir.join("api")),
         bind: SocketAddr::from(([127, 0, 0, 1], config.api.port)),
         clock: Arc::clone(clock),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journals_defaults_are_those_of_the_configuration() {
+        let told = journal(&Config::default());
+        let defaults = wal::Options::default();
+        assert!(told.record_bytes <= defaults.record_bytes);
+        assert_eq!(told.validate(), Ok(()));
+        let told = wal::Options {
+            record_bytes: defaults.record_bytes,
+            ..told
+        };
+        assert_eq!(told, defaults);
     }
 }

@@ -2,8 +2,9 @@
 //! reaches the journal.
 
 use serde_json::json;
+use zen_fabric::{gateway::Options, journal::wal};
 
-use super::world::{SECRET, World, github, request, sign, until};
+use super::world::{SECRET, World, github, loopback, request, sign, until};
 
 const BODY: &[u8] = br#"{"ref":"refs/heads/main"}"#;
 
@@ -349,9 +350,9 @@ async fn an_endpoint_over_its_limit_says_when_to_come_back_and_forgeries_spend_n
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_fails_too_often_is_told_to_wait() {
-    let mut options = super::world::loopback();
+    let mut options = loopback();
     options.limits.address = zen_fabric::gateway::limits::Quota::new(1, 3);
-    let world = World::with(options, zen_fabric::journal::wal::Options::default()).await;
+    let world = World::with(options, wal::Options::default()).await;
     world.github().await;
     let mut last = world.post("/hooks/team/github", &[], BODY).await;
     for _ in 0..20 {
@@ -384,11 +385,11 @@ async fn the_endpoints_own_status_is_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_share_answers_429() {
-    let log = zen_fabric::journal::wal::Options {
+    let log = wal::Options {
         share_bytes: 8 * 1024,
         ..Default::default()
     };
-    let world = World::with(super::world::loopback(), log).await;
+    let world = World::with(loopback(), log).await;
     let uid = world.github().await;
     let mut last = world.deliver("0", BODY).await;
     for n in 1..200 {
@@ -452,4 +453,32 @@ async fn bodies_of_arbitrary_bytes_are_answered_and_the_sums_add_up() {
     })
     .await;
     assert_eq!(world.tally(&uid).requests, accepted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ingestor_that_asks_for_the_largest_bodies_gets_them_into_the_journal() {
+    // As the program is set up when it is told nothing.
+    let config = zen_fabric::config::Config::default();
+    let log = wal::Options {
+        record_bytes: config.largest_record().as_usize(),
+        ..wal::Options::default()
+    };
+    let options = Options {
+        listen: loopback().listen,
+        ..Options::from_config(&config.gateway)
+    };
+    let world = World::with(options, log).await;
+    let webhook = json!({ "auth": github()["auth"], "maxBodyBytes": 26_214_400 });
+    let uid = world
+        .ingestor("github", webhook, |facts| facts.serving)
+        .await;
+    let body = format!("\"{}\"", "x".repeat(20 << 20)).into_bytes();
+    assert_eq!(world.deliver("large", &body).await.status, 202);
+    let records = world.records(&uid).await;
+    assert!(records[0].event.body == body, "the body is another");
+    // The largest, to the byte; and one more.
+    let body = format!("\"{}\"", "x".repeat(26_214_398)).into_bytes();
+    assert_eq!(world.deliver("largest", &body).await.status, 202);
+    let head = "POST /hooks/team/github HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 26214401\r\n\r\n";
+    world.raw(head.as_bytes()).await.is_problem(413);
 }

@@ -71,6 +71,37 @@ async fn a_missing_secret_closes_the_endpoint_and_its_coming_opens_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_was_there_before_its_ingestor_is_read_also_under_the_namespaces_watch() {
+    let world = World::new().await;
+    let names: Vec<String> = (0..10).map(|n| format!("early-{n}")).collect();
+    for name in &names {
+        world.secret(name, &[("key", super::world::SECRET)]).await;
+    }
+    let webhook =
+        |secret: &str| json!({ "auth": [{ "github": { "secretRef": { "name": secret } } }] });
+    // One after the other: the tenth comes when one watch of the namespace has listed all Secrets.
+    let mut last = None;
+    for name in &names {
+        last = Some(
+            world
+                .ingestor(name, webhook(name), |facts| facts.serving)
+                .await,
+        );
+    }
+    // Nine others stay: the watch does, and the tenth's Secret is let go and read again.
+    let (name, uid) = (&names[9], last.unwrap());
+    world
+        .ingestors()
+        .delete(name, &DeleteParams::default())
+        .await
+        .unwrap();
+    super::world::until("it is gone", || world.gateway.facts().facts(&uid).is_none()).await;
+    world
+        .ingestor(name, webhook(name), |facts| facts.serving)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_ingestor_is_unknown_and_forgotten_by_the_journal() {
     let world = World::new().await;
     let uid = world.github().await;
@@ -126,6 +157,51 @@ async fn a_new_decision_spec_is_recorded_before_it_is_served() {
     let replay = world.deliver("one", BODY).await;
     assert_eq!(replay.header("idempotency-replayed"), Some("true"));
     assert!(replay.header("location").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_is_told_the_same_place_however_often_the_spec_changed_and_after_a_restart() {
+    let world = World::new().await;
+    let uid = world.github().await;
+    let first = world.deliver("one", BODY).await;
+    let location = first.header("location").unwrap();
+    let api = world.ingestors();
+    let change = async |spec: serde_json::Value| {
+        let before = world.journal.spec_in_force(&uid).unwrap();
+        let patch = kube::api::Patch::Merge(json!({ "spec": spec }));
+        api.patch("github", &kube::api::PatchParams::default(), &patch)
+            .await
+            .unwrap();
+        super::world::until("it is in force", || {
+            world.journal.spec_in_force(&uid).unwrap() != before
+        })
+        .await;
+    };
+    for n in 0..9 {
+        change(json!({ "normalize": { "eventType": { "value": format!("test_{n}") } } })).await;
+    }
+    // Under this one no name is known beforehand, and a new event is told none.
+    change(json!({ "dedup": { "strategy": "fingerprint", "fields": ["eventType"] } })).await;
+    let unnamed = async {
+        loop {
+            let id = uuid::Uuid::new_v4().to_string();
+            if world.deliver(&id, BODY).await.header("location").is_none() {
+                return id;
+            }
+        }
+    };
+    let unnamed = tokio::time::timeout(PATIENCE, unnamed)
+        .await
+        .expect("the new spec is served");
+    let restarted = world.another_gateway().await;
+    for gateway in [world.address(), restarted.address()] {
+        let replay = world.deliver_to(gateway, "one", BODY).await;
+        assert_eq!(replay.header("idempotency-replayed"), Some("true"));
+        assert_eq!(replay.header("location"), Some(location));
+        let replay = world.deliver_to(gateway, &unnamed, BODY).await;
+        assert_eq!(replay.header("idempotency-replayed"), Some("true"));
+        assert_eq!(replay.header("location"), None);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,7 +43,7 @@ pub(super) struct World {
     pub(super) registry: prometheus::Registry,
     pub(super) tasks: Tasks,
     _api: embedded::Handle,
-    _dir: TempDir,
+    _dir: Option<TempDir>,
 }
 
 #[derive(Debug)]
@@ -63,6 +63,17 @@ impl World {
     }
 
     pub(super) async fn with(options: Options, log: wal::Options) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Wal::open(dir.path(), log, Arc::new(SystemClock)).unwrap();
+        Self::start(journal, options, Some(dir)).await
+    }
+
+    /// One whose journal is given.
+    pub(super) async fn on(journal: Arc<dyn Journal>, options: Options) -> Self {
+        Self::start(journal, options, None).await
+    }
+
+    async fn start(journal: Arc<dyn Journal>, options: Options, dir: Option<TempDir>) -> Self {
         let tasks = Tasks::new();
         let api = Server::in_memory(Arc::new(SystemClock), &tasks);
         let client = api.client();
@@ -70,8 +81,6 @@ impl World {
             let api: Api<CustomResourceDefinition> = Api::all(client.clone());
             api.create(&PostParams::default(), &crd).await.unwrap();
         }
-        let dir = tempfile::tempdir().unwrap();
-        let journal: Arc<dyn Journal> = Wal::open(dir.path(), log, Arc::new(SystemClock)).unwrap();
         let registry = prometheus::Registry::new();
         let readiness = Readiness::new();
         let with = Surroundings {
@@ -96,6 +105,22 @@ impl World {
         world.secret("hook", &[("current", SECRET)]).await;
         until("the gateway is ready", || readiness.waiting().is_empty()).await;
         world
+    }
+
+    /// Starts another gateway on the same API and journal, and waits until it is ready.
+    pub(super) async fn another_gateway(&self) -> Handle {
+        let readiness = Readiness::new();
+        let with = Surroundings {
+            client: self.client.clone(),
+            journal: Arc::clone(&self.journal),
+            clock: Arc::new(SystemClock),
+            registry: &prometheus::Registry::new(),
+            readiness: &readiness,
+            tasks: &self.tasks,
+        };
+        let gateway = Gateway::start(loopback(), with).await.unwrap();
+        until("it is ready", || readiness.waiting().is_empty()).await;
+        gateway
     }
 
     pub(super) async fn namespace(&self, name: &str) {
@@ -195,12 +220,20 @@ impl World {
 
     /// A delivery that GitHub could have sent.
     pub(super) async fn deliver(&self, id: &str, body: &[u8]) -> Answer {
+        self.deliver_to(self.address(), id, body).await
+    }
+
+    /// The same, to another gateway.
+    pub(super) async fn deliver_to(&self, gateway: SocketAddr, id: &str, body: &[u8]) -> Answer {
         let signature = sign(SECRET, body);
         let headers = [
             ("X-GitHub-Delivery", id),
             ("X-Hub-Signature-256", &signature),
         ];
-        self.post("/hooks/team/github", &headers, body).await
+        let mut stream = TcpStream::connect(gateway).await.unwrap();
+        let request = request("POST", "/hooks/team/github", &headers, body);
+        stream.write_all(&request).await.unwrap();
+        answer(&mut stream).await
     }
 
     pub(super) fn tally(&self, uid: &IngestorUid) -> Tally {

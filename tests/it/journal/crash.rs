@@ -385,6 +385,7 @@ impl History {
             key: self.choices.chance(60).then(|| Key {
                 hash: KeyHash(key.first_chunk().copied().unwrap()),
                 window: Duration::from_hours(24),
+                named: false,
             }),
             payload: PayloadDigest(Sha256::digest(&body).into()),
             accepted_at: Millis(1_790_000_000_000),

@@ -32,6 +32,7 @@ fn event(n: u64, ingestor: &IngestorUid, now: Millis) -> Event {
         key: Some(Key {
             hash: KeyHash(hash.first_chunk().copied().unwrap()),
             window: Duration::from_hours(24),
+            named: false,
         }),
         payload: PayloadDigest(hash.into()),
         accepted_at: now,

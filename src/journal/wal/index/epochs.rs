@@ -1,0 +1,90 @@
+//! Who holds which bucket, and since which epoch: what a stale holder is refused by.
+
+use std::collections::BTreeMap;
+
+use super::Index;
+use crate::journal::{BUCKETS, Bucket, Epoch, Fenced, Holder};
+
+impl Index {
+    pub(in crate::journal::wal) fn epoch(&self, bucket: u16) -> Option<&(Epoch, Holder)> {
+        self.epochs.get(usize::from(bucket))?.as_ref()
+    }
+
+    /// Whether `holder` may take the buckets at `epoch`.
+    pub(in crate::journal::wal) fn may_take(
+        &self,
+        holder: &Holder,
+        epoch: Epoch,
+        buckets: &[u16],
+    ) -> Result<(), Fenced> {
+        for bucket in buckets {
+            if let Some((stored, by)) = self.epoch(*bucket)
+                && (*stored > epoch || (*stored == epoch && by != holder))
+            {
+                return Err(Fenced {
+                    bucket: Bucket(*bucket),
+                    epoch: *stored,
+                    holder: by.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the buckets.
+    ///
+    /// # Errors
+    /// One is held at a higher epoch, or at this one by another; nothing was changed.
+    pub(in crate::journal::wal) fn take(
+        &mut self,
+        holder: &Holder,
+        epoch: Epoch,
+        buckets: &[u16],
+    ) -> Result<(), Fenced> {
+        self.may_take(holder, epoch, buckets)?;
+        for bucket in buckets {
+            if let Some(place) = self.epochs.get_mut(usize::from(*bucket)) {
+                *place = Some((epoch, holder.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether commits to this Ingestor under `epoch` still count.
+    pub(in crate::journal::wal) fn may_commit(
+        &self,
+        number: u32,
+        epoch: Epoch,
+    ) -> Result<(), Fenced> {
+        let Some(bucket) = self.ingestor(number).map(|ingestor| ingestor.bucket) else {
+            return Ok(());
+        };
+        self.holds(bucket, epoch)
+    }
+
+    pub(in crate::journal::wal) fn holds(
+        &self,
+        bucket: Bucket,
+        epoch: Epoch,
+    ) -> Result<(), Fenced> {
+        match self.epoch(bucket.0) {
+            Some((stored, holder)) if *stored != epoch => Err(Fenced {
+                bucket,
+                epoch: *stored,
+                holder: holder.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Buckets by (epoch, holder), for a snapshot.
+    pub(in crate::journal::wal) fn holders(&self) -> BTreeMap<(Epoch, Holder), Vec<u16>> {
+        let mut all: BTreeMap<_, Vec<u16>> = BTreeMap::new();
+        for (bucket, held) in (0..BUCKETS).zip(&self.epochs) {
+            if let Some(held) = held {
+                all.entry(held.clone()).or_default().push(bucket);
+            }
+        }
+        all
+    }
+}
