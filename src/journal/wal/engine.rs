@@ -74,6 +74,14 @@ pub(super) struct Io {
     pub(super) live_before: u64,
 }
 
+impl Io {
+    /// The segment that the next one's header will name.
+    pub(super) fn newest(&self) -> Option<SegmentId> {
+        let closed = self.previous.map(|cut| cut.segment);
+        self.active.as_ref().map(|active| active.id).or(closed)
+    }
+}
+
 /// The segment that is written.
 #[derive(Clone, Debug)]
 pub(super) struct Active {
@@ -409,10 +417,7 @@ impl Engine {
             .disk
             .create(&name, self.options.segment_bytes.max(count(bytes.len())))?;
         if let Err(error) = self.begin(file.as_ref(), &bytes) {
-            // It holds nothing; if it stays, the next start removes it.
-            if let Err(error) = self.disk.remove(&name) {
-                warn!(%error, %name, "removing a segment that could not be begun failed");
-            }
+            self.take_back(io, &name, file.as_ref(), previous);
             return Err(error);
         }
         let used = count(bytes.len());
@@ -450,6 +455,31 @@ impl Engine {
             return Ok(());
         }
         self.disk.sync_dir()
+    }
+
+    /// A segment could not be begun. Whatever was said, its header may be durable, and so its file may
+    /// be there after a power cut, removed or not: all that came behind the cut it names would be gone.
+    /// So it is emptied durably before anything more is written behind the cut, and where that fails
+    /// nothing is: the segment before it is closed for good.
+    fn take_back(&self, io: &mut Io, name: &str, file: &dyn DiskFile, previous: Option<Cut>) {
+        #[cfg(feature = "testing")]
+        let emptied = self.options.is(Mutant::KeepHeaderAfterFailedSync)
+            || file.truncate(0).and_then(|()| file.sync()).is_ok();
+        #[cfg(not(feature = "testing"))]
+        let emptied = file.truncate(0).and_then(|()| file.sync()).is_ok();
+        if !emptied && let (Some(active), Some(cut)) = (io.active.clone(), previous) {
+            warn!(
+                segment = active.id,
+                "a segment could be neither begun nor taken back; the one before it is closed for good"
+            );
+            self.close_segment(io, &active, cut.len, cut.len);
+            // What was read of it to be carried is not written now.
+            io.trim = None;
+        }
+        if let Err(error) = self.disk.remove(name) {
+            // It holds nothing; the next start removes it.
+            warn!(%error, %name, "removing a segment that could not be begun failed");
+        }
     }
 
     /// Gives back what was allocated behind the end of a closed segment.
