@@ -250,3 +250,37 @@ async fn an_observation_is_removed_when_its_time_is_over() {
     .await;
     rig.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_observation_that_can_not_be_removed_keeps_no_other() {
+    let mut rig = Rig::new().await;
+    let short = json!({ "output": { "observation": { "ttlSecondsAfterCreation": 60 } } });
+    let ingestor = rig.ingestor("github", short).await;
+    let uid = uid(&ingestor);
+    let spec = rig.accept_under(&ingestor, &uid).await;
+    let _engine = rig.engine().await;
+    for n in 0..20 {
+        rig.append(&uid, spec, &format!("e{n}"), &json!({ "kind": "push" }))
+            .await;
+    }
+    rig.finished(&uid).await;
+    // Lists are in the order of names: this one comes before all others.
+    let names = rig.observations().await;
+    let first = names.iter().map(kube::ResourceExt::name_any).min().unwrap();
+    rig.faults().plan(
+        1_000_000,
+        observations(Verb::Delete).name(&first),
+        Fault::Forbidden,
+    );
+    rig.until("the others are removed", || async {
+        rig.observations().await.len() == 1
+    })
+    .await;
+    assert_eq!(rig.observations().await[0].name_any(), first);
+    rig.faults().clear();
+    rig.until("it goes as well", || async {
+        rig.observations().await.is_empty()
+    })
+    .await;
+    rig.close().await;
+}
