@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
 use zen_fabric::{
-    api::{Ingestor, Observation},
+    api::{Ingestor, IngestorStatus, Observation},
     embedded::faults::{Fault, On, Verb},
     journal::{Journal as _, Tally},
 };
@@ -282,5 +282,50 @@ async fn one_observation_that_can_not_be_removed_keeps_no_other() {
         rig.observations().await.is_empty()
     })
     .await;
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn counters_of_many_busy_ingestors_are_all_written_in_turn() {
+    let mut rig = Rig::new().await;
+    // What is filtered costs no write but the status's.
+    let quiet = json!({ "filters": [{ "name": "none", "keepIf": "false" }] });
+    let mut busy = Vec::new();
+    for n in 0..500 {
+        let ingestor = rig.ingestor(&format!("busy{n}"), quiet.clone()).await;
+        let uid = uid(&ingestor);
+        let spec = rig.accept_under(&ingestor, &uid).await;
+        busy.push((uid, spec));
+    }
+    let _engine = rig.engine().await;
+    let statuses = || async {
+        let api: Api<Ingestor> = Api::namespaced(rig.client.clone(), "team");
+        let all = api.list(&ListParams::default()).await.unwrap().items;
+        all.into_iter()
+            .map(|ingestor| ingestor.status.unwrap_or_default())
+            .collect::<Vec<_>>()
+    };
+    rig.until("each has its conditions", || async {
+        let all = statuses().await;
+        all.iter().all(|status| !status.conditions.is_empty())
+    })
+    .await;
+    // At 20 a second a lap takes half a minute or so; all have something new every five seconds.
+    for round in 0..16 {
+        let id = format!("e{round}");
+        let event = json!({ "kind": "push" });
+        let appends = busy
+            .iter()
+            .map(|(uid, spec)| rig.append(uid, *spec, &id, &event));
+        futures::future::join_all(appends).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    let told = |status: &IngestorStatus| {
+        let counters = status.counters.as_ref();
+        counters.is_some_and(|counters| counters.accepted > 0)
+    };
+    let all = statuses().await;
+    let starved = all.iter().filter(|status| !told(status)).count();
+    assert_eq!((all.len(), starved), (500, 0));
     rig.close().await;
 }
