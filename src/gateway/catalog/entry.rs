@@ -26,7 +26,7 @@ use crate::{
     },
     journal::{
         IngestorUid,
-        facts::{Facts, SecretState},
+        facts::{Facts, Refusal, SecretState},
     },
 };
 
@@ -49,7 +49,7 @@ pub(super) struct Entry {
     /// What the journal is being told.
     putting: Option<Spec>,
     /// Why the newest spec is not in force.
-    refused: Option<String>,
+    refused: Option<Refusal>,
     facts: Option<Facts>,
 }
 
@@ -116,7 +116,7 @@ impl Entry {
         let text = match wanted.to_text() {
             Ok(text) => text,
             Err(error) => {
-                self.refused = Some(error.to_string());
+                self.refused = Some(Refusal::Configuration(error.to_string()));
                 return None;
             }
         };
@@ -127,7 +127,7 @@ impl Entry {
         }
         if let Err(errors) = Compiled::new(wanted) {
             let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
-            self.refused = Some(all.join("; "));
+            self.refused = Some(Refusal::Expression(all.join("; ")));
             return None;
         }
         self.refused = None;
@@ -177,7 +177,9 @@ impl Entry {
                     share_full: Arc::clone(&self.share_full),
                 }));
             }
-            (Err(refused), _) => facts.refused = Some(refused.to_string()),
+            (Err(refused), _) => {
+                facts.refused = Some(Refusal::Configuration(refused.to_string()));
+            }
             _ => {}
         }
         let changed = self.facts.as_ref() != Some(&facts);
@@ -201,7 +203,7 @@ impl Entry {
                     return State::Closed(Kind::Closed);
                 }
                 Err(NoVerifier::Configuration(why)) => {
-                    facts.refused = Some(why);
+                    facts.refused = Some(Refusal::Configuration(why));
                     return State::Closed(Kind::Closed);
                 }
             }
