@@ -41,12 +41,6 @@ impl Bytes {
     pub const fn gib(count: u64) -> Self {
         Self::mib(count * 1024)
     }
-
-    /// As a size in memory; saturates where memory is smaller.
-    #[must_use]
-    pub fn as_usize(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
 }
 
 impl fmt::Display for Bytes {
