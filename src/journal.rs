@@ -372,6 +372,44 @@ pub struct DeadLetter {
     pub event: Event,
 }
 
+/// What a list shows of a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LetterSummary {
+    /// Its name.
+    pub id: LetterId,
+    /// Why.
+    pub letter: Letter,
+    /// When it was put there.
+    pub at: Millis,
+    /// Whether it was replayed.
+    pub replayed: bool,
+    /// Whose event it was.
+    pub ingestor: IngestorUid,
+    /// The event's id.
+    pub event_id: Arc<str>,
+    /// When the event was accepted.
+    pub accepted_at: Millis,
+    /// Size of the event's body.
+    pub body_bytes: usize,
+}
+
+impl DeadLetter {
+    /// What a list shows of it.
+    #[must_use]
+    pub fn summary(&self) -> LetterSummary {
+        LetterSummary {
+            id: self.id,
+            letter: self.letter.clone(),
+            at: self.at,
+            replayed: self.replayed,
+            ingestor: self.event.ingestor.clone(),
+            event_id: Arc::clone(&self.event.event_id),
+            accepted_at: self.event.accepted_at,
+            body_bytes: self.event.body.len(),
+        }
+    }
+}
+
 /// Which records a subscriber asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscribe {
@@ -515,11 +553,12 @@ pub trait Journal: Send + Sync + fmt::Debug + 'static {
         subscribe: Subscribe,
     ) -> BoxFuture<'_, Result<Arc<dyn Subscription>, SubscriptionError>>;
 
-    /// Dead letters, oldest first, without bodies cut or changed; `after` pages on.
-    fn letters(&self, after: Option<LetterId>, limit: usize) -> Vec<DeadLetter>;
+    /// Dead letters, oldest first, without their events; `after` pages on. Bodies are read one at a
+    /// time, so a long page takes its time and no memory.
+    fn letters(&self, after: Option<LetterId>, limit: usize) -> BoxFuture<'_, Vec<LetterSummary>>;
 
-    /// One dead letter.
-    fn letter(&self, id: LetterId) -> Option<DeadLetter>;
+    /// One dead letter, its event whole.
+    fn letter(&self, id: LetterId) -> BoxFuture<'_, Option<DeadLetter>>;
 
     /// Appends `event`, whose origin is [`Origin::Replay`], and marks the letter replayed, in one.
     /// Without `force` a letter that was replayed before is [`AppendError::AlreadyReplayed`].

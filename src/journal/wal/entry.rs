@@ -198,6 +198,20 @@ pub(super) fn read_event_head(payload: &[u8]) -> Option<EventHead<'_>> {
     event_head(&mut Fields(payload)).map(|(head, _)| head)
 }
 
+/// The head of an event, and the size of its body.
+pub(super) fn read_event_outline(payload: &[u8]) -> Option<(EventHead<'_>, usize)> {
+    let mut fields = Fields(payload);
+    let (head, flags) = event_head(&mut fields)?;
+    if flags & HAS_TRACEPARENT != 0 {
+        fields.text()?;
+    }
+    for _ in 0..fields.count(8)? {
+        let (_name, _value) = (fields.text()?, fields.text()?);
+    }
+    let _query = fields.text()?;
+    Some((head, fields.0.len()))
+}
+
 pub(super) fn read_event(payload: &[u8]) -> Option<Event> {
     let mut fields = Fields(payload);
     let (head, flags) = event_head(&mut fields)?;

@@ -205,7 +205,7 @@ async fn an_event_id_with_another_payload_is_a_dead_letter() {
         ..
     } = tally;
     assert_eq!((observed, deduplicated, dead_lettered), (1, 1, 1));
-    let letters = rig.journal.letters(None, 10);
+    let letters = rig.journal.letters(None, 10).await;
     assert_eq!(&*letters[0].letter.reason, "KeyReused");
     rig.close().await;
 }
@@ -222,7 +222,7 @@ async fn another_namespace_of_the_same_name_gets_nothing() {
     let _engine = rig.engine().await;
     assert_eq!(rig.finished(&uid).await.dead_lettered, 1);
     assert_eq!(
-        &*rig.journal.letters(None, 1)[0].letter.reason,
+        &*rig.journal.letters(None, 1).await[0].letter.reason,
         "NamespaceReplaced"
     );
     assert!(rig.observations().await.is_empty());
