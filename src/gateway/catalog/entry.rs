@@ -50,6 +50,8 @@ pub(super) struct Entry {
     putting: Option<Spec>,
     /// Why the newest spec is not in force.
     refused: Option<Refusal>,
+    /// The newest generation whose decision spec is in force, or refused.
+    decided: Option<i64>,
     facts: Option<Facts>,
 }
 
@@ -67,6 +69,7 @@ impl Entry {
             specs,
             putting: None,
             refused: None,
+            decided: None,
             facts: None,
             ingestor: found.ingestor.clone(),
         }
@@ -117,17 +120,20 @@ impl Entry {
             Ok(text) => text,
             Err(error) => {
                 self.refused = Some(Refusal::Configuration(error.to_string()));
+                self.decided = self.ingestor.metadata.generation;
                 return None;
             }
         };
         let digest = SpecDigest::of(&text);
         if self.specs.first().is_some_and(|spec| spec.digest == digest) {
             self.refused = None;
+            self.decided = self.ingestor.metadata.generation;
             return None;
         }
         if let Err(errors) = Compiled::new(wanted) {
             let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
             self.refused = Some(Refusal::Expression(all.join("; ")));
+            self.decided = self.ingestor.metadata.generation;
             return None;
         }
         self.refused = None;
@@ -167,7 +173,8 @@ impl Entry {
         match (&self.endpoint, &self.bucket) {
             (Ok(endpoint), Some(bucket)) if owns && self.ingestor.spec.enabled => {
                 let state = self.state(endpoint, secrets, &mut facts);
-                facts.generation = self.ingestor.metadata.generation;
+                // Not before events are decided by it, else whoever waits for it sends too early.
+                facts.generation = self.decided;
                 facts.serving = matches!(state, State::Open { .. });
                 self.route = Some(Arc::new(Route {
                     ingestor: self.uid.clone(),

@@ -327,6 +327,42 @@ fn a_journal_that_fails_is_asked_again() {
 }
 
 #[test]
+fn a_generation_is_served_once_the_journal_has_its_spec() {
+    let mut world = World::with_secret();
+    let first = |extra: &serde_json::Value| {
+        Input::IngestorApplied(found(ingestor("first", "2026-01-01T00:00:00Z", extra)))
+    };
+    world.apply(first(&json!({})));
+    assert_eq!(world.facts("first").generation, Some(1));
+    let edited = json!({
+        "metadata": { "generation": 2 },
+        "spec": { "normalize": { "eventType": { "value": "another" } } },
+    });
+    world.catalog.apply(first(&edited));
+    let settled = world.catalog.settle();
+    let [Action::PutSpec { ingestor, text }] = &*settled.actions else {
+        panic!("{:?}", settled.actions);
+    };
+    let told = settled.facts.into_iter().find_map(|(_, facts)| facts);
+    assert!(told.is_none_or(|facts| facts.generation == Some(1) && facts.serving));
+    world.apply(Input::SpecPut {
+        ingestor: ingestor.clone(),
+        put: Some(SpecDigest::of(text)),
+    });
+    assert_eq!(world.facts("first").generation, Some(2));
+    // What decides nothing is served at once.
+    let faster = json!({
+        "metadata": { "generation": 3 },
+        "spec": {
+            "normalize": { "eventType": { "value": "another" } },
+            "output": { "observation": { "maxPerMinute": 60 } },
+        },
+    });
+    world.apply(first(&faster));
+    assert_eq!(world.facts("first").generation, Some(3));
+}
+
+#[test]
 fn one_made_anew_under_the_same_name_is_another() {
     let mut world = World::with_secret();
     let again = ingestor(
