@@ -38,7 +38,8 @@ pub enum Refusal {
 /// What a gateway knows of one Ingestor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The generation that the route table serves; absent: no route, as for one that is disabled.
+    /// The generation that the route table serves, its decision spec in force or refused; absent: no
+    /// route, as for one that is disabled.
     pub generation: Option<i64>,
     /// Whether `spec.enabled`, the path is ours, a decision spec is in force and secrets are usable: requests are verified and accepted.
     pub serving: bool,
