@@ -15,6 +15,7 @@
 #[cfg(feature = "testing")]
 pub mod cases;
 pub mod facts;
+mod letter;
 pub mod wal;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+pub use self::letter::{DeadLetter, LetterSummary};
 use crate::api::SpecDigest;
 
 /// `metadata.uid` of an Ingestor: what a queue, a share and a tally belong to.
@@ -355,59 +357,6 @@ pub struct ItemTally {
     pub deduplicated: u64,
     /// See [`End::DeadLettered`].
     pub dead_lettered: u64,
-}
-
-/// A dead letter as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Its name.
-    pub id: LetterId,
-    /// Why.
-    pub letter: Letter,
-    /// When it was put there.
-    pub at: Millis,
-    /// Whether it was replayed.
-    pub replayed: bool,
-    /// The event, whole.
-    pub event: Event,
-}
-
-/// What a list shows of a dead letter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LetterSummary {
-    /// Its name.
-    pub id: LetterId,
-    /// Why.
-    pub letter: Letter,
-    /// When it was put there.
-    pub at: Millis,
-    /// Whether it was replayed.
-    pub replayed: bool,
-    /// Whose event it was.
-    pub ingestor: IngestorUid,
-    /// The event's id.
-    pub event_id: Arc<str>,
-    /// When the event was accepted.
-    pub accepted_at: Millis,
-    /// Size of the event's body.
-    pub body_bytes: usize,
-}
-
-impl DeadLetter {
-    /// What a list shows of it.
-    #[must_use]
-    pub fn summary(&self) -> LetterSummary {
-        LetterSummary {
-            id: self.id,
-            letter: self.letter.clone(),
-            at: self.at,
-            replayed: self.replayed,
-            ingestor: self.event.ingestor.clone(),
-            event_id: Arc::clone(&self.event.event_id),
-            accepted_at: self.event.accepted_at,
-            body_bytes: self.event.body.len(),
-        }
-    }
 }
 
 /// Which records a subscriber asks for.

@@ -324,11 +324,9 @@ fn the_rules_bite() {
 /// Files that are longer than the rule allows, with the length that they must not exceed: each is
 /// to be split, and none may grow.
 const TOO_LONG: &[(&str, usize)] = &[
-    ("journal.rs", 565),
+    ("journal.rs", 553),
     ("journal/wal.rs", 625),
-    ("engine/worker.rs", 509),
-    ("journal/wal/engine.rs", 601),
-    ("journal/wal/entry.rs", 595),
+    ("journal/wal/entry.rs", 531),
     ("journal/wal/index.rs", 772),
     ("journal/wal/stage.rs", 581),
 ];

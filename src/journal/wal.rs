@@ -22,6 +22,7 @@ mod options;
 mod read;
 mod recover;
 mod scan;
+mod segments;
 mod stage;
 mod subscription;
 mod trim;

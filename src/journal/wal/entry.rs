@@ -2,15 +2,18 @@
 //!
 //! Reading is total: any bytes give a value or `None`, and nothing is allocated beyond their length.
 
+mod letter;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub(super) use self::letter::{LetterEntry, put_letter, read_event_outline, read_letter};
 use crate::{
     api::SpecDigest,
     journal::{
-        End, Ended, Epoch, Event, Holder, IngestorUid, ItemTally, Items, Key, KeyHash, Letter,
-        LetterId, LogId, Millis, Origin, PayloadDigest, Position, RecordId, Tally,
+        End, Ended, Epoch, Event, Holder, IngestorUid, ItemTally, Items, Key, KeyHash, LetterId,
+        LogId, Millis, Origin, PayloadDigest, Position, RecordId, Tally,
     },
 };
 
@@ -196,20 +199,6 @@ fn event_head<'a>(fields: &mut Fields<'a>) -> Option<(EventHead<'a>, u8)> {
 
 pub(super) fn read_event_head(payload: &[u8]) -> Option<EventHead<'_>> {
     event_head(&mut Fields(payload)).map(|(head, _)| head)
-}
-
-/// The head of an event, and the size of its body.
-pub(super) fn read_event_outline(payload: &[u8]) -> Option<(EventHead<'_>, usize)> {
-    let mut fields = Fields(payload);
-    let (head, flags) = event_head(&mut fields)?;
-    if flags & HAS_TRACEPARENT != 0 {
-        fields.text()?;
-    }
-    for _ in 0..fields.count(8)? {
-        let (_name, _value) = (fields.text()?, fields.text()?);
-    }
-    let _query = fields.text()?;
-    Some((head, fields.0.len()))
 }
 
 pub(super) fn read_event(payload: &[u8]) -> Option<Event> {
@@ -454,73 +443,6 @@ pub(super) fn read_key(payload: &[u8]) -> Option<CompactKey<'_>> {
             Some(end(&mut fields)?)
         },
         event_id: std::str::from_utf8(fields.0).ok()?,
-    })
-}
-
-// === Dead letters ===
-
-/// A dead-lettered record: its end, its letters, and its event whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LetterEntry<'a> {
-    /// `None`: carried by trimming, its end was counted before.
-    pub(super) epoch: Option<Epoch>,
-    pub(super) end: End,
-    pub(super) items: Items,
-    pub(super) at: Millis,
-    pub(super) letters: Vec<(Letter, bool)>,
-    /// An event's payload.
-    pub(super) event: &'a [u8],
-}
-
-/// The longest message that is kept; the engine's are far shorter.
-const MESSAGE_MAX: usize = 4096;
-
-pub(super) fn put_letter(out: &mut Vec<u8>, entry: &LetterEntry<'_>) {
-    put_u64(out, entry.epoch.map_or(u64::MAX, |epoch| epoch.0));
-    put_end(out, entry.end, &entry.items);
-    out.extend_from_slice(&entry.at.0.to_le_bytes());
-    put_count(out, entry.letters.len());
-    for (letter, replayed) in &entry.letters {
-        put_u32(out, letter.index);
-        out.push(u8::from(*replayed));
-        put_bytes(out, letter.reason.as_bytes());
-        let cut = letter.message.floor_char_boundary(MESSAGE_MAX);
-        put_bytes(
-            out,
-            letter.message.get(..cut).unwrap_or_default().as_bytes(),
-        );
-    }
-    out.extend_from_slice(entry.event);
-}
-
-pub(super) fn read_letter(payload: &[u8]) -> Option<LetterEntry<'_>> {
-    let mut fields = Fields(payload);
-    let epoch = Some(Epoch(fields.u64()?)).filter(|epoch| epoch.0 != u64::MAX);
-    let (end, items) = end(&mut fields)?;
-    let at = fields.millis()?;
-    let count = fields.count(13)?;
-    let mut letters = Vec::with_capacity(count);
-    for _ in 0..count {
-        let index = fields.u32()?;
-        let replayed = fields.u8()? != 0;
-        let reason = fields.text()?.into();
-        let message = fields.text()?.to_owned();
-        letters.push((
-            Letter {
-                index,
-                reason,
-                message,
-            },
-            replayed,
-        ));
-    }
-    Some(LetterEntry {
-        epoch,
-        end,
-        items,
-        at,
-        letters,
-        event: fields.0,
     })
 }
 

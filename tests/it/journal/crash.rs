@@ -642,7 +642,7 @@ const MUTANTS: [(Mutant, u64); 5] = [
     (Mutant::NoDirectorySync, 20),
     (Mutant::AnswerBeforeSync, 40),
     (Mutant::ReuseAfterFailedSync, 60),
-    (Mutant::KeepHeaderAfterFailedSync, 200),
+    (Mutant::KeepHeaderAfterFailedSync, 1000),
 ];
 
 #[test]
