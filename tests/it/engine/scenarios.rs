@@ -329,3 +329,58 @@ async fn counters_of_many_busy_ingestors_are_all_written_in_turn() {
     assert_eq!((all.len(), starved), (500, 0));
     rig.close().await;
 }
+
+/// More than the window holds waits behind one name that fails: all others go on, also those that
+/// come later and those of a pace.
+async fn a_held_name_stops_no_other(pace: serde_json::Value, each: Duration) {
+    let mut rig = Rig::new().await;
+    let ingestor = rig.ingestor("github", pace).await;
+    let uid = uid(&ingestor);
+    let spec = rig.accept_under(&ingestor, &uid).await;
+    let event = json!({ "kind": "push" });
+    rig.append(&uid, spec, "e0", &event).await;
+    let _engine = rig.engine().await;
+    rig.finished(&uid).await;
+    let poison = rig.observations().await[0].name_any();
+    let api: Api<Observation> = Api::namespaced(rig.client.clone(), "team");
+    api.delete(&poison, &DeleteParams::default()).await.unwrap();
+    rig.faults().plan(
+        1_000_000,
+        observations(Verb::Create).name(&poison),
+        Fault::InternalError,
+    );
+    for _ in 0..1_500 {
+        rig.append(&uid, spec, "e0", &event).await;
+    }
+    for round in 0..5 {
+        for n in 0..4 {
+            rig.append(&uid, spec, &format!("good{round}-{n}"), &event)
+                .await;
+        }
+        let since = tokio::time::Instant::now();
+        rig.until("the others are written", || async {
+            rig.journal.tally(&uid).backlog == 1_500
+        })
+        .await;
+        let took = since.elapsed();
+        assert!(took < each, "round {round}: {took:?}");
+        // Long enough for the queue to have nothing to do but wait.
+        tokio::time::sleep(Duration::from_secs(100)).await;
+    }
+    rig.faults().clear();
+    let tally = rig.finished(&uid).await;
+    let ends = (tally.observed, tally.deduplicated, tally.dead_lettered);
+    assert_eq!(ends, (22, 1_499, 0));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_behind_a_held_name_stop_no_other() {
+    a_held_name_stops_no_other(json!({}), Duration::from_secs(10)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_behind_a_held_name_stop_no_other_of_a_pace() {
+    let pace = json!({ "output": { "observation": { "maxPerMinute": 120 } } });
+    a_held_name_stops_no_other(pace, Duration::from_mins(5)).await;
+}
