@@ -506,7 +506,7 @@ impl History {
             event_id: format!("event-{n}").into(),
             origin: Origin::Replay { letter: id },
             key: None,
-            ..letter.event.clone()
+            ..letter.event
         };
         self.model.send(event.clone());
         let wal = self.wal();
