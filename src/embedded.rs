@@ -129,7 +129,33 @@ impl Server {
     #[must_use]
     pub fn in_memory(clock: Arc<dyn Clock>, tasks: &Tasks) -> Handle {
         Handle {
-            api: Api::new(fresh(&*clock), clock, None, tasks.token()),
+            api: Api::new(
+                fresh(&*clock),
+                clock,
+                Box::new(rand::random),
+                None,
+                tasks.token(),
+            ),
+            reach: None,
+        }
+    }
+
+    /// As [`Server::in_memory`], with UIDs and generated names made from `entropy`: the same
+    /// requests give the same objects.
+    #[cfg(feature = "testing")]
+    pub fn in_memory_with(
+        clock: Arc<dyn Clock>,
+        tasks: &Tasks,
+        entropy: impl Fn() -> u128 + Send + Sync + 'static,
+    ) -> Handle {
+        Handle {
+            api: Api::new(
+                fresh(&*clock),
+                clock,
+                Box::new(entropy),
+                None,
+                tasks.token(),
+            ),
             reach: None,
         }
     }
@@ -158,7 +184,13 @@ fn open(
     tasks: &Tasks,
 ) -> Result<Arc<Api>, Error> {
     let Some(folder) = data_dir else {
-        return Ok(Api::new(fresh(&*clock), clock, None, tasks.token()));
+        return Ok(Api::new(
+            fresh(&*clock),
+            clock,
+            Box::new(rand::random),
+            None,
+            tasks.token(),
+        ));
     };
     let mut store = Store::new(Limits::default());
     let (mut opened, revision) = log::Opened::open(&folder, &mut store)?;
@@ -168,7 +200,13 @@ fn open(
     if !changes.is_empty() {
         opened.write(&changes)?;
     }
-    let api = Api::new(store, clock, Some(log::Log::new()), tasks.token());
+    let api = Api::new(
+        store,
+        clock,
+        Box::new(rand::random),
+        Some(log::Log::new()),
+        tasks.token(),
+    );
     api.run_log(opened, tasks).map_err(Error::Thread)?;
     Ok(api)
 }

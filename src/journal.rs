@@ -17,6 +17,7 @@ pub mod cases;
 pub mod facts;
 mod ids;
 mod key;
+mod letter;
 pub mod wal;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
@@ -30,6 +31,7 @@ pub use ids::{
     RecordId,
 };
 pub use key::{Key, KeyHash, Seen};
+pub use letter::{DeadLetter, LetterSummary};
 
 use crate::api::SpecDigest;
 
@@ -220,21 +222,6 @@ pub struct ItemTally {
     pub dead_lettered: u64,
 }
 
-/// A dead letter as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Its name.
-    pub id: LetterId,
-    /// Why.
-    pub letter: Letter,
-    /// When it was put there.
-    pub at: Millis,
-    /// Whether it was replayed.
-    pub replayed: bool,
-    /// The event, whole.
-    pub event: Event,
-}
-
 /// Which records a subscriber asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscribe {
@@ -378,11 +365,12 @@ pub trait Journal: Send + Sync + fmt::Debug + 'static {
         subscribe: Subscribe,
     ) -> BoxFuture<'_, Result<Arc<dyn Subscription>, SubscriptionError>>;
 
-    /// Dead letters, oldest first, without bodies cut or changed; `after` pages on.
-    fn letters(&self, after: Option<LetterId>, limit: usize) -> Vec<DeadLetter>;
+    /// Dead letters, oldest first, without their events; `after` pages on. Bodies are read one at a
+    /// time, so a long page takes its time and no memory.
+    fn letters(&self, after: Option<LetterId>, limit: usize) -> BoxFuture<'_, Vec<LetterSummary>>;
 
-    /// One dead letter.
-    fn letter(&self, id: LetterId) -> Option<DeadLetter>;
+    /// One dead letter, its event whole.
+    fn letter(&self, id: LetterId) -> BoxFuture<'_, Option<DeadLetter>>;
 
     /// Appends `event`, whose origin is [`Origin::Replay`], and marks the letter replayed, in one.
     /// Without `force` a letter that was replayed before is [`AppendError::AlreadyReplayed`].

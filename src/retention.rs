@@ -15,7 +15,7 @@ use crate::{
     engine::{limiter::Limiter, metrics::Metrics, writer::Writer},
     journal::{FetchLimit, IngestorUid, Position, RecordId, Subscription},
     kube::{
-        failure::{Failure, Verb},
+        failure::{Cause, Failure, Verb},
         observations::Aging,
     },
     ops::time::Clock,
@@ -47,10 +47,43 @@ pub async fn run(sweeper: Sweeper, every: Duration, stop: CancellationToken) {
             () = stop.cancelled() => return,
             swept = sweeper.sweep() => swept,
         };
-        if let Err(failure) = swept {
-            warn!(%failure, "the sweep of expired observations ends early; the next one goes on");
+        match swept {
+            Ok(swept) => swept.tell(),
+            Err(failure) => {
+                warn!(%failure, "the sweep of expired observations ends early; the next one begins anew");
+            }
         }
     }
+}
+
+/// What one sweep did.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// Objects that were removed.
+    pub removed: u64,
+    /// Objects that stay although their time is over: their deletes failed.
+    pub failed: u64,
+    /// The first of these failures.
+    pub first: Option<Failure>,
+}
+
+impl Swept {
+    fn tell(&self) {
+        if let Some(failure) = &self.first {
+            warn!(
+                %failure, failed = self.failed, removed = self.removed,
+                "observations whose time is over could not be removed; the next sweep tries again"
+            );
+        }
+    }
+}
+
+/// What one delete came to.
+enum Removal {
+    Removed,
+    /// It is gone already, or another of its name is there.
+    Gone,
+    Failed(Failure),
 }
 
 impl Sweeper {
@@ -72,25 +105,37 @@ impl Sweeper {
         }
     }
 
-    /// Looks at all Observations once; gives how many were removed.
+    /// Looks at all Observations once. One that can't be removed keeps no other from it.
     ///
     /// # Errors
-    /// A page can't be listed, or a delete fails; what was removed stays removed.
-    pub async fn sweep(&self) -> Result<u64, Failure> {
-        let mut removed = 0;
+    /// A page can't be listed, or the server takes no deletes at all for now; what was removed stays
+    /// removed.
+    pub async fn sweep(&self) -> Result<Swept, Failure> {
+        let mut swept = Swept::default();
         let mut next: Option<String> = None;
         loop {
             let read = self.writer.observations().page(PAGE, next.as_deref());
             let page = self.writer.call(Verb::List, read).await?;
             next = page.next().map(str::to_owned);
             for object in page.items {
-                if self.is_due(&object).await && self.remove(&object).await? {
-                    self.metrics.expired.inc();
-                    removed += 1;
+                if !self.is_due(&object).await {
+                    continue;
+                }
+                match self.remove(&object).await {
+                    Removal::Removed => {
+                        self.metrics.expired.inc();
+                        swept.removed += 1;
+                    }
+                    Removal::Gone => {}
+                    Removal::Failed(failure) if concerns_all(&failure) => return Err(failure),
+                    Removal::Failed(failure) => {
+                        swept.failed += 1;
+                        swept.first.get_or_insert(failure);
+                    }
                 }
             }
             if next.is_none() {
-                return Ok(removed);
+                return Ok(swept);
             }
         }
     }
@@ -123,21 +168,30 @@ impl Sweeper {
         found.is_ok_and(|found| found.first().is_none_or(|first| first.id != record))
     }
 
-    async fn remove(&self, object: &Aging) -> Result<bool, Failure> {
+    async fn remove(&self, object: &Aging) -> Removal {
         let meta = &object.metadata;
         let (Some(namespace), Some(name), Some(uid)) = (&meta.namespace, &meta.name, &meta.uid)
         else {
-            return Ok(false);
+            return Removal::Gone;
         };
         let permit = Arc::clone(&self.limiter).acquire().await;
         let delete = self.writer.observations().delete(namespace, name, uid);
         let outcome = self.writer.call(Verb::Delete, delete).await;
         drop(permit);
         match outcome {
-            Ok(()) => Ok(true),
-            // Gone already, or another of the same name.
-            Err(failure) if matches!(failure.cause.code(), Some(404 | 409)) => Ok(false),
-            Err(failure) => Err(failure),
+            Ok(()) => Removal::Removed,
+            Err(failure) if matches!(failure.cause.code(), Some(404 | 409)) => Removal::Gone,
+            Err(failure) => Removal::Failed(failure),
         }
+    }
+}
+
+/// Whether the next delete would fail as well: the server doesn't know us, asks for less, or isn't
+/// there. All else may be one object's: a webhook, a policy, a namespace.
+fn concerns_all(failure: &Failure) -> bool {
+    match &failure.cause {
+        Cause::Unreachable(_) => true,
+        Cause::Refused { code, .. } => matches!(code, 401 | 429),
+        Cause::TimedOut(_) | Cause::Garbled(_) => false,
     }
 }

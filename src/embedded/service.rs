@@ -62,10 +62,14 @@ const MAX_IN_FLIGHT: usize = 1024;
 /// Watches at a time; more are answered 429. A watch holds some kilobytes and no buffer.
 const MAX_WATCHES: usize = 4096;
 
+/// Where UIDs and generated names come from.
+pub(super) type Entropy = Box<dyn Fn() -> u128 + Send + Sync>;
+
 /// The API.
 pub(super) struct Api {
     store: Mutex<Store>,
     clock: Arc<dyn Clock>,
+    entropy: Entropy,
     faults: Faults,
     log: Option<Log>,
     /// Up to which version everything is durable, and so may be shown.
@@ -93,6 +97,7 @@ impl Api {
     pub(super) fn new(
         store: Store,
         clock: Arc<dyn Clock>,
+        entropy: Entropy,
         log: Option<Log>,
         stop: CancellationToken,
     ) -> Arc<Self> {
@@ -100,6 +105,7 @@ impl Api {
         Arc::new(Self {
             store: Mutex::new(store),
             clock,
+            entropy,
             faults: Faults::default(),
             log,
             durable: AtomicU64::new(revision),
@@ -152,7 +158,7 @@ impl Api {
     fn at(&self) -> At {
         At {
             now: self.clock.now(),
-            entropy: rand::random(),
+            entropy: (self.entropy)(),
         }
     }
 

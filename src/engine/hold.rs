@@ -163,6 +163,12 @@ impl Holds {
         }
     }
 
+    /// Whether all names wait: the Ingestor is held.
+    #[must_use]
+    pub const fn holds_all(&self) -> bool {
+        self.ingestor.is_some()
+    }
+
     /// How many writes may be under way: one, to probe, while the Ingestor is held.
     #[must_use]
     pub const fn width(&self, otherwise: usize) -> usize {

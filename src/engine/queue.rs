@@ -6,6 +6,8 @@
 //!  all items of a record have their end ──ended──▶ journal ──committed──▶ gone
 //! ```
 
+mod pass;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     mem,
@@ -15,6 +17,7 @@ use std::{
 
 use crate::journal::{End, Ended, Items, Letter, Millis, PayloadDigest, Position, Record};
 
+use self::pass::Passed;
 use super::{
     aggregate::ItemId,
     pipeline::{DedupKind, Item, Verdict},
@@ -69,6 +72,7 @@ pub struct Window {
     asleep: BTreeSet<(Instant, Arc<str>)>,
     /// Records whose end is known and not yet handed out.
     ended: Vec<Ended>,
+    passed: Passed,
     bytes: usize,
     in_flight: usize,
 }
@@ -76,6 +80,8 @@ pub struct Window {
 /// A record without an end in the journal.
 #[derive(Debug)]
 struct Open {
+    /// Items that are to be written, and those of them without an end.
+    writes: usize,
     waiting: usize,
     bytes: usize,
     items: Items,
@@ -106,10 +112,11 @@ enum LaneState {
 }
 
 impl Window {
-    /// Takes a record in with what was decided about it; a record that is in already is ignored.
+    /// Takes a record in with what was decided about it, or passes over it; one that is in already is
+    /// ignored.
     pub fn admit(&mut self, record: &Record, namespace: &Arc<str>, verdicts: Vec<Verdict>) {
         let position = record.id.position;
-        if self.records.contains_key(&position) {
+        if self.records.contains_key(&position) || self.passed.takes(position, &verdicts) {
             return;
         }
         let bytes = record.event.body.len();
@@ -119,6 +126,7 @@ impl Window {
                 Verdict::Filtered { .. } => open.items.filtered += 1,
                 Verdict::Dead(letter) => open.dead(letter),
                 Verdict::Write(item) => {
+                    open.writes += 1;
                     open.waiting += 1;
                     self.line_up(Work {
                         id: ItemId {
@@ -388,6 +396,7 @@ fn kind(dedup: &DedupKind) -> mem::Discriminant<DedupKind> {
 impl Open {
     fn new(bytes: usize) -> Self {
         Self {
+            writes: 0,
             waiting: 0,
             bytes,
             items: Items::default(),

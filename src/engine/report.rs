@@ -1,5 +1,5 @@
-//! Writes each Ingestor's status, within a budget: conditions first, counters when there is room,
-//! nothing for what is unchanged, and never one write per event.
+//! Writes each Ingestor's status, within a budget: conditions first, counters when there is room, in
+//! turn, nothing for what is unchanged, and never one write per event.
 
 use std::{
     collections::HashMap,
@@ -37,6 +37,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// What is remembered of the writes for one Ingestor.
 #[derive(Debug, Default)]
 struct Past {
+    /// When its status was last written, or the last attempt was made.
+    tried: Option<Instant>,
     counters_not_before: Option<Instant>,
     not_before: Option<Instant>,
     failures: u32,
@@ -53,6 +55,8 @@ struct Reporter {
 /// A write that is due.
 struct Due {
     change: Change,
+    /// When the last attempt was made; `None`: never.
+    tried: Option<Instant>,
     uid: IngestorUid,
     ingestor: Arc<Ingestor>,
     status: IngestorStatus,
@@ -111,7 +115,8 @@ impl Reporter {
                 self.due(now, uid, ingestor, tally, &owners)
             })
             .collect();
-        due.sort_by_key(|one| std::cmp::Reverse(one.change));
+        // Whoever waits longest comes first, else the busiest few would take every budget.
+        due.sort_by_key(|one| (std::cmp::Reverse(one.change), one.tried));
         let budget = usize::try_from(self.per_second).unwrap_or(usize::MAX);
         let pace = Duration::from_secs(1) / self.per_second;
         for one in due.into_iter().take(budget) {
@@ -172,6 +177,7 @@ impl Reporter {
             && past.is_some_and(|past| past.counters_not_before.is_some_and(|at| at > now));
         (change > Change::Nothing && !early).then_some(Due {
             change,
+            tried: past.and_then(|past| past.tried),
             uid,
             ingestor,
             status,
@@ -191,6 +197,7 @@ impl Reporter {
         let now = self.shared.clock.instant();
         let jitter = self.shared.jitter();
         let past = self.past.entry(due.uid).or_default();
+        past.tried = Some(now);
         match outcome {
             Ok(_) => {
                 self.shared.metrics.status_writes.inc();

@@ -14,7 +14,7 @@ use crate::{
     },
     journal::{
         Millis, Tally,
-        facts::{Facts, SecretState},
+        facts::{Facts, Refusal, SecretState},
     },
 };
 
@@ -134,8 +134,19 @@ fn accepted(known: &Known<'_>) -> Says {
         );
     };
     if let Some(refused) = &facts.refused {
-        let message = format!("{refused}; the last spec that compiled stays in force");
-        return says("False", Reason::InvalidExpression, message);
+        let then = match refused {
+            Refusal::Expression(_) if facts.serving => {
+                "; the last spec that compiled stays in force"
+            }
+            Refusal::Expression(_) => "",
+            Refusal::Configuration(_) => "; the endpoint is closed until that is mended",
+        };
+        return says("False", reason(refused), format!("{refused}{then}"));
+    }
+    // One that is disabled is never served: that the gateway has it is seen by the route's absence.
+    if !known.ingestor.spec.enabled && facts.generation.is_none() {
+        let message = "the spec is valid; spec.enabled is false".to_owned();
+        return says("True", Reason::AsExpected, message);
     }
     if facts.generation != known.ingestor.metadata.generation {
         let message = "the gateway doesn't serve this generation yet".to_owned();
@@ -146,6 +157,13 @@ fn accepted(known: &Known<'_>) -> Says {
         Reason::AsExpected,
         "the spec is in force".to_owned(),
     )
+}
+
+const fn reason(refused: &Refusal) -> Reason {
+    match refused {
+        Refusal::Expression(_) => Reason::InvalidExpression,
+        Refusal::Configuration(_) => Reason::InvalidConfiguration,
+    }
 }
 
 fn ready(known: &Known<'_>) -> Says {
@@ -180,7 +198,7 @@ fn ready(known: &Known<'_>) -> Says {
             &format!("the gateway may not read secret {name}: bind its role in this namespace"),
         ),
         SecretState::Usable => match &facts.refused {
-            Some(refused) => says("False", Reason::InvalidExpression, refused),
+            Some(refused) => says("False", reason(refused), &refused.to_string()),
             None => says("Unknown", Reason::Pending, "the gateway takes it up"),
         },
     }

@@ -3,6 +3,7 @@
 
 pub(super) mod contain;
 mod fetch;
+mod wait;
 
 use std::{
     num::NonZeroU32,
@@ -20,7 +21,7 @@ use crate::kube::failure::Verb;
 use self::fetch::{Fetched, fetch};
 use super::{
     account::Account,
-    hold::{Failed, Holds},
+    hold::Failed,
     limiter::Permit,
     pace::Permission,
     pipeline::DedupKind,
@@ -39,16 +40,15 @@ const FETCH_RECORDS: u32 = 256;
 const FETCH_BYTES: usize = 256 * 1_024;
 /// Records to choose a probe from: as many as the holds remember names.
 const PROBE_RECORDS: u32 = 64;
+/// Records of one Ingestor that are passed over, at most: reading and deciding them again takes about
+/// a second. Beyond, no name goes on until a held one does.
+const MOST_PASSED: usize = 8_192;
 /// Items of one name in one write: as many as one explosion may have.
 const MOST_ITEMS: usize = 1_000;
 /// Writes of one Ingestor under way: as many as the limiter ever lets go.
 const MOST_WRITES: usize = 128;
 /// An aggregate is written at most once in this time; what comes meanwhile goes with the next write.
 const COALESCE: Duration = Duration::from_secs(1);
-/// A queue that has to wait longer lets go of what it has in memory. Longer than [`COALESCE`].
-const LONG_WAIT: Duration = Duration::from_millis(1_500);
-/// The same for one that is held.
-const LONG_HELD_WAIT: Duration = Duration::from_millis(250);
 
 type Writing = BoxFuture<'static, (Batch, Written)>;
 type Committing = BoxFuture<'static, (Vec<Ended>, Result<(), SubscriptionError>)>;
@@ -151,7 +151,7 @@ impl Queue {
                 Event::Wrote(batch, written) => self.wrote(batch, written),
                 Event::Committed(ends, outcome) => self.committed(ends, outcome),
                 Event::Granted(permit) => self.permit = Some(permit),
-                Event::More => self.exhausted = false,
+                Event::More => self.more_came(),
                 Event::Changed => self.follow_spec().await,
                 Event::Time => self.parked = None,
                 Event::Draining => {
@@ -200,6 +200,7 @@ impl Queue {
             || self.fetching.is_some()
             || self.parked.is_some()
             || self.flushed
+            || self.window.passed_over() >= MOST_PASSED
             || self.not_before.is_some_and(|at| at > now);
         if blocked {
             return;
@@ -211,13 +212,10 @@ impl Queue {
                 .within(now, Duration::from_secs(1), FETCH_RECORDS);
             (most, ledger.holds.width(2) == 1)
         };
-        let (len, bytes) = (self.window.len(), self.window.bytes());
         // Held: a few records, so that a probe has names to choose from. Paced: what can be written
         // within a second. Else refill when half is done, so that a fetch is worth its while.
         let most = if held { most.min(PROBE_RECORDS) } else { most };
-        let full = len >= MOST_RECORDS / 2 || bytes >= MOST_BYTES / 2;
-        let enough = len >= usize::try_from(most).unwrap_or(usize::MAX) && most < FETCH_RECORDS;
-        let Some(records) = NonZeroU32::new(most).filter(|_| !full && !enough) else {
+        let Some(records) = NonZeroU32::new(most).filter(|_| self.has_room(most)) else {
             return;
         };
         let limit = FetchLimit {
@@ -226,6 +224,31 @@ impl Queue {
         };
         let shared = Arc::clone(&self.shared);
         self.fetching = Some(fetch(shared, self.uid.clone(), self.cursor, limit).boxed());
+    }
+
+    /// Whether more is to be fetched. What waits behind names that are held makes room for others.
+    fn has_room(&mut self, most: u32) -> bool {
+        let limited = most < FETCH_RECORDS;
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let fits = |window: &Window, held: usize| {
+            let full = window.len() >= MOST_RECORDS / 2 || window.bytes() >= MOST_BYTES / 2;
+            // What is held is no work for now.
+            let work = window.len().saturating_sub(held);
+            !full && (work < most || !limited)
+        };
+        if fits(&self.window, 0) {
+            return true;
+        }
+        let account = Arc::clone(&self.account);
+        let ledger = account.lock();
+        let is_held = |name: &str| ledger.holds.attempts(name) > 0;
+        let passed = !ledger.holds.is_free() && self.window.pass_over(is_held);
+        let held = self.window.held(is_held);
+        drop(ledger);
+        if passed {
+            self.trim_room();
+        }
+        fits(&self.window, held)
     }
 
     fn fetched(&mut self, outcome: Result<Fetched, SubscriptionError>) {
@@ -350,9 +373,17 @@ impl Queue {
         if written.singly {
             self.window.singly(&batch.name);
         }
-        if !written.ends.is_empty() && self.account.lock().holds.succeeded(&batch.name) {
-            info!(ingestor = %self.uid, "writes go on");
-            self.window.wake_all();
+        if !written.ends.is_empty() {
+            if self.account.lock().holds.succeeded(&batch.name) {
+                info!(ingestor = %self.uid, "writes go on");
+                self.window.wake_all();
+            }
+            if let Some(first) = self.window.let_in(&batch.name) {
+                // A fetch that is under way began behind them.
+                self.fetching = None;
+                self.cursor = first.0.checked_sub(1).map(Position);
+                self.exhausted = false;
+            }
         }
         if let Some(trouble) = &written.trouble {
             self.held(&batch.name, trouble);
@@ -414,78 +445,6 @@ impl Queue {
                 let message = format!("{}: {}", letter.reason, letter.message);
                 self.account.lock().letter = Some((self.shared.clock.now(), message));
             }
-        }
-    }
-
-    // === waiting ===
-
-    fn is_busy(&self) -> bool {
-        !self.writing.is_empty()
-            || self.committing.is_some()
-            || !self.ends.is_empty()
-            || self.fetching.is_some()
-    }
-
-    /// Whether the queue may end: all is done, or it drains and what is left has to wait.
-    fn is_over(&mut self) -> bool {
-        if self.is_busy() || self.asking.is_some() {
-            return false;
-        }
-        if self.flushed {
-            let now = self.shared.clock.instant();
-            let can_go_on = self.window.has_ready(now) && self.paced_until.is_none();
-            if can_go_on && !self.account.lock().pace.is_paused() {
-                return false;
-            }
-            return true;
-        }
-        let done = self.window.is_empty() && self.exhausted && self.parked.is_none();
-        if !done {
-            return false;
-        }
-        // Nothing is left that could be held.
-        self.account.lock().holds = Holds::default();
-        if self.shared.slots.leave(&self.uid) {
-            if self.shared.ingestors.get(&self.uid).is_none() {
-                self.shared.accounts.close(&self.uid);
-            }
-            return true;
-        }
-        self.exhausted = false;
-        // Records came at this very moment: around again, without waiting for a second notice.
-        self.more.notify_one();
-        false
-    }
-
-    fn next_wake(&self) -> Option<Instant> {
-        if let Some(parked) = self.parked {
-            return parked;
-        }
-        let times = [self.window.next_wake(), self.paced_until, self.not_before];
-        times.into_iter().flatten().min()
-    }
-
-    /// One that can only wait lets go of what it has: the journal gives it again.
-    fn park_if_idle(&mut self, now: Instant) {
-        if self.is_busy() || self.parked.is_some() || self.flushed {
-            return;
-        }
-        let (paused, held) = {
-            let ledger = self.account.lock();
-            (ledger.pace.is_paused(), !ledger.holds.is_free())
-        };
-        let can_go_on = self.window.has_ready(now) && self.paced_until.is_none();
-        let long = if held { LONG_HELD_WAIT } else { LONG_WAIT };
-        let wake = self.next_wake();
-        let far = wake.is_some_and(|at| at > now + long);
-        if paused || (!can_go_on && far) {
-            self.window.clear();
-            self.room = None;
-            self.asking = None;
-            self.permit = None;
-            self.cursor = None;
-            self.exhausted = false;
-            self.parked = Some(if paused { None } else { wake });
         }
     }
 }

@@ -248,7 +248,7 @@ impl Writer {
         let outcome = call.await;
         let now = self.clock.instant();
         self.metrics.called(verb, &outcome);
-        if let Some(signal) = signal(&outcome, now.saturating_duration_since(start)) {
+        if let Some(signal) = signal(verb, &outcome, now.saturating_duration_since(start)) {
             self.limiter.learn(signal);
         }
         if let Err(failure) = &outcome
@@ -262,9 +262,14 @@ impl Writer {
     }
 }
 
-/// What an outcome tells about the server's load. A plain 500 tells nothing: it may be one object's
+/// What an outcome tells about the server's load, by the calls that bring items in: a page of a list
+/// takes longer than a write on the calmest server. A plain 500 tells nothing: it may be one object's
 /// bad luck with a webhook.
-fn signal<T>(outcome: &Result<T, Failure>, after: Duration) -> Option<Signal> {
+fn signal<T>(verb: Verb, outcome: &Result<T, Failure>, after: Duration) -> Option<Signal> {
+    match verb {
+        Verb::Create | Verb::Update | Verb::Get => {}
+        Verb::DryRun | Verb::List | Verb::Patch | Verb::Delete => return None,
+    }
     let Err(failure) = outcome else {
         return Some(Signal::Answered(after));
     };
@@ -364,5 +369,25 @@ impl Written {
                 retry_after: failure.cause.retry_after(),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_calls_that_bring_items_in_tell_of_load() {
+        let slow = Duration::from_secs(2);
+        let told = |verb| signal(verb, &Ok(()), slow).is_some();
+        let telling: Vec<Verb> = Verb::ALL.into_iter().filter(|verb| told(*verb)).collect();
+        assert_eq!(telling, [Verb::Create, Verb::Get, Verb::Update]);
+        let refused = Err::<(), _>(Failure {
+            verb: Verb::List,
+            object: "observations".into(),
+            cause: Cause::from_answer(503, None, b""),
+        });
+        assert!(signal(Verb::List, &refused, slow).is_none());
+        assert!(signal(Verb::Create, &refused, slow).is_some());
     }
 }

@@ -24,10 +24,22 @@ pub enum SecretState {
     },
 }
 
+/// Why the newest spec is not in force, or nothing is served under it; its text says where and what.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The decision spec doesn't compile. The endpoint goes on under the last one that did, if any.
+    #[error("{0}")]
+    Expression(String),
+    /// The source, a scheme or a limit can't be used as it is configured. The endpoint is closed.
+    #[error("{0}")]
+    Configuration(String),
+}
+
 /// What a gateway knows of one Ingestor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The generation that the route table serves; absent: no route.
+    /// The generation that the route table serves, its decision spec in force or refused; absent: no
+    /// route, as for one that is disabled.
     pub generation: Option<i64>,
     /// Whether `spec.enabled`, the path is ours, a decision spec is in force and secrets are usable: requests are verified and accepted.
     pub serving: bool,
@@ -35,8 +47,8 @@ pub struct Facts {
     pub secret: SecretState,
     /// Whether the Ingestor's share of the journal is full.
     pub share_full: bool,
-    /// Why the newest decision spec is not in force: what doesn't compile.
-    pub refused: Option<String>,
+    /// Why the newest spec is not in force.
+    pub refused: Option<Refusal>,
     /// The public URL of the endpoint.
     pub endpoint: Option<String>,
 }

@@ -23,6 +23,7 @@ mod options;
 mod read;
 mod recover;
 mod scan;
+mod segments;
 mod stage;
 mod subscription;
 mod trim;
@@ -48,9 +49,9 @@ use self::{
     stage::{Admission, Prepared, State, What},
 };
 use super::{
-    AppendError, Appended, DeadLetter, Ended, Event, IngestorUid, Journal, LetterId, LogId,
-    Position, RecordId, Seen, Share, SpecText, Stats, Subscribe, Subscription, SubscriptionError,
-    Tally,
+    AppendError, Appended, DeadLetter, Ended, Event, IngestorUid, Journal, LetterId, LetterSummary,
+    LogId, Position, RecordId, Seen, Share, SpecText, Stats, Subscribe, Subscription,
+    SubscriptionError, Tally,
 };
 use crate::{api::SpecDigest, ops::time::Clock};
 
@@ -511,39 +512,18 @@ impl Journal for Wal {
         subscription::subscribe(Arc::clone(&self.engine), subscribe).boxed()
     }
 
-    fn letters(&self, after: Option<LetterId>, limit: usize) -> Vec<DeadLetter> {
-        let mut letters = Vec::new();
-        let mut from = after.map_or(0, |after| after.record.position.0);
-        while letters.len() < limit {
-            let next = self
-                .engine
-                .state()
-                .index
-                .letters
-                .range(from..)
-                .next()
-                .map(|(position, _)| *position);
-            let Some(position) = next else { break };
-            let record = self.engine.read_letters(position);
-            letters.extend(
-                record
-                    .into_iter()
-                    .filter(|letter| after.is_none_or(|after| letter.id > after)),
-            );
-            from = position + 1;
-        }
-        letters.truncate(limit);
-        letters
+    fn letters(&self, after: Option<LetterId>, limit: usize) -> BoxFuture<'_, Vec<LetterSummary>> {
+        let engine = Arc::clone(&self.engine);
+        read::off_thread(move || engine.list_letters(after, limit))
+            .map(Option::unwrap_or_default)
+            .boxed()
     }
 
-    fn letter(&self, id: LetterId) -> Option<DeadLetter> {
-        if id.record.log != self.engine.log {
-            return None;
-        }
-        self.engine
-            .read_letters(id.record.position.0)
-            .into_iter()
-            .find(|letter| letter.id == id)
+    fn letter(&self, id: LetterId) -> BoxFuture<'_, Option<DeadLetter>> {
+        let engine = Arc::clone(&self.engine);
+        read::off_thread(move || engine.read_letter(id))
+            .map(Option::flatten)
+            .boxed()
     }
 
     fn replay(&self, event: Event, force: bool) -> BoxFuture<'_, Result<RecordId, AppendError>> {

@@ -19,9 +19,6 @@ pub enum Error {
         #[source]
         source: Box<KubeconfigError>,
     },
-    /// Neither a kubeconfig nor a service account was found.
-    #[error("find a Kubernetes API: name one with --kubeconfig, or run in a pod")]
-    Infer(#[source] Box<kube::config::InferConfigError>),
     /// The configuration is not one that a client can be built from.
     #[error("build a client for the Kubernetes API at {server}")]
     Build {
@@ -49,16 +46,6 @@ pub async fn from_kubeconfig(path: &Path) -> Result<(Client, String), Error> {
         .map_err(refused)?;
     let server = config.cluster_url.to_string();
     Ok((from_config(config)?, server))
-}
-
-/// A client for the cluster that the environment names: `KUBECONFIG`, `~/.kube/config`, or the
-/// pod's service account.
-///
-/// # Errors
-/// Nothing of these is there.
-pub async fn from_environment() -> Result<Client, Error> {
-    let config = Config::infer().await;
-    from_config(config.map_err(|error| Error::Infer(Box::new(error)))?)
 }
 
 /// A client for `config`, with the client's own retry switched off.

@@ -17,11 +17,6 @@ pub const STEP_BUCKETS: &[f64] = &[
     0.000_025, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 10.0,
 ];
 
-/// Upper bounds, in seconds, of an event's way to its end, which a pace may hold up for hours.
-pub const EVENT_BUCKETS: &[f64] = &[
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3600.0, 21_600.0,
-];
-
 /// A registry with the process's own metrics.
 ///
 /// # Errors

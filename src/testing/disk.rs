@@ -1,8 +1,10 @@
 //! A disk in memory that keeps what was written apart from what was synced.
 //!
 //! A crash loses any subset of the unsynced writes, sector by sector, and any subset of the unsynced
-//! creations and removals. A failed sync drops what it should have made durable, as Linux does: the
-//! pages are clean afterwards, the next sync succeeds, and what it says is not true of them.
+//! creations and removals: a file that was made and removed again may be back, with what was synced
+//! in it. A failed sync drops what it should have made durable, as Linux does: the pages are clean
+//! afterwards, the next sync succeeds, and what it says is not true of them. A failed sync of the
+//! directory may have made durable what was done first.
 
 use std::{
     collections::BTreeMap,
@@ -44,11 +46,28 @@ struct Sim {
     operations: u64,
     /// Counts crashes; handles from before one are dead.
     life: u64,
-    /// The directory as the process sees it, and as it is durable.
+    /// The directory as the process sees it, as it is durable, and what lies between the two.
     names: BTreeMap<String, u64>,
     durable_names: BTreeMap<String, u64>,
+    unsynced_names: Vec<Entry>,
     files: BTreeMap<u64, File>,
     next_file: u64,
+}
+
+/// A change of the directory.
+#[derive(Clone, Debug)]
+enum Entry {
+    Created(String, u64),
+    Removed(String),
+}
+
+impl Entry {
+    fn apply(self, to: &mut BTreeMap<String, u64>) {
+        match self {
+            Self::Created(name, file) => drop(to.insert(name, file)),
+            Self::Removed(name) => drop(to.remove(&name)),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -116,6 +135,7 @@ impl SimDisk {
             life: 0,
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
+            unsynced_names: Vec::new(),
             files: BTreeMap::new(),
             next_file: 0,
         };
@@ -161,12 +181,11 @@ impl SimDisk {
         sim.faults = Faults::default();
         sim.operations = 0;
         let mut names = sim.durable_names.clone();
-        for (name, file) in &sim.names {
-            if !names.contains_key(name) && sim.choices.chance(50) {
-                names.insert(name.clone(), *file);
+        for entry in std::mem::take(&mut sim.unsynced_names) {
+            if sim.choices.chance(50) {
+                entry.apply(&mut names);
             }
         }
-        names.retain(|name, _| sim.names.contains_key(name) || sim.choices.chance(50));
         for file in sim.files.values_mut() {
             let mut left = std::mem::take(&mut file.durable);
             for change in std::mem::take(&mut file.unsynced) {
@@ -288,6 +307,8 @@ impl Disk for SimDisk {
             },
         );
         sim.names.insert(name.to_owned(), id);
+        let created = Entry::Created(name.to_owned(), id);
+        sim.unsynced_names.push(created);
         Ok(Arc::new(SimFile {
             disk: self.clone(),
             id,
@@ -309,21 +330,29 @@ impl Disk for SimDisk {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut sim = self.sim();
         sim.enter(None)?;
-        sim.names
-            .remove(name)
-            .map(drop)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        sim.names.remove(name).ok_or(io::ErrorKind::NotFound)?;
+        sim.unsynced_names.push(Entry::Removed(name.to_owned()));
+        Ok(())
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        let mut sim = self.sim();
+        let mut guard = self.sim();
+        let sim = &mut *guard;
         sim.enter(None)?;
-        let percent = sim.faults.sync;
-        if sim.choices.chance(percent) {
-            return Err(failed("sync of the directory"));
+        let fails = sim.choices.chance(sim.faults.sync);
+        let done = if fails {
+            sim.choices.index(sim.unsynced_names.len() + 1)
+        } else {
+            sim.unsynced_names.len()
+        };
+        for entry in sim.unsynced_names.drain(..done) {
+            entry.apply(&mut sim.durable_names);
         }
-        sim.durable_names = sim.names.clone();
-        Ok(())
+        if fails {
+            Err(failed("sync of the directory"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -421,57 +450,4 @@ impl DiskFile for SimFile {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_synced_survives_and_what_was_not_may_not() {
-        let mut lost = 0;
-        for seed in 0..50 {
-            let disk = SimDisk::new(seed);
-            let file = disk.create("a", 0).unwrap();
-            file.write_at(0, &[1; 2048]).unwrap();
-            file.sync().unwrap();
-            disk.sync_dir().unwrap();
-            file.write_at(2048, &[2; 2048]).unwrap();
-            disk.crash();
-            let bytes = disk.contents("a");
-            assert_eq!(bytes.get(..2048), Some([1; 2048].as_slice()));
-            lost += usize::from(bytes.get(2048..) != Some([2; 2048].as_slice()));
-            assert!(file.read_at(0, &mut [0]).is_err(), "a handle from before");
-        }
-        assert!(lost > 10, "{lost}");
-    }
-
-    #[test]
-    fn a_file_whose_directory_was_not_synced_may_be_gone() {
-        let gone = (0..50).filter(|seed| {
-            let disk = SimDisk::new(*seed);
-            disk.create("a", 0).unwrap().sync().unwrap();
-            disk.crash();
-            disk.files().is_empty()
-        });
-        assert!((10..40).contains(&gone.count()));
-    }
-
-    #[test]
-    fn a_failed_sync_loses_what_the_next_one_says_is_durable() {
-        let mut lost = 0;
-        for seed in 0..50 {
-            let disk = SimDisk::new(seed);
-            let file = disk.create("a", 0).unwrap();
-            disk.sync_dir().unwrap();
-            disk.set_faults(Faults {
-                sync: 100,
-                ..Faults::default()
-            });
-            file.write_at(0, &[1; 100]).unwrap();
-            file.sync().unwrap_err();
-            disk.set_faults(Faults::default());
-            file.sync().unwrap();
-            disk.crash();
-            lost += usize::from(disk.contents("a").first() != Some(&1));
-        }
-        assert!(lost > 5, "{lost}");
-    }
-}
+mod tests;

@@ -25,8 +25,14 @@ async fn use_the_sample_mapping(dev: &Dev) {
         .metadata
         .generation;
     until("the new mapping is in force", async || {
+        // `status.observedGeneration` is what the core saw; this is what the gateway serves.
         let status = dev.ingestor().await.status?;
-        (status.observed_generation == generation).then_some(())
+        let accepted = status.conditions.iter().any(|condition| {
+            condition.type_ == "Accepted"
+                && condition.status == "True"
+                && condition.observed_generation == generation
+        });
+        accepted.then_some(())
     })
     .await;
 }

@@ -316,3 +316,57 @@ proptest! {
         }
     }
 }
+
+/// What waits behind a held name goes back, and with it all that must not overtake it.
+#[test]
+fn a_held_name_makes_room_and_nothing_overtakes_within_a_name() {
+    let mut bench = Bench::new();
+    let held = |name: &str| name == "held";
+    for position in 1..=5 {
+        bench.admit(position, vec![event(0, "held")]);
+    }
+    bench.admit(6, vec![event(0, "free")]);
+    assert!(bench.window.pass_over(held));
+    assert!(!bench.window.pass_over(held), "once");
+    assert_eq!((bench.window.len(), bench.window.bytes()), (2, 20));
+    bench.admit(7, vec![event(0, "held"), event(1, "along")]);
+    bench.admit(8, vec![event(0, "along")]);
+    bench.admit(9, vec![Verdict::Filtered { filter: "f".into() }]);
+    bench.admit(10, vec![event(0, "free")]);
+    assert_eq!((bench.window.len(), bench.window.passed_over()), (4, 6));
+    // One that is not held lets nobody in.
+    assert_eq!(bench.window.let_in("along"), None);
+    assert_eq!(bench.window.let_in("held"), Some(Position(2)));
+    assert_eq!(bench.window.passed_over(), 0);
+    for position in 2..=5 {
+        bench.admit(position, vec![event(0, "held")]);
+    }
+    bench.admit(6, vec![event(0, "free")]);
+    bench.admit(7, vec![event(0, "held"), event(1, "along")]);
+    bench.admit(8, vec![event(0, "along")]);
+    let mut seen = BTreeMap::new();
+    while let Some(batch) = bench.take() {
+        let positions = batch.items.iter().map(|work| work.id.record.position.0);
+        seen.insert(batch.name.to_string(), positions.collect::<Vec<_>>());
+    }
+    let expected = [
+        ("along", vec![7, 8]),
+        ("free", vec![6, 10]),
+        ("held", vec![1, 2, 3, 4, 5, 7]),
+    ];
+    assert_eq!(
+        seen,
+        expected.map(|(name, at)| (name.to_owned(), at)).into()
+    );
+}
+
+#[test]
+fn a_record_of_several_names_stays_with_what_came_before_it() {
+    let mut bench = Bench::new();
+    bench.admit(1, vec![event(0, "held")]);
+    bench.admit(2, vec![event(0, "held"), event(1, "other")]);
+    bench.admit(3, vec![event(0, "held")]);
+    assert!(bench.window.pass_over(|name| name == "held"));
+    assert_eq!(bench.window.len(), 2);
+    assert_eq!(bench.window.let_in("held"), Some(Position(3)));
+}

@@ -78,8 +78,25 @@ fn every_fault_has_its_condition() {
     let missing = secret(SecretState::Missing { name: "s".into() });
     let forbidden = secret(SecretState::Forbidden { name: "s".into() });
     let refused = Facts {
-        refused: Some("normalize.severity: oops".into()),
+        refused: Some(Refusal::Expression("normalize.severity: oops".into())),
         ..serving()
+    };
+    let never = Facts {
+        serving: false,
+        ..refused.clone()
+    };
+    // The gateway gives exactly these, see its catalog's tests: there is no route.
+    let no_route = Facts {
+        endpoint: serving().endpoint,
+        ..Facts::default()
+    };
+    let closed = Facts {
+        refused: Some(Refusal::Configuration("allowedCIDRs: oops".into())),
+        ..no_route.clone()
+    };
+    let worthless = Facts {
+        refused: never.refused.clone(),
+        ..no_route.clone()
     };
     let older = Facts {
         generation: Some(2),
@@ -99,8 +116,24 @@ fn every_fault_has_its_condition() {
         (&plain, Some(&refused), "Ready=True AsExpected"),
         (&plain, Some(&older), "Accepted=Unknown Pending"),
         (&plain, Some(&full), "Degraded=True BacklogFull"),
-        (&disabled, Some(&fine), "Ready=False Disabled"),
-        (&disabled, Some(&fine), "Accepted=True AsExpected"),
+        (&plain, Some(&never), "Ready=False InvalidExpression"),
+        (&plain, Some(&closed), "Accepted=False InvalidConfiguration"),
+        (&plain, Some(&closed), "Ready=False InvalidConfiguration"),
+        (&plain, Some(&no_route), "Accepted=Unknown Pending"),
+        (&disabled, None, "Accepted=Unknown Pending"),
+        (&disabled, Some(&older), "Accepted=Unknown Pending"),
+        (&disabled, Some(&no_route), "Ready=False Disabled"),
+        (&disabled, Some(&no_route), "Accepted=True AsExpected"),
+        (
+            &disabled,
+            Some(&worthless),
+            "Accepted=False InvalidExpression",
+        ),
+        (
+            &disabled,
+            Some(&closed),
+            "Accepted=False InvalidConfiguration",
+        ),
         (&paused, Some(&fine), "Degraded=True Paused"),
         (&open, Some(&fine), "Unauthenticated=True AuthNone"),
     ];
@@ -111,6 +144,31 @@ fn every_fault_has_its_condition() {
             "{expected} not in {told:?}"
         );
     }
+}
+
+/// Only what goes on may be said to go on.
+#[test]
+fn a_refusal_says_what_the_endpoint_does_meanwhile() {
+    let plain = ingestor(&json!({}));
+    let message = |refused, serving| {
+        let facts = Facts {
+            refused: Some(refused),
+            serving,
+            ..self::serving()
+        };
+        let status = project(&known(&plain, Some(&facts)));
+        status.conditions[0].message.clone()
+    };
+    let expression = || Refusal::Expression("filters: oops".into());
+    assert_eq!(
+        message(expression(), true),
+        "filters: oops; the last spec that compiled stays in force"
+    );
+    assert_eq!(message(expression(), false), "filters: oops");
+    assert_eq!(
+        message(Refusal::Configuration("auth: oops".into()), false),
+        "auth: oops; the endpoint is closed until that is mended"
+    );
 }
 
 #[test]

@@ -26,7 +26,7 @@ use crate::{
     },
     journal::{
         IngestorUid,
-        facts::{Facts, SecretState},
+        facts::{Facts, Refusal, SecretState},
     },
 };
 
@@ -46,7 +46,9 @@ pub(super) struct Entry {
     /// What the journal is being told.
     putting: Option<Spec>,
     /// Why the newest spec is not in force.
-    refused: Option<String>,
+    refused: Option<Refusal>,
+    /// The newest generation whose decision spec is in force, or refused.
+    decided: Option<i64>,
     facts: Option<Facts>,
 }
 
@@ -64,6 +66,7 @@ impl Entry {
             spec,
             putting: None,
             refused: None,
+            decided: None,
             facts: None,
             ingestor: found.ingestor.clone(),
         }
@@ -113,18 +116,21 @@ impl Entry {
         let text = match wanted.to_text() {
             Ok(text) => text,
             Err(error) => {
-                self.refused = Some(error.to_string());
+                self.refused = Some(Refusal::Configuration(error.to_string()));
+                self.decided = self.ingestor.metadata.generation;
                 return None;
             }
         };
         let digest = SpecDigest::of(&text);
         if self.spec.as_ref().is_some_and(|spec| spec.digest == digest) {
             self.refused = None;
+            self.decided = self.ingestor.metadata.generation;
             return None;
         }
         if let Err(errors) = Compiled::new(wanted) {
             let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
-            self.refused = Some(all.join("; "));
+            self.refused = Some(Refusal::Expression(all.join("; ")));
+            self.decided = self.ingestor.metadata.generation;
             return None;
         }
         self.refused = None;
@@ -157,7 +163,8 @@ impl Entry {
         match (&self.endpoint, &self.bucket) {
             (Ok(endpoint), Some(bucket)) if owns && self.ingestor.spec.enabled => {
                 let state = self.state(endpoint, secrets, &mut facts);
-                facts.generation = self.ingestor.metadata.generation;
+                // Not before events are decided by it, else whoever waits for it sends too early.
+                facts.generation = self.decided;
                 facts.serving = matches!(state, State::Open { .. });
                 self.route = Some(Arc::new(Route {
                     ingestor: self.uid.clone(),
@@ -167,7 +174,9 @@ impl Entry {
                     share_full: Arc::clone(&self.share_full),
                 }));
             }
-            (Err(refused), _) => facts.refused = Some(refused.to_string()),
+            (Err(refused), _) => {
+                facts.refused = Some(Refusal::Configuration(refused.to_string()));
+            }
             _ => {}
         }
         let changed = self.facts.as_ref() != Some(&facts);
@@ -191,7 +200,7 @@ impl Entry {
                     return State::Closed(Kind::Closed);
                 }
                 Err(NoVerifier::Configuration(why)) => {
-                    facts.refused = Some(why);
+                    facts.refused = Some(Refusal::Configuration(why));
                     return State::Closed(Kind::Closed);
                 }
             }

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     api::SpecDigest,
     gateway::{problem::Kind, routes::State},
-    journal::facts::{Facts, SecretState},
+    journal::facts::{Facts, Refusal, SecretState},
 };
 
 fn ingestor(name: &str, created: &str, patch: &serde_json::Value) -> Ingestor {
@@ -255,7 +255,12 @@ fn a_disabled_one_is_unknown_and_keeps_its_path() {
         &other,
     ))));
     assert_eq!(world.serves("first"), Err(Kind::NotFound));
-    assert_eq!(world.facts("first").generation, None);
+    // What the status makes of exactly this is tested there.
+    let expected = Facts {
+        endpoint: Some("https://hooks.example.test/hooks/team/first".into()),
+        ..Facts::default()
+    };
+    assert_eq!(world.facts("first"), &expected);
 }
 
 #[test]
@@ -269,12 +274,7 @@ fn a_spec_that_does_not_compile_leaves_the_last_one_in_force() {
     ))));
     assert!(world.serves("first").is_ok());
     assert!(
-        world
-            .facts("first")
-            .refused
-            .as_deref()
-            .unwrap()
-            .contains("filters")
+        matches!(&world.facts("first").refused, Some(Refusal::Expression(why)) if why.contains("filters"))
     );
     world.apply(Input::IngestorApplied(found(plain(
         "first",
@@ -346,6 +346,42 @@ fn made_anew() -> Found {
 
 fn first() -> Name {
     ("team".to_owned(), "first".to_owned())
+}
+
+#[test]
+fn a_generation_is_served_once_the_journal_has_its_spec() {
+    let mut world = World::with_secret();
+    let first = |extra: &serde_json::Value| {
+        Input::IngestorApplied(found(ingestor("first", "2026-01-01T00:00:00Z", extra)))
+    };
+    world.apply(first(&json!({})));
+    assert_eq!(world.facts("first").generation, Some(1));
+    let edited = json!({
+        "metadata": { "generation": 2 },
+        "spec": { "normalize": { "eventType": { "value": "another" } } },
+    });
+    world.catalog.apply(first(&edited));
+    let settled = world.catalog.settle();
+    let [Action::PutSpec { ingestor, text }] = &*settled.actions else {
+        panic!("{:?}", settled.actions);
+    };
+    let told = settled.facts.into_iter().find_map(|(_, facts)| facts);
+    assert!(told.is_none_or(|facts| facts.generation == Some(1) && facts.serving));
+    world.apply(Input::SpecPut {
+        ingestor: ingestor.clone(),
+        put: Some(SpecDigest::of(text)),
+    });
+    assert_eq!(world.facts("first").generation, Some(2));
+    // What decides nothing is served at once.
+    let faster = json!({
+        "metadata": { "generation": 3 },
+        "spec": {
+            "normalize": { "eventType": { "value": "another" } },
+            "output": { "observation": { "maxPerMinute": 60 } },
+        },
+    });
+    world.apply(first(&faster));
+    assert_eq!(world.facts("first").generation, Some(3));
 }
 
 #[test]
@@ -493,12 +529,7 @@ fn a_configuration_that_can_not_be_served_serves_nothing() {
     ))));
     assert_eq!(world.serves("bad"), Err(Kind::NotFound));
     assert!(
-        world
-            .facts("bad")
-            .refused
-            .as_deref()
-            .unwrap()
-            .contains("allowedCIDRs")
+        matches!(&world.facts("bad").refused, Some(Refusal::Configuration(why)) if why.contains("allowedCIDRs"))
     );
 }
 

@@ -43,16 +43,19 @@ pub(super) async fn a_dead_letter_holds_the_event_whole(storage: &dyn Storage) {
     later(storage.clock(), DAY);
     let second = bury(&bench, &a, "two", &[0]).await;
     for round in 0..3 {
-        let letters = bench.journal().letters(None, 10);
+        let letters = bench.journal().letters(None, 10).await;
         let ids: Vec<LetterId> = letters.iter().map(|letter| letter.id).collect();
         let id = |record, index| LetterId { record, index };
         assert_eq!(ids, [id(first, 0), id(first, 4), id(second, 0)], "{round}");
-        assert_eq!(letters[1].event, event);
+        let whole = bench.journal().letter(ids[1]).await.unwrap();
+        assert_eq!(whole.event, event);
+        assert_eq!(whole.summary(), letters[1]);
         assert_eq!(letters[1].letter, buried(first, &[4]).letters[0]);
         assert!(!letters[1].replayed);
         let page: Vec<LetterId> = bench
             .journal()
             .letters(Some(ids[0]), 1)
+            .await
             .iter()
             .map(|letter| letter.id)
             .collect();
@@ -61,10 +64,11 @@ pub(super) async fn a_dead_letter_holds_the_event_whole(storage: &dyn Storage) {
             bench
                 .journal()
                 .letter(ids[2])
+                .await
                 .map(|letter| letter.event.body),
             Some("two".into())
         );
-        assert_eq!(bench.journal().letter(id(first, 1)), None);
+        assert_eq!(bench.journal().letter(id(first, 1)).await, None);
         let tally = bench.tally(&a);
         assert_eq!(
             (
@@ -87,6 +91,7 @@ pub(super) async fn a_dead_letter_is_replayed_once(storage: &dyn Storage) {
     let letter = bench
         .journal()
         .letter(LetterId { record, index: 1 })
+        .await
         .unwrap();
     let event = Event {
         origin: Origin::Replay { letter: letter.id },
@@ -110,6 +115,7 @@ pub(super) async fn a_dead_letter_is_replayed_once(storage: &dyn Storage) {
         let marks: Vec<bool> = bench
             .journal()
             .letters(None, 9)
+            .await
             .iter()
             .map(|letter| letter.replayed)
             .collect();
@@ -140,7 +146,7 @@ pub(super) async fn the_oldest_dead_letters_leave(storage: &dyn Storage) {
         records.push(bury(&bench, &a, &format!("{n}{}", "x".repeat(900)), &[0]).await);
         later(storage.clock(), DAY);
     }
-    let kept = bench.journal().letters(None, 100);
+    let kept = bench.journal().letters(None, 100).await;
     assert!(!kept.is_empty() && kept.len() < 5, "{}", kept.len());
     assert_eq!(
         kept.last().map(|letter| letter.id.record),
@@ -152,7 +158,7 @@ pub(super) async fn the_oldest_dead_letters_leave(storage: &dyn Storage) {
     later(storage.clock(), DAY * 8);
     bury(&bench, &a, "new", &[0]).await;
     assert_eq!(
-        bench.journal().letters(None, 100).len(),
+        bench.journal().letters(None, 100).await.len(),
         1,
         "a week is over"
     );

@@ -5,14 +5,15 @@
 mod event;
 mod fields;
 mod key;
+mod letter;
 
 use std::sync::Arc;
 
 use crate::{
     api::SpecDigest,
     journal::{
-        End, Ended, Epoch, Holder, IngestorUid, ItemTally, Items, Letter, LetterId, LogId, Millis,
-        Position, RecordId, Tally,
+        End, Ended, Epoch, Holder, IngestorUid, ItemTally, Items, LetterId, LogId, Position,
+        RecordId, Tally,
     },
 };
 
@@ -21,6 +22,7 @@ pub(super) use event::{
 };
 use fields::{Fields, put_bytes, put_count, put_u32, put_u64};
 pub(super) use key::{COMPACT_KEY_FIXED, CompactKey, put_key, read_key};
+pub(super) use letter::{LetterEntry, put_letter, read_event_outline, read_letter};
 
 fn put_letter_id(out: &mut Vec<u8>, id: LetterId) {
     put_u32(out, id.record.log.0);
@@ -177,73 +179,6 @@ pub(super) fn read_epochs(payload: &[u8]) -> Option<(Holder, Epoch, Vec<u16>)> {
         buckets.push(fields.u16()?);
     }
     Some((holder, epoch, buckets))
-}
-
-// === Dead letters ===
-
-/// A dead-lettered record: its end, its letters, and its event whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LetterEntry<'a> {
-    /// `None`: carried by trimming, its end was counted before.
-    pub(super) epoch: Option<Epoch>,
-    pub(super) end: End,
-    pub(super) items: Items,
-    pub(super) at: Millis,
-    pub(super) letters: Vec<(Letter, bool)>,
-    /// An event's payload.
-    pub(super) event: &'a [u8],
-}
-
-/// The longest message that is kept; the engine's are far shorter.
-const MESSAGE_MAX: usize = 4096;
-
-pub(super) fn put_letter(out: &mut Vec<u8>, entry: &LetterEntry<'_>) {
-    put_u64(out, entry.epoch.map_or(u64::MAX, |epoch| epoch.0));
-    put_end(out, entry.end, &entry.items);
-    out.extend_from_slice(&entry.at.0.to_le_bytes());
-    put_count(out, entry.letters.len());
-    for (letter, replayed) in &entry.letters {
-        put_u32(out, letter.index);
-        out.push(u8::from(*replayed));
-        put_bytes(out, letter.reason.as_bytes());
-        let cut = letter.message.floor_char_boundary(MESSAGE_MAX);
-        put_bytes(
-            out,
-            letter.message.get(..cut).unwrap_or_default().as_bytes(),
-        );
-    }
-    out.extend_from_slice(entry.event);
-}
-
-pub(super) fn read_letter(payload: &[u8]) -> Option<LetterEntry<'_>> {
-    let mut fields = Fields(payload);
-    let epoch = Some(Epoch(fields.u64()?)).filter(|epoch| epoch.0 != u64::MAX);
-    let (end, items) = end(&mut fields)?;
-    let at = fields.millis()?;
-    let count = fields.count(13)?;
-    let mut letters = Vec::with_capacity(count);
-    for _ in 0..count {
-        let index = fields.u32()?;
-        let replayed = fields.u8()? != 0;
-        let reason = fields.text()?.into();
-        let message = fields.text()?.to_owned();
-        letters.push((
-            Letter {
-                index,
-                reason,
-                message,
-            },
-            replayed,
-        ));
-    }
-    Some(LetterEntry {
-        epoch,
-        end,
-        items,
-        at,
-        letters,
-        event: fields.0,
-    })
 }
 
 // === Tallies ===

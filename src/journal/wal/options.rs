@@ -64,6 +64,8 @@ pub enum Mutant {
     AnswerBeforeSync,
     /// A segment is used again after a failed sync.
     ReuseAfterFailedSync,
+    /// The header of a segment that could not be begun is left as it is.
+    KeepHeaderAfterFailedSync,
 }
 
 impl Default for Options {

@@ -12,7 +12,7 @@ use super::{
     format::{self, ENTRY_HEADER, Kind, Place, Seed},
     stage::State,
 };
-use crate::journal::{DeadLetter, Event, LetterId, RecordId, Seen};
+use crate::journal::{DeadLetter, IngestorUid, LetterId, LetterSummary, RecordId, Seen};
 
 /// Entries this near to each other are read in one go: about what the disk reads anyway.
 const GAP: u32 = 16 * 1024;
@@ -197,45 +197,107 @@ impl Engine {
         })
     }
 
-    /// The dead letters of one record.
-    pub(super) fn read_letters(&self, position: u64) -> Vec<DeadLetter> {
-        let (source, replayed) = {
-            let state = self.state();
-            let Some(letters) = state.index.letters.get(&position) else {
-                return Vec::new();
+    /// Dead letters behind `after`, at most `limit`; one record is in memory at a time.
+    pub(super) fn list_letters(&self, after: Option<LetterId>, limit: usize) -> Vec<LetterSummary> {
+        let mut letters = Vec::new();
+        let mut from = after.map_or(0, |after| after.record.position.0);
+        while letters.len() < limit {
+            let Some(position) = self.next_letter(from) else {
+                break;
             };
+            let kept = self.kept(position);
+            let summaries = kept.as_ref().and_then(Kept::summaries).unwrap_or_default();
+            let behind = |letter: &LetterSummary| after.is_none_or(|after| letter.id > after);
+            letters.extend(summaries.into_iter().filter(behind));
+            from = position.saturating_add(1);
+        }
+        letters.truncate(limit);
+        letters
+    }
+
+    fn next_letter(&self, from: u64) -> Option<u64> {
+        let state = self.state();
+        let mut letters = state.index.letters.range(from..);
+        letters.next().map(|(position, _)| *position)
+    }
+
+    /// One dead letter.
+    pub(super) fn read_letter(&self, id: LetterId) -> Option<DeadLetter> {
+        if id.record.log != self.log {
+            return None;
+        }
+        self.kept(id.record.position.0)?.letter(id)
+    }
+
+    /// The dead letters of one record, as they lie in the log.
+    fn kept(&self, position: u64) -> Option<Kept> {
+        let (source, items) = {
+            let state = self.state();
+            let letters = state.index.letters.get(&position)?;
             (state.source(letters.place), letters.items.clone())
         };
-        let entries = read_all(&[source], self.seed);
-        let Some(Entry::Payload(_, payload)) = entries.first() else {
-            return Vec::new();
-        };
-        let record = RecordId {
-            log: self.log,
-            position: crate::journal::Position(position),
-        };
-        decode_letters(record, payload, &replayed).unwrap_or_default()
+        match read_all(&[source], self.seed).pop() {
+            Some(Entry::Payload(_, payload)) => Some(Kept {
+                record: RecordId {
+                    log: self.log,
+                    position: crate::journal::Position(position),
+                },
+                payload,
+                items,
+            }),
+            Some(Entry::Damaged | Entry::Failed(_)) | None => None,
+        }
     }
 }
 
-fn decode_letters(
+/// The dead letters of one record.
+struct Kept {
     record: RecordId,
-    payload: &[u8],
-    replayed: &[(u32, bool)],
-) -> Option<Vec<DeadLetter>> {
-    let entry = entry::read_letter(payload)?;
-    let event: Event = entry::read_event(entry.event)?;
-    let letters = entry.letters.into_iter().map(|(letter, _)| DeadLetter {
-        id: LetterId {
-            record,
-            index: letter.index,
-        },
-        replayed: replayed
-            .iter()
-            .any(|(index, replayed)| *index == letter.index && *replayed),
-        letter,
-        at: entry.at,
-        event: event.clone(),
-    });
-    Some(letters.collect())
+    payload: Bytes,
+    /// By index, whether it was replayed.
+    items: Vec<(u32, bool)>,
+}
+
+impl Kept {
+    fn id(&self, index: u32) -> LetterId {
+        LetterId {
+            record: self.record,
+            index,
+        }
+    }
+
+    fn replayed(&self, index: u32) -> bool {
+        self.items.contains(&(index, true))
+    }
+
+    fn summaries(&self) -> Option<Vec<LetterSummary>> {
+        let entry = entry::read_letter(&self.payload)?;
+        let (head, body_bytes) = entry::read_event_outline(entry.event)?;
+        let ingestor = IngestorUid(head.ingestor.into());
+        let event_id: Arc<str> = head.event_id.into();
+        let summaries = entry.letters.into_iter().map(|(letter, _)| LetterSummary {
+            id: self.id(letter.index),
+            replayed: self.replayed(letter.index),
+            letter,
+            at: entry.at,
+            ingestor: ingestor.clone(),
+            event_id: Arc::clone(&event_id),
+            accepted_at: head.accepted_at,
+            body_bytes,
+        });
+        Some(summaries.collect())
+    }
+
+    fn letter(&self, id: LetterId) -> Option<DeadLetter> {
+        let entry = entry::read_letter(&self.payload)?;
+        let mut letters = entry.letters.into_iter();
+        let (letter, _) = letters.find(|(letter, _)| letter.index == id.index)?;
+        Some(DeadLetter {
+            id,
+            replayed: self.replayed(id.index),
+            letter,
+            at: entry.at,
+            event: entry::read_event(entry.event)?,
+        })
+    }
 }

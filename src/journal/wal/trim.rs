@@ -146,8 +146,7 @@ impl Engine {
     fn oldest(&self, io: &Io) -> Option<(SegmentId, bool)> {
         let state = self.state();
         let (id, segment) = state.index.segments.first_key_value()?;
-        let active = io.active.as_ref()?;
-        (*id != active.id).then_some((*id, segment.live == 0))
+        (*id != io.newest()?).then_some((*id, segment.live == 0))
     }
 
     /// Removes the segment that was read whole, once what it held is durable elsewhere.

@@ -126,10 +126,11 @@ impl Events {
         }
     }
 
-    fn letter(&self, name: &str) -> Result<DeadLetter, Refused> {
+    async fn letter(&self, name: &str) -> Result<DeadLetter, Refused> {
         let id = name.parse::<wire::LetterName>()?;
         self.journal
             .letter(id.0)
+            .await
             .ok_or_else(|| Refused::no_letter(name))
     }
 }
@@ -165,13 +166,16 @@ async fn list(
         .after
         .map(|name| name.parse::<wire::LetterName>())
         .transpose()?;
-    let letters = events.journal.letters(after.map(|name| name.0), limit);
+    let letters = events
+        .journal
+        .letters(after.map(|name| name.0), limit)
+        .await;
     let mut names = wire::Names::new();
     let items: Vec<wire::Summary> = letters
-        .iter()
+        .into_iter()
         .map(|letter| {
             let whose = names
-                .entry(letter.event.ingestor.clone())
+                .entry(letter.ingestor.clone())
                 .or_insert_with_key(|uid| events.whose(uid));
             wire::Summary::of(letter, whose.clone())
         })
@@ -188,13 +192,13 @@ async fn show(
     State(events): State<Events>,
     Path((log, position, index)): Name,
 ) -> Result<Json<wire::Detail>, Refused> {
-    let letter = events.letter(&format!("{log}/{position}/{index}"))?;
+    let letter = events.letter(&format!("{log}/{position}/{index}")).await?;
     let event = &letter.event;
     let text = std::str::from_utf8(&event.body).ok().map(str::to_owned);
     let body_base64 = text.is_none().then(|| BASE64_STANDARD.encode(&event.body));
     let headers = event.headers.iter();
     Ok(Json(wire::Detail {
-        summary: wire::Summary::of(&letter, events.whose(&event.ingestor)),
+        summary: wire::Summary::of(letter.summary(), events.whose(&event.ingestor)),
         headers: headers
             .map(|(name, value)| (name.to_string(), value.to_string()))
             .collect(),
@@ -220,7 +224,7 @@ async fn replay(
         })?
     };
     let name = format!("{log}/{position}/{index}");
-    let letter = events.letter(&name)?;
+    let letter = events.letter(&name).await?;
     let uid = &letter.event.ingestor;
     let routed = events
         .facts

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{DeadLetter, LetterId, LogId, Position, RecordId, Share, Tally};
+use crate::journal::{LetterId, LetterSummary, LogId, Position, RecordId, Share, Tally};
 
 /// A dead letter's name as people write it: `log/position/index`, the log in hexadecimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,17 +173,17 @@ impl IngestorTally {
 }
 
 impl Summary {
-    pub(super) fn of(letter: &DeadLetter, ingestor: Whose) -> Self {
+    pub(super) fn of(letter: LetterSummary, ingestor: Whose) -> Self {
         Self {
             id: LetterName(letter.id).to_string(),
             ingestor,
             reason: letter.letter.reason.as_ref().to_owned(),
-            message: letter.letter.message.clone(),
+            message: letter.letter.message,
             at: rfc3339(letter.at),
-            accepted_at: rfc3339(letter.event.accepted_at),
-            event_id: letter.event.event_id.as_ref().to_owned(),
+            accepted_at: rfc3339(letter.accepted_at),
+            event_id: letter.event_id.as_ref().to_owned(),
             replayed: letter.replayed,
-            body_bytes: letter.event.body.len(),
+            body_bytes: letter.body_bytes,
         }
     }
 }

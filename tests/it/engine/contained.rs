@@ -15,8 +15,8 @@ use zen_fabric::{
     api::{Ingestor, SpecDigest},
     journal::{
         AppendError, Appended, DeadLetter, Ended, Epoch, Event, FetchLimit, IngestorUid, Journal,
-        LetterId, LogId, Millis, Position, Record, RecordId, Share, SpecText, Stats, Subscribe,
-        Subscription, SubscriptionError, Tally,
+        LetterId, LetterSummary, LogId, Millis, Position, Record, RecordId, Share, SpecText, Stats,
+        Subscribe, Subscription, SubscriptionError, Tally,
     },
 };
 
@@ -85,10 +85,10 @@ impl Journal for Mined {
         }
         .boxed()
     }
-    fn letters(&self, after: Option<LetterId>, limit: usize) -> Vec<DeadLetter> {
+    fn letters(&self, after: Option<LetterId>, limit: usize) -> BoxFuture<'_, Vec<LetterSummary>> {
         self.journal.letters(after, limit)
     }
-    fn letter(&self, id: LetterId) -> Option<DeadLetter> {
+    fn letter(&self, id: LetterId) -> BoxFuture<'_, Option<DeadLetter>> {
         self.journal.letter(id)
     }
     fn replay(&self, event: Event, force: bool) -> BoxFuture<'_, Result<RecordId, AppendError>> {

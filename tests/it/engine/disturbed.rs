@@ -1,6 +1,6 @@
-//! The same records with any mix of crashes, second owners, deletions and a server that conflicts,
-//! throttles, fails and loses answers give the same objects, counts and tallies as an undisturbed
-//! run.
+//! The same records with any mix of crashes of engine and journal, second owners, a deletion, and a
+//! server that conflicts, throttles, fails and loses answers give the same objects, counts and
+//! tallies as an undisturbed run.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,12 +11,15 @@ use zen_fabric::{
     api::{Ingestor, annotations},
     embedded::faults::{Fault, On, Verb},
     engine::start::Handle,
-    journal::{IngestorUid, Millis, Tally},
+    journal::{IngestorUid, Journal as _, Millis, Tally},
 };
 
-use super::rig::Rig;
+use super::rig::{Rig, uid};
 
-/// An event: which of the Ingestor's specs was in force, its id, its items.
+/// The one Ingestor.
+const NAME: &str = "github";
+
+/// An event: which spec its Ingestor has when it comes, its id, its items.
 #[derive(Clone, Debug)]
 struct Input {
     spec: usize,
@@ -28,8 +31,11 @@ struct Input {
 enum Disturbance {
     Wait(u16),
     Crash,
+    /// The machine's: the journal loses what was not synced.
+    PowerCut,
     SecondOwner,
-    DeleteIngestor,
+    /// All events have come; their Ingestor is deleted. The rest is done without it.
+    Delete,
     Fault(u8, u8, u8),
 }
 
@@ -46,8 +52,9 @@ fn disturbance() -> impl Strategy<Value = Disturbance> {
     prop_oneof![
         4 => (0_u16..3_000).prop_map(Disturbance::Wait),
         2 => Just(Disturbance::Crash),
+        2 => Just(Disturbance::PowerCut),
         2 => Just(Disturbance::SecondOwner),
-        1 => Just(Disturbance::DeleteIngestor),
+        1 => Just(Disturbance::Delete),
         6 => (0_u8..3, 0_u8..7, 1_u8..12).prop_map(|(on, what, n)| Disturbance::Fault(on, what, n)),
     ]
 }
@@ -65,7 +72,8 @@ fn specs() -> [Value; 3] {
         })
     };
     [
-        with(json!({ "strategy": "event" })),
+        // A merge patch: what the others name is taken away.
+        with(json!({ "strategy": "event", "fields": null, "window": null })),
         with(json!({ "strategy": "fingerprint", "fields": ["eventType"], "window": "24h" })),
         with(
             json!({ "strategy": "aggregate", "fields": ["eventType", "severity"], "window": "24h" }),
@@ -98,82 +106,141 @@ fn fault(which: u8) -> Fault {
 /// Objects by the record that made them, and the tally.
 type Outcome = (BTreeMap<String, Value>, Tally);
 
-async fn run(inputs: &[Input], disturbances: &[Disturbance]) -> Outcome {
-    let mut rig = Rig::new().await;
-    // The names of the objects follow from it: the same in both runs.
-    let uid = IngestorUid("0b5c7c1e-7f53-4d3c-9c7c-4f0f6f1f0a11".into());
-    let mut digests = Vec::new();
-    for (n, spec) in specs().into_iter().enumerate() {
-        let ingestor = rig.ingestor(&format!("s{n}"), spec).await;
-        digests.push(rig.accept_under(&ingestor, &uid).await);
-    }
-    let mut engines: Vec<Handle> = vec![rig.engine().await];
-    let mut left = disturbances.iter();
-    let mut at = Millis(1_767_225_600_000);
-    for chunk in inputs.chunks(inputs.len().div_ceil(disturbances.len().max(1)).max(1)) {
-        for input in chunk {
-            let id = format!("e{}", input.event_id);
-            // Disturbances stretch the simulated time; when an event was accepted is part of it.
-            at.0 += 250;
-            rig.append_at(at, &uid, digests[input.spec], &id, &body(input))
-                .await;
-        }
-        if let Some(one) = left.next() {
-            disturb(&mut rig, &mut engines, one).await;
-        }
-    }
-    for one in left {
-        disturb(&mut rig, &mut engines, one).await;
-    }
-    rig.faults().clear();
-    if engines.iter().all(|engine| engine.stopped().is_cancelled()) {
-        engines.push(rig.engine().await);
-    }
-    let tally = rig.finished(&uid).await;
-    let mut objects = BTreeMap::new();
-    for object in rig.observations().await {
-        let made_by = object.metadata.annotations.as_ref().unwrap()[annotations::RECORD].clone();
-        let (meta, spec) = (object.metadata, object.spec);
-        let seen = json!({
-            "name": meta.name, "labels": meta.labels, "annotations": meta.annotations, "spec": spec,
-        });
-        assert!(
-            objects.insert(made_by, seen).is_none(),
-            "two objects of one record"
-        );
-    }
-    rig.close().await;
-    (
-        objects,
-        Tally {
-            last_accepted_at: None,
-            ..tally
-        },
-    )
+/// A run under way.
+struct Run {
+    rig: Rig,
+    engines: Vec<Handle>,
+    uid: IngestorUid,
+    at: Millis,
+    deleted: bool,
+    /// The tally when all was over; what is finished and deleted may leave the journal.
+    over: Option<Tally>,
 }
 
-async fn disturb(rig: &mut Rig, engines: &mut Vec<Handle>, what: &Disturbance) {
-    match what {
-        Disturbance::Wait(millis) => {
-            tokio::time::sleep(Duration::from_millis(u64::from(*millis))).await;
+async fn run(inputs: &[Input], disturbances: &[Disturbance]) -> Outcome {
+    let mut rig = Rig::new().await;
+    let [first, ..] = specs();
+    let ingestor = rig.ingestor(NAME, first).await;
+    let engines = vec![rig.engine().await];
+    let mut run = Run {
+        rig,
+        engines,
+        uid: uid(&ingestor),
+        at: Millis(1_767_225_600_000),
+        deleted: false,
+        over: None,
+    };
+    let mut coming = inputs.iter();
+    let chunk = inputs.len().div_ceil(disturbances.len().max(1)).max(1);
+    for disturbance in disturbances {
+        for input in coming.by_ref().take(chunk) {
+            run.accept(input).await;
         }
-        Disturbance::Crash => {
-            for engine in engines.drain(..) {
-                engine.stopped().cancel();
+        if matches!(disturbance, Disturbance::Delete) {
+            for input in coming.by_ref() {
+                run.accept(input).await;
             }
-            engines.push(rig.engine().await);
         }
-        // The first one doesn't know yet, and goes on until its commits are refused.
-        Disturbance::SecondOwner => engines.push(rig.engine().await),
-        Disturbance::DeleteIngestor => {
-            let api: Api<Ingestor> = Api::namespaced(rig.client.clone(), "team");
-            api.delete("s1", &DeleteParams::default()).await.ok();
+        run.disturb(disturbance).await;
+    }
+    for input in coming {
+        run.accept(input).await;
+    }
+    run.outcome().await
+}
+
+impl Run {
+    /// An event comes, under a spec that may have been edited since the last one.
+    async fn accept(&mut self, input: &Input) {
+        let specs = specs();
+        let ingestor = self.rig.edit(NAME, &specs[input.spec]).await;
+        let digest = self.rig.accept_under(&ingestor, &self.uid).await;
+        let id = format!("e{}", input.event_id);
+        // Disturbances stretch the simulated time; when an event was accepted is part of it.
+        self.at.0 += 250;
+        self.rig
+            .append_at(self.at, &self.uid, digest, &id, &body(input))
+            .await;
+    }
+
+    async fn disturb(&mut self, what: &Disturbance) {
+        match what {
+            Disturbance::Wait(millis) => {
+                tokio::time::sleep(Duration::from_millis(u64::from(*millis))).await;
+            }
+            Disturbance::Crash => {
+                self.stop_engines();
+                self.engines.push(self.rig.engine().await);
+            }
+            Disturbance::PowerCut => {
+                let tally = self.rig.journal.tally(&self.uid);
+                if self.deleted && tally.backlog == 0 && self.over.is_none() {
+                    self.over = Some(tally);
+                }
+                self.stop_engines();
+                self.rig.cut_power().await;
+                self.engines.push(self.rig.engine().await);
+            }
+            // The first one doesn't know yet, and goes on until its commits are refused.
+            Disturbance::SecondOwner => self.engines.push(self.rig.engine().await),
+            Disturbance::Delete if self.deleted => {}
+            Disturbance::Delete => {
+                let api: Api<Ingestor> = Api::namespaced(self.rig.client.clone(), "team");
+                api.delete(NAME, &DeleteParams::default()).await.unwrap();
+                self.deleted = true;
+            }
+            Disturbance::Fault(on, what, count) => {
+                let verb = [Verb::Create, Verb::Update, Verb::Get][usize::from(*on)];
+                let on = On::verb(verb).resource("observations");
+                let count = usize::from(*count);
+                self.rig.faults().plan(count, on, fault(*what));
+            }
         }
-        Disturbance::Fault(on, what, count) => {
-            let verb = [Verb::Create, Verb::Update, Verb::Get][usize::from(*on)];
-            let on = On::verb(verb).resource("observations");
-            rig.faults().plan(usize::from(*count), on, fault(*what));
+    }
+
+    fn stop_engines(&mut self) {
+        for engine in self.engines.drain(..) {
+            engine.stopped().cancel();
         }
+    }
+
+    async fn outcome(mut self) -> Outcome {
+        self.rig.faults().clear();
+        let stopped = |engine: &Handle| engine.stopped().is_cancelled();
+        if self.engines.iter().all(stopped) {
+            self.engines.push(self.rig.engine().await);
+        }
+        let tally = self.rig.finished(&self.uid).await;
+        let tally = self.over.unwrap_or(tally);
+        let mut objects = BTreeMap::new();
+        for object in self.rig.observations().await {
+            let made_by =
+                object.metadata.annotations.as_ref().unwrap()[annotations::RECORD].clone();
+            let (meta, spec) = (object.metadata, object.spec);
+            let seen = json!({
+                "name": meta.name, "labels": meta.labels, "annotations": meta.annotations, "spec": spec,
+            });
+            assert!(
+                objects.insert(made_by, seen).is_none(),
+                "two objects of one record"
+            );
+        }
+        if self.deleted {
+            let (journal, uid) = (self.rig.journal.clone(), self.uid.clone());
+            self.rig
+                .until("the journal forgets its spec", || async {
+                    journal.spec_in_force(&uid).is_none()
+                })
+                .await;
+        }
+        self.rig.close().await;
+        (
+            objects,
+            Tally {
+                last_accepted_at: None,
+                ..tally
+            },
+        )
     }
 }
 

@@ -1,18 +1,30 @@
-//! An embedded API, a journal in a temporary folder, and any number of engines.
+//! An embedded API, a journal on a simulated disk, and any number of engines.
+//!
+//! UIDs follow from the order of requests: two rigs that are asked the same have the same.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use k8s_openapi::{
     api::core::v1::Namespace,
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::{Api, Client, ResourceExt as _, api::PostParams};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{Patch, PatchParams, PostParams},
+};
 use prometheus::Registry;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tempfile::TempDir;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use zen_fabric::{
     api::{DecisionSpec, Ingestor, Observation, SpecDigest, crds},
     embedded::{Faults, Handle as Server, Server as Embedded},
@@ -21,10 +33,14 @@ use zen_fabric::{
         Appended, Event, Holder, IngestorUid, Journal, Millis, Origin, PayloadDigest, RecordId,
         Tally,
         facts::{FactSource, Facts},
-        wal::{self, Wal, disk::RealDisk},
+        wal::{self, Wal},
     },
     ops::{ready::Readiness, tasks::Tasks, time::Clock},
-    testing::clock::RuntimeClock,
+    testing::{
+        clock::RuntimeClock,
+        disk::{Faults as DiskFaults, SimDisk},
+        seeded::Seeded,
+    },
 };
 
 /// Simulated: what may take seconds is given an hour.
@@ -38,7 +54,16 @@ pub(super) struct Rig {
     pub(super) tasks: Tasks,
     pub(super) namespace: Namespace,
     engines: u64,
-    _folder: TempDir,
+    disk: SimDisk,
+    committing: CancellationToken,
+}
+
+fn open(disk: &SimDisk, clock: &Arc<RuntimeClock>) -> Arc<Wal> {
+    let options = wal::Options {
+        segment_bytes: 1 << 20,
+        ..wal::Options::default()
+    };
+    Wal::open_manual(Arc::new(disk.clone()), options, Arc::clone(clock) as _, 7).unwrap()
 }
 
 #[derive(Debug)]
@@ -68,31 +93,28 @@ impl Rig {
     pub(super) async fn new() -> Self {
         let clock = Arc::new(RuntimeClock::at(Millis(1_767_225_600_000)));
         let tasks = Tasks::new();
-        let server = Embedded::in_memory(Arc::clone(&clock) as Arc<dyn Clock>, &tasks);
+        let made = AtomicU64::new(0);
+        let entropy = move || {
+            let mut bits = Seeded::new(made.fetch_add(1, Ordering::Relaxed));
+            u128::from(bits.bits()) << 64 | u128::from(bits.bits())
+        };
+        let server =
+            Embedded::in_memory_with(Arc::clone(&clock) as Arc<dyn Clock>, &tasks, entropy);
         let client = server.client();
         let api: Api<CustomResourceDefinition> = Api::all(client.clone());
         for crd in crds() {
             api.create(&PostParams::default(), &crd).await.unwrap();
         }
-        let folder = TempDir::new().unwrap();
-        let disk = Arc::new(RealDisk::open(folder.path()).unwrap());
-        let options = wal::Options::default();
-        let journal = Wal::open_manual(disk, options, Arc::clone(&clock) as _, 7).unwrap();
-        let committing = Arc::clone(&journal);
-        let stop = tasks.token();
-        tasks.spawn("journal", async move {
-            while !stop.is_cancelled() {
-                while committing.step() {}
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        });
+        let disk = SimDisk::new(7);
+        let journal = open(&disk, &clock);
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let namespace = serde_json::from_value(json!({ "metadata": { "name": "team" } })).unwrap();
         let namespace = namespaces
             .create(&PostParams::default(), &namespace)
             .await
             .unwrap();
-        Self {
+        let committing = tasks.token();
+        let mut rig = Self {
             server,
             client,
             journal,
@@ -100,8 +122,48 @@ impl Rig {
             tasks,
             namespace,
             engines: 0,
-            _folder: folder,
-        }
+            disk,
+            committing,
+        };
+        rig.commit();
+        rig
+    }
+
+    /// The journal moves while the rig lives, or until its power is cut.
+    fn commit(&mut self) {
+        self.committing = self.tasks.token().child_token();
+        let (journal, stop) = (Arc::clone(&self.journal), self.committing.clone());
+        self.tasks.spawn("journal", async move {
+            while !stop.is_cancelled() {
+                while journal.step() {}
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+
+    /// The journal loses its power and is opened again. Engines that worked with it must be stopped
+    /// and let go of.
+    pub(super) async fn cut_power(&mut self) {
+        self.disk.set_faults(DiskFaults {
+            crash_after: Some(0),
+            ..DiskFaults::default()
+        });
+        // Who still asks hears that the disk fails. What of the old one still moved would write onto
+        // the new one's disk.
+        self.let_go_by_all_but(2).await;
+        self.committing.cancel();
+        self.let_go_by_all_but(1).await;
+        self.journal = open(&SimDisk::new(0), &self.clock);
+        self.disk.crash();
+        self.journal = open(&self.disk, &self.clock);
+        self.commit();
+    }
+
+    async fn let_go_by_all_but(&self, holders: usize) {
+        self.until("the journal is let go of", || async {
+            Arc::strong_count(&self.journal) <= holders
+        })
+        .await;
     }
 
     pub(super) fn faults(&self) -> Faults {
@@ -149,6 +211,14 @@ impl Rig {
         let object: Ingestor = serde_json::from_value(object).unwrap();
         let api: Api<Ingestor> = Api::namespaced(self.client.clone(), "team");
         api.create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    /// Changes the spec of an Ingestor, as somebody who edits it.
+    pub(super) async fn edit(&self, name: &str, spec: &Value) -> Ingestor {
+        let api: Api<Ingestor> = Api::namespaced(self.client.clone(), "team");
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        let params = PatchParams::default();
+        api.patch(name, &params, &patch).await.unwrap()
     }
 
     /// Puts the decision spec of `ingestor` in force, under the UID `uid`.

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
 use zen_fabric::{
-    api::{Ingestor, Observation},
+    api::{Ingestor, IngestorStatus, Observation},
     embedded::faults::{Fault, On, Verb},
     journal::{Journal as _, Tally},
 };
@@ -203,7 +203,7 @@ async fn an_event_id_with_another_payload_is_a_dead_letter() {
         ..
     } = tally;
     assert_eq!((observed, deduplicated, dead_lettered), (1, 1, 1));
-    let letters = rig.journal.letters(None, 10);
+    let letters = rig.journal.letters(None, 10).await;
     assert_eq!(&*letters[0].letter.reason, "KeyReused");
     rig.close().await;
 }
@@ -220,7 +220,7 @@ async fn another_namespace_of_the_same_name_gets_nothing() {
     let _engine = rig.engine().await;
     assert_eq!(rig.finished(&uid).await.dead_lettered, 1);
     assert_eq!(
-        &*rig.journal.letters(None, 1)[0].letter.reason,
+        &*rig.journal.letters(None, 1).await[0].letter.reason,
         "NamespaceReplaced"
     );
     assert!(rig.observations().await.is_empty());
@@ -247,4 +247,138 @@ async fn an_observation_is_removed_when_its_time_is_over() {
     })
     .await;
     rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_observation_that_can_not_be_removed_keeps_no_other() {
+    let mut rig = Rig::new().await;
+    let short = json!({ "output": { "observation": { "ttlSecondsAfterCreation": 60 } } });
+    let ingestor = rig.ingestor("github", short).await;
+    let uid = uid(&ingestor);
+    let spec = rig.accept_under(&ingestor, &uid).await;
+    let _engine = rig.engine().await;
+    for n in 0..20 {
+        rig.append(&uid, spec, &format!("e{n}"), &json!({ "kind": "push" }))
+            .await;
+    }
+    rig.finished(&uid).await;
+    // Lists are in the order of names: this one comes before all others.
+    let names = rig.observations().await;
+    let first = names.iter().map(kube::ResourceExt::name_any).min().unwrap();
+    rig.faults().plan(
+        1_000_000,
+        observations(Verb::Delete).name(&first),
+        Fault::Forbidden,
+    );
+    rig.until("the others are removed", || async {
+        rig.observations().await.len() == 1
+    })
+    .await;
+    assert_eq!(rig.observations().await[0].name_any(), first);
+    rig.faults().clear();
+    rig.until("it goes as well", || async {
+        rig.observations().await.is_empty()
+    })
+    .await;
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn counters_of_many_busy_ingestors_are_all_written_in_turn() {
+    let mut rig = Rig::new().await;
+    // What is filtered costs no write but the status's.
+    let quiet = json!({ "filters": [{ "name": "none", "keepIf": "false" }] });
+    let mut busy = Vec::new();
+    for n in 0..500 {
+        let ingestor = rig.ingestor(&format!("busy{n}"), quiet.clone()).await;
+        let uid = uid(&ingestor);
+        let spec = rig.accept_under(&ingestor, &uid).await;
+        busy.push((uid, spec));
+    }
+    let _engine = rig.engine().await;
+    let statuses = || async {
+        let api: Api<Ingestor> = Api::namespaced(rig.client.clone(), "team");
+        let all = api.list(&ListParams::default()).await.unwrap().items;
+        all.into_iter()
+            .map(|ingestor| ingestor.status.unwrap_or_default())
+            .collect::<Vec<_>>()
+    };
+    rig.until("each has its conditions", || async {
+        let all = statuses().await;
+        all.iter().all(|status| !status.conditions.is_empty())
+    })
+    .await;
+    // At 20 a second a lap takes half a minute or so; all have something new every five seconds.
+    for round in 0..16 {
+        let id = format!("e{round}");
+        let event = json!({ "kind": "push" });
+        let appends = busy
+            .iter()
+            .map(|(uid, spec)| rig.append(uid, *spec, &id, &event));
+        futures::future::join_all(appends).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    let told = |status: &IngestorStatus| {
+        let counters = status.counters.as_ref();
+        counters.is_some_and(|counters| counters.accepted > 0)
+    };
+    let all = statuses().await;
+    let starved = all.iter().filter(|status| !told(status)).count();
+    assert_eq!((all.len(), starved), (500, 0));
+    rig.close().await;
+}
+
+/// More than the window holds waits behind one name that fails: all others go on, also those that
+/// come later and those of a pace.
+async fn a_held_name_stops_no_other(pace: serde_json::Value, each: Duration) {
+    let mut rig = Rig::new().await;
+    let ingestor = rig.ingestor("github", pace).await;
+    let uid = uid(&ingestor);
+    let spec = rig.accept_under(&ingestor, &uid).await;
+    let event = json!({ "kind": "push" });
+    rig.append(&uid, spec, "e0", &event).await;
+    let _engine = rig.engine().await;
+    rig.finished(&uid).await;
+    let poison = rig.observations().await[0].name_any();
+    let api: Api<Observation> = Api::namespaced(rig.client.clone(), "team");
+    api.delete(&poison, &DeleteParams::default()).await.unwrap();
+    rig.faults().plan(
+        1_000_000,
+        observations(Verb::Create).name(&poison),
+        Fault::InternalError,
+    );
+    for _ in 0..1_500 {
+        rig.append(&uid, spec, "e0", &event).await;
+    }
+    for round in 0..5 {
+        for n in 0..4 {
+            rig.append(&uid, spec, &format!("good{round}-{n}"), &event)
+                .await;
+        }
+        let since = tokio::time::Instant::now();
+        rig.until("the others are written", || async {
+            rig.journal.tally(&uid).backlog == 1_500
+        })
+        .await;
+        let took = since.elapsed();
+        assert!(took < each, "round {round}: {took:?}");
+        // Long enough for the queue to have nothing to do but wait.
+        tokio::time::sleep(Duration::from_secs(100)).await;
+    }
+    rig.faults().clear();
+    let tally = rig.finished(&uid).await;
+    let ends = (tally.observed, tally.deduplicated, tally.dead_lettered);
+    assert_eq!(ends, (22, 1_499, 0));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_behind_a_held_name_stop_no_other() {
+    a_held_name_stops_no_other(json!({}), Duration::from_secs(10)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_behind_a_held_name_stop_no_other_of_a_pace() {
+    let pace = json!({ "output": { "observation": { "maxPerMinute": 120 } } });
+    a_held_name_stops_no_other(pace, Duration::from_mins(5)).await;
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 const HAS_KEY: u8 = 1;
-const HAS_TRACEPARENT: u8 = 2;
+pub(super) const HAS_TRACEPARENT: u8 = 2;
 const IS_REPLAY: u8 = 4;
 /// With a key: see [`Key::named`].
 const IS_NAMED: u8 = 8;
@@ -97,7 +97,7 @@ pub(in crate::journal::wal) fn window_millis(key: &Key) -> u64 {
     u64::try_from(key.window.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn event_head<'a>(fields: &mut Fields<'a>) -> Option<(EventHead<'a>, u8)> {
+pub(super) fn event_head<'a>(fields: &mut Fields<'a>) -> Option<(EventHead<'a>, u8)> {
     let ingestor = fields.text()?;
     let spec = SpecDigest(fields.array()?);
     let payload = PayloadDigest(fields.array()?);
