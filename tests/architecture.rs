@@ -459,10 +459,7 @@ fn imports_are_found_in_every_form() {
 
 /// Files that are longer than the rule allows, with the length that they must not exceed: each is
 /// to be split, and none may grow.
-const TOO_LONG: &[(&str, usize)] = &[
-    ("journal/wal.rs", 625),
-    ("journal/wal/stage.rs", 581),
-];
+const TOO_LONG: &[(&str, usize)] = &[("journal/wal.rs", 595), ("journal/wal/stage.rs", 581)];
 
 /// Files that hold one idea stay readable: at most 500 lines before their tests.
 #[test]
