@@ -1,10 +1,6 @@
 //! What the gateway costs per request: finding a route among few and many, verifying a signature.
 
-#![expect(
-    clippy::panic,
-    clippy::duration_suboptimal_units,
-    reason = "a bench that cannot start fails"
-)]
+#![expect(clippy::panic, reason = "a bench that cannot start fails")]
 
 use std::{
     hint::black_box,
