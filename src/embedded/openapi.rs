@@ -229,6 +229,12 @@ fn add_paths(paths: &mut Map<String, Value>, kind: &Kind, answer: &dyn Fn(&mut V
             "delete": operation("delete", &["dryRun"]),
         }),
     );
+    if kind.namespaced {
+        paths.insert(
+            format!("{root}/{}", kind.plural),
+            json!({"get": operation("list", &[])}),
+        );
+    }
     paths.insert(
         collection,
         json!({
