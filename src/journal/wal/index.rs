@@ -25,6 +25,7 @@ mod letters;
 mod moves;
 pub(super) mod queue;
 mod specs;
+mod table;
 mod tally;
 
 use keys::{KeySlot, Keys, NewKey};

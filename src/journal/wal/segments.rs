@@ -57,7 +57,6 @@ impl Engine {
             return Err(error);
         }
         let used = count(bytes.len());
-        let closed = io.active.take().map(|active| active.file);
         {
             let mut state = self.state();
             state.files.insert(id, Arc::clone(&file));
@@ -69,9 +68,6 @@ impl Engine {
                     live: 0,
                 },
             );
-        }
-        if let Some(cut) = previous {
-            self.release_tail(cut, closed.as_deref());
         }
         io.previous = None;
         io.active = Some(Active { id, file, used });
@@ -115,21 +111,6 @@ impl Engine {
         if let Err(error) = self.disk.remove(name) {
             // It holds nothing; the next start removes it.
             warn!(%error, %name, "removing a segment that could not be begun failed");
-        }
-    }
-
-    /// Gives back what was allocated behind the end of a closed segment.
-    fn release_tail(&self, cut: Cut, file: Option<&dyn DiskFile>) {
-        let mut state = self.state();
-        let known = state.files.get(&cut.segment).map(Arc::clone);
-        if let Some(segment) = state.index.segments.get_mut(&cut.segment) {
-            segment.bytes = cut.len;
-        }
-        drop(state);
-        let file = known.as_deref().or(file);
-        if let Some(Err(error)) = file.map(|file| file.truncate(cut.len)) {
-            // Only room is lost.
-            warn!(%error, segment = cut.segment, "truncating a closed segment failed");
         }
     }
 

@@ -5,8 +5,7 @@ use std::{
     hash::{BuildHasher as _, RandomState},
 };
 
-use hashbrown::HashTable;
-
+use super::table::{Chunks, Table};
 use crate::journal::{
     End, Items, KeyHash, Millis,
     wal::{
@@ -78,10 +77,10 @@ struct List {
 /// See the module.
 #[derive(Debug)]
 pub(in crate::journal::wal) struct Keys {
-    slots: Vec<KeySlot>,
+    slots: Chunks<KeySlot>,
     free: Vec<u32>,
-    by_hash: HashTable<u32>,
-    by_position: HashTable<u32>,
+    by_hash: Table,
+    by_position: Table,
     hasher: RandomState,
     lists: HashMap<u32, List>,
     /// Holders by count, so that the largest is the last.
@@ -96,10 +95,10 @@ pub(in crate::journal::wal) struct Keys {
 impl Keys {
     pub(in crate::journal::wal) fn new(total: usize, per_ingestor: usize) -> Self {
         Self {
-            slots: Vec::new(),
+            slots: Chunks::new(),
             free: Vec::new(),
-            by_hash: HashTable::new(),
-            by_position: HashTable::new(),
+            by_hash: Table::new(),
+            by_position: Table::new(),
             hasher: RandomState::new(),
             lists: HashMap::new(),
             largest: BTreeSet::new(),
@@ -119,11 +118,11 @@ impl Keys {
     }
 
     fn slot(&self, index: u32) -> Option<&KeySlot> {
-        self.slots.get(usize::try_from(index).ok()?)
+        self.slots.get(index)
     }
 
     fn slot_mut(&mut self, index: u32) -> Option<&mut KeySlot> {
-        self.slots.get_mut(usize::try_from(index).ok()?)
+        self.slots.get_mut(index)
     }
 
     fn find(&self, ingestor: u32, hash: &KeyHash) -> Option<u32> {
@@ -132,7 +131,6 @@ impl Keys {
                 self.slot(*index)
                     .is_some_and(|slot| slot.hash == *hash && slot.ingestor == ingestor)
             })
-            .copied()
     }
 
     fn find_position(&self, position: u64) -> Option<u32> {
@@ -141,7 +139,6 @@ impl Keys {
                 self.slot(*index)
                     .is_some_and(|slot| slot.position == position)
             })
-            .copied()
     }
 
     /// The key, if it is remembered and its window is not over.
@@ -210,16 +207,11 @@ impl Keys {
             slots,
             ..
         } = self;
-        let slot_of = |index: u32| {
-            usize::try_from(index)
-                .ok()
-                .and_then(|index| slots.get(index))
-        };
-        by_hash.insert_unique(hashed, index, |index| {
-            slot_of(*index).map_or(0, |slot| hasher.hash_one((slot.ingestor, slot.hash.0)))
+        by_hash.insert(hashed, index, |index| {
+            slots.get(*index).map_or(0, |slot| hasher.hash_one((slot.ingestor, slot.hash.0)))
         });
-        by_position.insert_unique(hasher.hash_one(key.position), index, |index| {
-            slot_of(*index).map_or(0, |slot| hasher.hash_one(slot.position))
+        by_position.insert(hasher.hash_one(key.position), index, |index| {
+            slots.get(*index).map_or(0, |slot| hasher.hash_one(slot.position))
         });
         self.link(index, key.ingestor);
         if let Some((end, items)) = key.end {
@@ -235,8 +227,7 @@ impl Keys {
             }
             return index;
         }
-        self.slots.push(slot);
-        u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
+        u32::try_from(self.slots.push(slot)).unwrap_or(NONE)
     }
 
     fn link(&mut self, index: u32, ingestor: u32) {
@@ -263,15 +254,9 @@ impl Keys {
     fn remove(&mut self, index: u32) -> Option<KeySlot> {
         let slot = *self.slot(index)?;
         let hashed = self.hash_of(slot.ingestor, &slot.hash);
-        if let Ok(found) = self.by_hash.find_entry(hashed, |other| *other == index) {
-            found.remove();
-        }
-        if let Ok(found) = self
-            .by_position
-            .find_entry(self.hasher.hash_one(slot.position), |other| *other == index)
-        {
-            found.remove();
-        }
+        self.by_hash.remove(hashed, index);
+        let placed = self.hasher.hash_one(slot.position);
+        self.by_position.remove(placed, index);
         self.items.remove(&slot.position);
         if let Some(prev) = self.slot_mut(slot.prev) {
             prev.next = slot.next;
