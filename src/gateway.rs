@@ -19,6 +19,7 @@ mod control;
 mod facts;
 mod framing;
 mod handler;
+mod levels;
 pub mod limits;
 mod listener;
 mod metrics;
@@ -48,7 +49,8 @@ pub use options::{Limits, Options, TlsFiles};
 
 use self::{
     answer::Base, body::Budget, control::Control, facts::FactTable, handler::Shared,
-    limits::Addresses, listener::Listener, metrics::Metrics, routes::Table, tls::Certificates,
+    levels::Levels, limits::Addresses, listener::Listener, metrics::Metrics, routes::Table,
+    tls::Certificates,
 };
 use crate::{
     journal::{Journal, facts::FactSource},
@@ -157,13 +159,23 @@ impl Gateway {
         let own = format!("{scheme}://{address}");
         let url = options.public_url.clone().unwrap_or(own);
         let gate = with.readiness.gate(GATE);
+        let limits = &options.limits;
+        let bodies = Arc::new(Budget::new(limits.bodies_bytes));
+        let addresses = Arc::new(Addresses::new(limits.address));
+        let waiters = Arc::new(Semaphore::new(limits.waiters));
+        let levels = Levels::new(
+            Arc::clone(&bodies),
+            Arc::clone(&addresses),
+            Arc::clone(&waiters),
+        )?;
+        with.registry.register(Box::new(levels))?;
         let shared = Arc::new(Shared {
             table: ArcSwap::from_pointee(Table::default()),
             facts: Arc::new(FactTable::new(Arc::clone(&with.journal))),
             started: with.clock.instant(),
-            addresses: Addresses::new(options.limits.address),
-            bodies: Budget::new(options.limits.bodies_bytes),
-            waiters: Semaphore::new(options.limits.waiters),
+            addresses,
+            bodies,
+            waiters,
             draining: CancellationToken::new(),
             base: Base::new(certificates.is_some()),
             journal: with.journal,

@@ -1,7 +1,10 @@
 //! Reading a body: bounded in size, time and memory over all requests.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,11 +25,19 @@ pub(super) struct Budget {
     limit: usize,
 }
 
-/// A share of the budget, given back when it is dropped.
+/// A part of the budget, given back when it is dropped. It goes where the body goes: into the
+/// append, which holds the body until it is durable, and may outlive its request.
 #[derive(Debug)]
-pub(super) struct Lease<'a> {
-    budget: &'a Budget,
+pub(super) struct Lease {
+    budget: Arc<Budget>,
     bytes: usize,
+}
+
+/// A body, with the memory that it takes.
+#[derive(Debug)]
+pub(super) struct Payload {
+    pub(super) bytes: Bytes,
+    pub(super) lease: Lease,
 }
 
 impl Budget {
@@ -37,15 +48,20 @@ impl Budget {
         }
     }
 
-    const fn lease(&self) -> Lease<'_> {
+    /// Bytes of bodies in memory now.
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn lease(self: &Arc<Self>) -> Lease {
         Lease {
-            budget: self,
+            budget: Arc::clone(self),
             bytes: 0,
         }
     }
 }
 
-impl Lease<'_> {
+impl Lease {
     fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
         let before = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
@@ -56,7 +72,7 @@ impl Lease<'_> {
     }
 }
 
-impl Drop for Lease<'_> {
+impl Drop for Lease {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -71,8 +87,8 @@ pub(super) async fn read<B>(
     declared: Option<u64>,
     max: usize,
     limit: Duration,
-    budget: &Budget,
-) -> Result<(Bytes, Lease<'_>), Problem>
+    budget: &Arc<Budget>,
+) -> Result<Payload, Problem>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -87,8 +103,8 @@ async fn collect<B>(
     mut body: B,
     declared: Option<u64>,
     max: usize,
-    budget: &Budget,
-) -> Result<(Bytes, Lease<'_>), Problem>
+    budget: &Arc<Budget>,
+) -> Result<Payload, Problem>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -117,7 +133,8 @@ where
         }
         read.extend_from_slice(&data);
     }
-    Ok((read.into(), lease))
+    let bytes = read.into();
+    Ok(Payload { bytes, lease })
 }
 
 /// The body is larger than the endpoint takes.
@@ -136,24 +153,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_read_whole_and_its_memory_given_back() {
-        let budget = Budget::new(100);
+        let budget = Arc::new(Budget::new(100));
         let body = Full::new(Bytes::from_static(b"hello"));
-        let (bytes, lease) = read(body, Some(5), 5, LONG, &budget).await.unwrap();
-        assert_eq!(&bytes[..], b"hello");
-        assert_eq!(budget.used.load(Ordering::Relaxed), 5);
-        drop(lease);
-        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        let payload = read(body, Some(5), 5, LONG, &budget).await.unwrap();
+        assert_eq!(&payload.bytes[..], b"hello");
+        assert_eq!(budget.used(), 5);
+        drop(payload.lease);
+        assert_eq!(budget.used(), 0);
     }
 
     #[tokio::test]
     async fn a_byte_too_many_is_refused_and_so_is_what_goes_beyond_the_budget() {
         let body = || Full::new(Bytes::from_static(b"hello"));
-        let budget = Budget::new(4);
+        let budget = Arc::new(Budget::new(4));
         let refused = read(body(), None, 4, LONG, &budget).await.unwrap_err();
         assert_eq!(refused.kind, Kind::TooLarge);
         let refused = read(body(), None, 5, LONG, &budget).await.unwrap_err();
         assert_eq!(refused.kind, Kind::Overloaded);
-        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.used(), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -162,9 +179,9 @@ mod tests {
             futures::stream::once(async { Ok::<_, String>(Frame::data(Bytes::from_static(b"x"))) });
         let never = futures::stream::pending();
         let body = StreamBody::new(Box::pin(futures::StreamExt::chain(frames, never)));
-        let budget = Budget::new(100);
+        let budget = Arc::new(Budget::new(100));
         let refused = read(body, None, 5, LONG, &budget).await.unwrap_err();
         assert_eq!(refused.kind, Kind::Timeout);
-        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.used(), 0);
     }
 }

@@ -47,9 +47,9 @@ pub(super) struct Shared {
     pub(super) started: Instant,
     pub(super) metrics: Metrics,
     pub(super) facts: Arc<FactTable>,
-    pub(super) addresses: Addresses,
-    pub(super) bodies: Budget,
-    pub(super) waiters: Semaphore,
+    pub(super) addresses: Arc<Addresses>,
+    pub(super) bodies: Arc<Budget>,
+    pub(super) waiters: Arc<Semaphore>,
     pub(super) draining: CancellationToken,
     pub(super) tasks: Tasks,
     pub(super) base: Base,
@@ -193,7 +193,7 @@ impl Shared {
         };
         let max = route.endpoint.max_body.min(self.options.limits.body_bytes);
         let limit = self.options.limits.body_timeout;
-        let (payload, lease) = match body::read(body, declared, max, limit, &self.bodies).await {
+        let payload = match body::read(body, declared, max, limit, &self.bodies).await {
             Ok(read) => read,
             Err(problem) => {
                 origin
@@ -204,9 +204,8 @@ impl Shared {
         };
         self.metrics
             .body_bytes
-            .inc_by(u64::try_from(payload.len()).unwrap_or_default());
+            .inc_by(u64::try_from(payload.bytes.len()).unwrap_or_default());
         let answer = self.accept(head, &route, payload, pending).await;
-        drop(lease);
         answer.map_err(Refusal::from)
     }
 }

@@ -4,9 +4,12 @@
 mod contract;
 mod drain;
 mod gone;
+mod http2;
 mod live;
+mod memory;
 mod replay;
 mod sockets;
+mod stalling;
 mod tls;
 mod traces;
 mod world;

@@ -18,6 +18,7 @@ use crate::{
     engine::body,
     gateway::{
         answer::Answer,
+        body::{Lease, Payload},
         prefer,
         problem::{Kind, Problem},
         replay,
@@ -34,18 +35,19 @@ impl Shared {
         self: &Arc<Self>,
         head: &Parts,
         route: &Arc<Route>,
-        body: Bytes,
+        Payload { bytes, lease }: Payload,
         pending: &mut Pending<'_>,
     ) -> Result<Answer, Problem> {
         let State::Open { spec, .. } = &route.state else {
             return Err(Kind::Closed.because("the endpoint is not ready; try again"));
         };
-        let event = self.event(head, route, spec, body, &pending.span)?;
+        let event = self.event(head, route, spec, bytes, &pending.span)?;
         let id = Arc::clone(&event.event_id);
         let begun = self.clock.instant();
         // From here on the append counts, also when the sender hangs up.
         pending.counted = true;
-        let appended = self.append(event).instrument(context::append_span()).await;
+        let appending = self.append(event, lease);
+        let appended = appending.instrument(context::append_span()).await;
         let took = self.clock.instant().saturating_duration_since(begun);
         self.metrics.append.observe(took.as_secs_f64());
         let (record, id, location, replayed) = match appended {
@@ -146,11 +148,13 @@ impl Shared {
     }
 
     /// Appends, and goes on even when the sender hangs up meanwhile, so that what the journal
-    /// accepts is counted.
-    async fn append(self: &Arc<Self>, event: Event) -> Result<Appended, AppendError> {
+    /// accepts is counted. The body's memory is counted for as long as the journal needs it, neither
+    /// longer, for one who waits for the end, nor shorter, for one who has hung up.
+    async fn append(self: &Arc<Self>, event: Event, lease: Lease) -> Result<Appended, AppendError> {
         let shared = Arc::clone(self);
         let appending = Box::pin(async move {
             let appended = shared.journal.append(event).await;
+            drop(lease);
             match &appended {
                 Ok(Appended::Accepted(_)) => shared.metrics.accepted.inc(),
                 Ok(Appended::Replayed(_)) => shared.metrics.replayed.inc(),
@@ -257,6 +261,7 @@ impl Drop for Finished<'_> {
     fn drop(&mut self) {
         if let Some(appending) = self.appending.take() {
             let metrics = self.shared.metrics.clone();
+            metrics.hung_up.inc();
             let tasks = &self.shared.tasks;
             tasks.spawn_contained("gateway-append", async move {
                 if appending.await.is_err() {

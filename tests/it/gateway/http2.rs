@@ -1,0 +1,74 @@
+//! A sender that speaks HTTP/2, whose requests can be broken off one by one.
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+use super::world::{Answer, PATIENCE, SECRET, World, sign};
+
+#[derive(Clone)]
+pub(super) struct Sender(SendRequest<Full<Bytes>>);
+
+impl Sender {
+    /// In plain text, by prior knowledge.
+    pub(super) async fn of(world: &World) -> Self {
+        let stream = TokioIo::new(world.connect().await);
+        let (sender, connection) = handshake(TokioExecutor::new(), stream).await.unwrap();
+        // It ends with its senders, or with the gateway.
+        tokio::spawn(async move { drop(connection.await) });
+        Self(sender)
+    }
+
+    /// Sends; dropping the future breaks the request off.
+    pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> Answer {
+        let answering = async {
+            self.0.ready().await.unwrap();
+            let (head, body) = self.0.send_request(request).await.unwrap().into_parts();
+            let headers = head.headers.iter().map(|(name, value)| {
+                let value = value.to_str().unwrap().to_owned();
+                (name.as_str().to_owned(), value)
+            });
+            Answer {
+                status: head.status.as_u16(),
+                headers: headers.collect(),
+                body: body.collect().await.unwrap().to_bytes().to_vec(),
+            }
+        };
+        let answered = tokio::time::timeout(PATIENCE, answering).await;
+        answered.expect("the gateway answers")
+    }
+}
+
+/// A request; `Content-Type` is JSON unless the headers say otherwise.
+pub(super) fn request(
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Request<Full<Bytes>> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(format!("http://hooks.example.test{path}"));
+    let typed = |(name, _): &(&str, &str)| name.eq_ignore_ascii_case("content-type");
+    if !headers.iter().any(typed) {
+        request = request.header("content-type", "application/json");
+    }
+    for (name, value) in headers.iter().filter(|(_, value)| *value != "\0absent") {
+        request = request.header(*name, *value);
+    }
+    request
+        .body(Full::new(Bytes::copy_from_slice(body)))
+        .unwrap()
+}
+
+/// A delivery that GitHub could have sent.
+pub(super) fn delivery(id: &str, body: &[u8]) -> Request<Full<Bytes>> {
+    let signature = sign(SECRET, body);
+    let headers = [
+        ("X-GitHub-Delivery", id),
+        ("X-Hub-Signature-256", &signature),
+    ];
+    request("POST", "/hooks/team/github", &headers, body)
+}
