@@ -160,7 +160,10 @@ impl Gateway {
         let url = options.public_url.clone().unwrap_or(own);
         let gate = with.readiness.gate(GATE);
         let limits = &options.limits;
-        let bodies = Arc::new(Budget::new(limits.bodies_bytes));
+        let bodies = Arc::new(Budget::new(
+            limits.bodies_bytes,
+            limits.bodies_bytes_per_address,
+        ));
         let addresses = Arc::new(Addresses::new(limits.address));
         let waiters = Arc::new(Semaphore::new(limits.waiters));
         let levels = Levels::new(

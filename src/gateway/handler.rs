@@ -193,7 +193,10 @@ impl Shared {
         };
         let max = route.endpoint.max_body.min(self.options.limits.body_bytes);
         let limit = self.options.limits.body_timeout;
-        let payload = match body::read(body, declared, max, limit, &self.bodies).await {
+        // A request that names no client beyond a trusted proxy counts for nobody.
+        let trusted = address::within(&self.options.trusted_proxies, client);
+        let lease = self.bodies.lease((!trusted).then_some(client));
+        let payload = match body::read(body, declared, max, limit, lease).await {
             Ok(read) => read,
             Err(problem) => {
                 origin

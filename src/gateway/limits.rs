@@ -206,7 +206,7 @@ impl Addresses {
 }
 
 /// What counts as one client: an IPv4 address, or the /64 of an IPv6 one, which one host has whole.
-fn network_of(address: IpAddr) -> IpAddr {
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let bits = v6.to_bits() & (u128::MAX << 64);

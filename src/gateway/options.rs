@@ -56,6 +56,9 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of bodies in memory at once, over all requests; more are answered 503.
     pub bodies_bytes: usize,
+    /// The same for one client address, trusted proxies excepted. An eighth of the total, as of
+    /// connections, and at least one body.
+    pub bodies_bytes_per_address: usize,
     /// From a header's first byte to its last.
     pub header_timeout: Duration,
     /// From the header to the body's last byte.
@@ -84,7 +87,7 @@ pub struct Invalid {
 const TARGET_BYTES: usize = 8 * 1_024;
 
 /// Bytes of bodies in memory at once: ten of the largest that an Ingestor may ask for, or 262,144 of
-/// a kilobyte.
+/// a kilobyte. An eighth of it holds one of the largest, too.
 const BODIES_BYTES: usize = 256 * 1_024 * 1_024;
 
 impl Default for Limits {
@@ -105,6 +108,7 @@ impl Limits {
             target_bytes: TARGET_BYTES,
             body_bytes: gateway.max_body_bytes.as_usize(),
             bodies_bytes: BODIES_BYTES,
+            bodies_bytes_per_address: (BODIES_BYTES / 8).max(gateway.max_body_bytes.as_usize()),
             header_timeout: gateway.header_timeout,
             body_timeout: gateway.body_timeout,
             idle_timeout: gateway.idle_timeout,
@@ -190,6 +194,11 @@ impl Options {
             (
                 "limits.bodies_bytes",
                 limits.bodies_bytes < limits.body_bytes,
+                "must be at least limits.body_bytes",
+            ),
+            (
+                "limits.bodies_bytes_per_address",
+                limits.bodies_bytes_per_address < limits.body_bytes,
                 "must be at least limits.body_bytes",
             ),
             (

@@ -22,11 +22,12 @@ fn body() -> Vec<u8> {
     format!("\"{}\"", "x".repeat(BODY_BYTES - 2)).into_bytes()
 }
 
-/// Room for four bodies.
+/// Room for four bodies, of one address also.
 fn small() -> Options {
     let mut options = loopback();
     options.limits.body_bytes = BODY_BYTES;
     options.limits.bodies_bytes = 4 * BODY_BYTES;
+    options.limits.bodies_bytes_per_address = 4 * BODY_BYTES;
     options
 }
 
@@ -94,4 +95,40 @@ async fn a_body_counts_until_it_is_durable_also_when_its_sender_is_gone() {
     .await;
     assert_eq!(sender.send(http2::delivery("6", &body)).await.status, 202);
     assert_eq!(world.counter("gateway_requests_total", "accepted"), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_can_not_have_the_memory_of_all() {
+    let mut options = small();
+    options.limits.bodies_bytes_per_address = BODY_BYTES;
+    options.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let world = World::with(options, wal::Options::default()).await;
+    world.github().await;
+    let body = body();
+    let signature = sign(SECRET, &body);
+    let from = |client| {
+        let headers = [
+            ("X-Hub-Signature-256", signature.as_str()),
+            ("X-Forwarded-For", client),
+        ];
+        request("POST", "/hooks/team/github", &headers, &body)
+    };
+    let mut held = world.connect().await;
+    let bytes = from("192.0.2.1");
+    held.write_all(&bytes[..bytes.len() - 1]).await.unwrap();
+    let all_but_one = u64::try_from(BODY_BYTES - 1).unwrap();
+    until("its body is in memory", || {
+        world.counters("gateway_bodies_bytes") == all_but_one
+    })
+    .await;
+    let refused = world.raw(&from("192.0.2.1")).await;
+    refused.is_problem(503);
+    assert_eq!(refused.json()["title"], "Overloaded");
+    // Another is refused only where it falls on the same of 4,096 places: two do not.
+    let other = [from("192.0.2.2"), from("192.0.2.3")];
+    let answers = [world.raw(&other[0]).await, world.raw(&other[1]).await];
+    assert!(
+        answers.iter().any(|answer| answer.status == 202),
+        "{answers:?}"
+    );
 }
