@@ -208,7 +208,7 @@ impl Shared {
         self.metrics
             .body_bytes
             .inc_by(u64::try_from(payload.bytes.len()).unwrap_or_default());
-        let answer = self.accept(head, &route, payload, pending).await;
+        let answer = self.accept(head, &route, payload, client, pending).await;
         answer.map_err(Refusal::from)
     }
 }

@@ -1,5 +1,6 @@
 //! What is done with a body: verify, parse, limit, append, answer.
 
+use core::net::IpAddr;
 use std::{
     future::Future,
     pin::Pin,
@@ -36,11 +37,13 @@ impl Shared {
         head: &Parts,
         route: &Arc<Route>,
         Payload { bytes, lease }: Payload,
+        client: IpAddr,
         pending: &mut Pending<'_>,
     ) -> Result<Answer, Problem> {
         let State::Open { spec, .. } = &route.state else {
             return Err(Kind::Closed.because("the endpoint is not ready; try again"));
         };
+        self.address_limit(client)?;
         let event = self.event(head, route, spec, bytes, &pending.span)?;
         let id = Arc::clone(&event.event_id);
         let begun = self.clock.instant();

@@ -2,6 +2,7 @@
 //! reaches the journal.
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use zen_fabric::{gateway::Options, journal::wal};
 
 use super::world::{SECRET, World, github, loopback, request, sign, until};
@@ -363,6 +364,35 @@ async fn an_address_that_fails_too_often_is_told_to_wait() {
         last = world.post("/hooks/team/github", &[], BODY).await;
     }
     last.is_problem(429);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forgeries_that_come_at_one_moment_are_limited_as_those_that_come_in_turn() {
+    let mut options = loopback();
+    options.limits.address = zen_fabric::gateway::limits::Quota::new(1, 3);
+    let world = World::with(options, wal::Options::default()).await;
+    world.github().await;
+    let headers = [("Expect", "100-continue")];
+    let whole = request("POST", "/hooks/team/github", &headers, BODY);
+    let (head, body) = whole.split_at(whole.len() - BODY.len());
+    let mut forged = Vec::new();
+    for _ in 0..40 {
+        let mut stream = world.connect().await;
+        stream.write_all(head).await.unwrap();
+        // It has passed what is checked before a body.
+        let mut asked = [0; 25];
+        stream.read_exact(&mut asked).await.unwrap();
+        assert!(asked.starts_with(b"HTTP/1.1 100 Continue"));
+        forged.push(stream);
+    }
+    for stream in &mut forged {
+        stream.write_all(body).await.unwrap();
+        let status = super::world::answer(stream).await.status;
+        assert!(matches!(status, 401 | 429), "{status}");
+    }
+    // A slow machine may have earned some tokens meanwhile.
+    let verified = world.counters("gateway_unverified_total");
+    assert!((3..40).contains(&verified), "{verified} were verified");
 }
 
 #[tokio::test(flavor = "multi_thread")]
