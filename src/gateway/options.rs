@@ -83,6 +83,15 @@ pub struct Invalid {
     pub problem: String,
 }
 
+/// What HTTP/2 counts for a field beside its name and value (RFC 9113, 6.5.2).
+const FIELD_OVERHEAD: usize = 32;
+
+/// Fields that HTTP/2 makes of the request line and of `Host`, one for an extension among them.
+const PSEUDO_FIELDS: usize = 5;
+
+/// Their names, the method, the scheme and the longest authority: a DNS name has 253 bytes.
+const PSEUDO_BYTES: usize = 512;
+
 /// Bytes of a request target.
 const TARGET_BYTES: usize = 8 * 1_024;
 
@@ -98,6 +107,15 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// What HTTP/2 may take for a header list. The protocol refuses more by itself, with a bare 431;
+    /// so it is twice what the largest header that is served counts there, and up to that a problem
+    /// document says what is wrong.
+    pub(super) fn header_list_bytes(&self) -> u32 {
+        let overhead = (self.headers + PSEUDO_FIELDS) * FIELD_OVERHEAD + PSEUDO_BYTES;
+        let served = self.header_bytes + self.target_bytes + overhead;
+        u32::try_from(served * 2).unwrap_or(u32::MAX)
+    }
+
     fn of(gateway: &config::Gateway) -> Self {
         Self {
             connections: gateway.max_connections,

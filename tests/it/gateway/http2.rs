@@ -72,3 +72,28 @@ pub(super) fn delivery(id: &str, body: &[u8]) -> Request<Full<Bytes>> {
     ];
     request("POST", "/hooks/team/github", &headers, body)
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_has_the_same_limit_as_over_http_1() {
+    let world = World::new().await;
+    world.github().await;
+    let mut sender = Sender::of(&world).await;
+    let body = b"{}";
+    let signature = sign(SECRET, body);
+    // With the signature, the media type and what the client adds, 62 fields at most.
+    let names: Vec<String> = (0..58).map(|n| format!("x-number-{n}")).collect();
+    let with = |bytes: usize| {
+        let value = "v".repeat(bytes / names.len());
+        let mut headers = vec![("X-Hub-Signature-256", signature.as_str())];
+        headers.extend(names.iter().map(|name| (name.as_str(), value.as_str())));
+        request("POST", "/hooks/team/github", &headers, body)
+    };
+    assert_eq!(sender.send(with(31_000)).await.status, 202);
+    sender.send(with(33_000)).await.is_problem(431);
+    sender.send(with(40_000)).await.is_problem(431);
+    assert_eq!(sender.send(with(10)).await.status, 202);
+    assert_eq!(
+        world.counter("gateway_rejected_total", "headers_too_large"),
+        2
+    );
+}
