@@ -5,7 +5,10 @@ mod checks;
 
 use core::net::IpAddr;
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -147,15 +150,11 @@ impl Shared {
                     self.addresses.charge(client, self.uptime());
                 }
                 debug!(%client, path = head.uri.path(), reason = kind.label(), detail = %refusal.problem.detail, "refused");
+                // What was left unread can't be told from a next request, so the connection ends;
+                // whoever is told so sends nothing more into it.
                 let ends = draining
-                    || matches!(
-                        kind,
-                        Kind::Malformed
-                            | Kind::Timeout
-                            | Kind::Aborted
-                            | Kind::HeadersTooLarge
-                            | Kind::TooLarge
-                    );
+                    || origin.unread.load(Ordering::Relaxed)
+                    || matches!(kind, Kind::Malformed | Kind::HeadersTooLarge);
                 let connection = if ends && head.version < http::Version::HTTP_2 {
                     Connection::Close
                 } else {
@@ -199,9 +198,7 @@ impl Shared {
         let payload = match body::read(body, declared, max, limit, lease).await {
             Ok(read) => read,
             Err(problem) => {
-                origin
-                    .unread
-                    .store(true, std::sync::atomic::Ordering::Relaxed);
+                origin.unread.store(true, Ordering::Relaxed);
                 return Err(problem.into());
             }
         };

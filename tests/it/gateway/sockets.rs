@@ -186,6 +186,39 @@ async fn a_body_that_is_announced_too_large_is_refused_before_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_before_the_body_is_told_whether_the_connection_goes_on() {
+    let world = World::new().await;
+    world.github().await;
+    let post = |path: &str, more: &str| {
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n{more}\r\n\r\n")
+    };
+    let (unknown, ours) = ("/hooks/team/unknown", "/hooks/team/github");
+    for (path, body, status) in [
+        (unknown, "Transfer-Encoding: chunked", 404),
+        (ours, "Transfer-Encoding: chunked", 415),
+        (unknown, "Content-Length: 100000", 404),
+        (unknown, "Content-Length: 10\r\nExpect: 100-continue", 404),
+    ] {
+        let mut stream = world.connect().await;
+        let text = post(path, body);
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let answer = answer(&mut stream).await;
+        answer.is_problem(status);
+        assert_eq!(answer.header("connection"), Some("close"), "{text}");
+        closes(&mut stream).await;
+    }
+    // What is small is read, and the connection goes on.
+    let mut stream = world.connect().await;
+    for _ in 0..2 {
+        let text = post(unknown, "Content-Length: 2") + "{}";
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let answer = answer(&mut stream).await;
+        answer.is_problem(404);
+        assert_eq!(answer.header("connection"), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_address_can_not_have_all_connections() {
     let mut options = loopback();
     options.limits.connections_per_address = 2;
