@@ -17,7 +17,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{connection, handler::Shared, limits::network_of, tls::Certificates};
+use super::{
+    address, connection, handler::Shared, limits::network_of, options::Options, tls::Certificates,
+};
 
 /// How long to wait after the kernel has no file descriptors or memory for another connection:
 /// some must close first.
@@ -59,7 +61,7 @@ impl Listener {
                     let Some((socket, peer)) = taken(accepted).await else {
                         continue;
                     };
-                    let Some(place) = places.take(peer, limits.connections_per_address) else {
+                    let Some(place) = places.take(peer, most(&self.shared.options, peer)) else {
                         self.shared.metrics.connections_refused.inc();
                         debug!(%peer, "too many connections of one address");
                         continue;
@@ -101,6 +103,16 @@ impl Listener {
         if let Err(error) = ended {
             warn!(%error, "a connection's task failed");
         }
+    }
+}
+
+/// How many connections a peer may have. A trusted proxy speaks for many clients; the total bounds
+/// it.
+fn most(options: &Options, peer: IpAddr) -> usize {
+    if address::within(&options.trusted_proxies, peer) {
+        usize::MAX
+    } else {
+        options.limits.connections_per_address
     }
 }
 
@@ -189,6 +201,15 @@ mod tests {
         assert!(other.is_some());
         drop(held);
         assert!(take("2001:db8::2").is_some());
+    }
+
+    #[test]
+    fn a_trusted_proxy_has_more_connections_than_a_client() {
+        let mut options = Options::loopback();
+        options.limits.connections_per_address = 2;
+        options.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        assert_eq!(most(&options, "192.0.2.1".parse().unwrap()), 2);
+        assert_eq!(most(&options, "10.1.2.3".parse().unwrap()), usize::MAX);
     }
 
     #[tokio::test]

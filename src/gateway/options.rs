@@ -41,7 +41,7 @@ pub struct TlsFiles {
 pub struct Limits {
     /// Connections at once; more wait in the kernel's accept queue.
     pub connections: usize,
-    /// Connections of one address at once; more are closed. An eighth of the total, so that eight
+    /// Connections of one address at once, trusted proxies excepted; more are closed. An eighth of the total, so that eight
     /// hosts are needed to fill a gateway.
     pub connections_per_address: usize,
     /// HTTP/2 streams at once on one connection.
