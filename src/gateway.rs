@@ -132,19 +132,52 @@ pub struct Handle {
     abort: CancellationToken,
 }
 
-impl Gateway {
-    /// Binds the socket, starts the watches, and serves. [`GATE`] opens when every endpoint is as
-    /// its Ingestor says.
+/// Options that hold, and the certificate that they name.
+#[derive(Debug)]
+pub struct Prepared {
+    options: Options,
+    certificates: Option<Arc<Certificates>>,
+}
+
+impl Prepared {
+    /// Checks the options and reads the certificate, so that a process learns of what is wrong with
+    /// them before it has started anything.
     ///
     /// # Errors
-    /// Options that can't be, or what can't be opened.
-    pub async fn start(options: Options, with: Surroundings<'_>) -> Result<Handle, Error> {
+    /// Options that can't be, or files that can't be used.
+    pub async fn of(options: Options) -> Result<Self, Error> {
         options.validate().map_err(Error::Options)?;
-        let metrics = Metrics::register(with.registry)?;
         let certificates = match options.tls.clone() {
             Some(files) => Some(Arc::new(Certificates::load(files).await?)),
             None => None,
         };
+        Ok(Self {
+            options,
+            certificates,
+        })
+    }
+}
+
+impl Gateway {
+    /// [`Prepared::of`], then [`Gateway::serve`].
+    ///
+    /// # Errors
+    /// Options that can't be, or what can't be opened.
+    pub async fn start(options: Options, with: Surroundings<'_>) -> Result<Handle, Error> {
+        Self::serve(Prepared::of(options).await?, with).await
+    }
+
+    /// Binds the socket, starts the watches, and serves. [`GATE`] opens when every endpoint is as
+    /// its Ingestor says.
+    ///
+    /// # Errors
+    /// What can't be opened.
+    pub async fn serve(prepared: Prepared, with: Surroundings<'_>) -> Result<Handle, Error> {
+        let Prepared {
+            options,
+            certificates,
+        } = prepared;
+        let metrics = Metrics::register(with.registry)?;
         let listening = |source| Error::Listen {
             address: options.listen,
             source,

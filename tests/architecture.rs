@@ -50,6 +50,7 @@ const PURE: &[&str] = &[
     "api.rs",
     "api/",
     "cli/send/sign.rs",
+    "config/bounds.rs",
     "config/relations.rs",
     "config/value.rs",
     "embedded/builtin.rs",

@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 use ipnet::IpNet;
 
 use super::limits::Quota;
-use crate::config;
+use crate::config::{self, bounds};
 
 /// How a gateway is set up.
 #[derive(Clone, Debug)]
@@ -196,12 +196,12 @@ impl Options {
             ("limits.streams", limits.streams == 0, "must be at least 1"),
             (
                 "limits.headers",
-                !(1..=100).contains(&limits.headers),
+                !bounds::HEADERS.contains(&limits.headers),
                 "must be 1 to 100, the most that the HTTP/1 parser reads",
             ),
             (
                 "limits.header_bytes",
-                !(1_024..=65_536).contains(&limits.header_bytes),
+                !bounds::HEADER_BYTES.contains(&limits.header_bytes),
                 "must be 1 KiB to 64 KiB",
             ),
             (
@@ -218,6 +218,11 @@ impl Options {
                 "limits.bodies_bytes_per_address",
                 limits.bodies_bytes_per_address < limits.body_bytes,
                 "must be at least limits.body_bytes",
+            ),
+            (
+                "limits.waiters",
+                limits.waiters > bounds::WAITERS,
+                "must be at most 1,000,000",
             ),
             (
                 "limits.header_timeout",
@@ -263,6 +268,36 @@ mod tests {
         assert_eq!(options.validate().unwrap_err()[0].option, "listen");
         options.allow_plain_http = true;
         assert_eq!(options.validate(), Ok(()));
+    }
+
+    #[test]
+    fn what_a_configuration_may_say_can_be_served() {
+        let extremes = [
+            &[
+                ("max-headers", "1"),
+                ("max-header-bytes", "1KiB"),
+                ("max-waiters", "0"),
+            ],
+            &[
+                ("max-headers", "100"),
+                ("max-header-bytes", "64KiB"),
+                ("max-waiters", "1000000"),
+            ],
+            &[
+                ("idle-timeout", "5s"),
+                ("max-body-bytes", "1"),
+                ("max-connections", "1"),
+            ],
+        ];
+        for flags in extremes {
+            let none = config::flags::Flags::default();
+            let flags = flags
+                .iter()
+                .fold(none, |all, (name, value)| all.with(name, *value));
+            let loaded = config::Loaded::of([], &flags).unwrap();
+            let options = Options::from_config(&loaded.config.gateway);
+            assert_eq!(options.validate(), Ok(()), "{flags:?}");
+        }
     }
 
     #[test]
