@@ -60,7 +60,7 @@ impl Entry {
             path: Arc::from(""),
             created: None,
             route: None,
-            endpoint: Err(Refused(String::new())),
+            endpoint: Err(Refused::default()),
             bucket: None,
             share_full: Arc::new(AtomicBool::new(false)),
             spec,
@@ -252,7 +252,7 @@ fn verifier(
     };
     Verifier::new(auth, &values).map_err(|error| match error {
         Unusable::NoSecret(_) => missing(name),
-        Unusable::Configuration(why) => NoVerifier::Configuration(why),
+        Unusable::Configuration(error) => NoVerifier::Configuration(error.to_string()),
     })
 }
 

@@ -4,9 +4,12 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use ipnet::IpNet;
 
 use super::Policy;
-use crate::api::{
-    Ingestor, duration,
-    ingestor::{Auth, Method as AllowedMethod, RateLimit, SecretRef},
+use crate::{
+    api::{
+        Ingestor, duration,
+        ingestor::{Auth, Method as AllowedMethod, RateLimit, SecretRef},
+    },
+    gateway::verify::{Misconfigured, Verifier},
 };
 
 /// What a user configured for an endpoint.
@@ -37,9 +40,14 @@ pub struct Endpoint {
 }
 
 /// A configuration that can't be served; the Ingestor is not accepted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Refused(pub String);
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {why}")]
+pub struct Refused {
+    /// The field, below the webhook.
+    pub field: String,
+    /// What is wrong with it.
+    pub why: String,
+}
 
 impl Endpoint {
     /// Reads the webhook source of an Ingestor.
@@ -47,7 +55,10 @@ impl Endpoint {
     /// # Errors
     /// The field and what is wrong with it.
     pub fn of(ingestor: &Ingestor) -> Result<Self, Refused> {
-        let refuse = |field: &str, why: &dyn std::fmt::Display| Refused(format!("{field}: {why}"));
+        let refuse = |field: &str, why: &dyn std::fmt::Display| Refused {
+            field: field.to_owned(),
+            why: why.to_string(),
+        };
         let webhook = ingestor.spec.source.webhook.as_ref();
         let webhook = webhook.ok_or_else(|| refuse("source", &"no webhook"))?;
         if webhook.auth.is_empty() {
@@ -108,6 +119,19 @@ impl Endpoint {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         let mut accepted = self.content_types.iter();
         accepted.any(|accepted| accepted.eq_ignore_ascii_case(essence))
+    }
+
+    /// What the schemes refuse of `auth`, whatever the Secrets hold.
+    pub fn misconfigured(&self) -> impl Iterator<Item = Refused> {
+        let entries = self.auth.iter().enumerate();
+        entries.filter_map(|(index, auth)| {
+            let Misconfigured { field, why } = Verifier::check(auth).err()?;
+            let field = match field {
+                "" => format!("auth[{index}]"),
+                field => format!("auth[{index}].{field}"),
+            };
+            Some(Refused { field, why })
+        })
     }
 
     /// The Secrets that `auth` references, in the order of the entries.
