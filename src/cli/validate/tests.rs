@@ -342,6 +342,10 @@ fn what_a_gateway_refuses_to_serve_is_found_with_its_field() {
         (hmac("template: '{nonce}.{body}'"), "auth[0].hmac.template"),
         (hmac("template: '{timestamp}.{body}'"), "auth[0].hmac"),
         (webhook("allowedCIDRs: [10.0.0.0/40]"), "allowedCIDRs"),
+        (
+            webhook("idempotency: { header: X-Hub-Signature-256 }"),
+            "idempotency.header",
+        ),
     ] {
         let report = check(&text);
         let fields: Vec<_> = report.findings.iter().map(|it| it.field.as_str()).collect();

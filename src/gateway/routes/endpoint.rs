@@ -78,6 +78,15 @@ impl Endpoint {
             .map_err(|error| refuse("idempotency.window", &error))?;
         let key_header = HeaderName::from_bytes(idempotency.header.as_bytes())
             .map_err(|error| refuse("idempotency.header", &error))?;
+        let hidden = hidden(&webhook.auth);
+        if hidden.contains(&key_header) {
+            return Err(refuse(
+                "idempotency.header",
+                &format!(
+                    "{key_header} carries a credential, and an event's id is stored and shown"
+                ),
+            ));
+        }
         let accepted = match webhook.response.status {
             200 => StatusCode::OK,
             202 => StatusCode::ACCEPTED,
@@ -101,7 +110,7 @@ impl Endpoint {
                 .collect(),
             max_body: usize::try_from(webhook.max_body_bytes).unwrap_or(usize::MAX),
             networks: networks.collect::<Result<_, _>>()?,
-            hidden: hidden(&webhook.auth),
+            hidden,
             auth: webhook.auth.clone(),
             rate: webhook.rate_limit,
             replay: Policy {
@@ -176,4 +185,37 @@ fn hidden(auth: &[Auth]) -> Vec<HeaderName> {
     });
     names.extend(configured.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()));
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn no_credential_becomes_an_events_id() {
+        let of = |header: &str| {
+            let ingestor = serde_json::from_value(json!({
+                "apiVersion": "zen.watcher.io/v1", "kind": "Ingestor",
+                "metadata": { "name": "a", "namespace": "team" },
+                "spec": {
+                    "source": { "webhook": {
+                        "auth": [{ "apiKey": { "header": "X-Key", "secretRef": { "name": "s" } } }],
+                        "idempotency": { "header": header },
+                    } },
+                    "normalize": {
+                        "category": { "value": "security" }, "severity": { "value": "info" },
+                        "eventType": { "value": "x" },
+                    },
+                },
+            }));
+            Endpoint::of(&ingestor.unwrap())
+        };
+        for credential in ["x-key", "Authorization", "cookie", "Webhook-Signature"] {
+            let refused = of(credential).unwrap_err();
+            assert_eq!(refused.field, "idempotency.header", "{refused}");
+        }
+        assert!(of("X-Delivery").is_ok());
+    }
 }
