@@ -4,6 +4,7 @@
 mod contract;
 mod drain;
 mod gone;
+mod hangups;
 mod http2;
 mod live;
 mod memory;
