@@ -17,6 +17,7 @@ pub mod catalog;
 mod connection;
 mod control;
 mod facts;
+mod frames;
 mod framing;
 mod handler;
 mod levels;

@@ -102,6 +102,7 @@ const PURE: &[&str] = &[
     "gateway/answer.rs",
     "gateway/catalog.rs",
     "gateway/catalog/",
+    "gateway/frames.rs",
     "gateway/framing.rs",
     "gateway/limits.rs",
     "gateway/prefer.rs",

@@ -25,12 +25,10 @@ use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use super::{
+    frames::PREFACE,
     handler::{Origin, Shared},
     tap::{Activity, KEPT, Protocol, Tap},
 };
-
-/// The first bytes of an HTTP/2 connection (RFC 9113, 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How often an idle HTTP/2 connection is asked whether it lives: three times within the idle time.
 const PING: std::time::Duration = std::time::Duration::from_secs(20);

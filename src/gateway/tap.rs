@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use super::{
+    frames::Frames,
     framing::{self, Framing},
     problem::{Kind, MEDIA_TYPE},
 };
@@ -100,8 +101,10 @@ impl Activity {
         method: &str,
         chunked: bool,
     ) -> (InFlight, Option<Framing>) {
-        self.header.store(false, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
+        if self.kept.is_some() {
+            self.header.store(false, Ordering::Relaxed);
+        }
         let framing = self.kept.as_ref().and_then(|kept| {
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
             let framing = chunked.then(|| framing::judge(&kept, method));
@@ -111,8 +114,20 @@ impl Activity {
         (InFlight(Arc::clone(self)), framing)
     }
 
-    /// Bytes came.
-    fn read(&self, bytes: &[u8]) {
+    /// Bytes came; over HTTP/2 they are frames.
+    fn read(&self, bytes: &[u8], frames: &mut Frames) {
+        if self.kept.is_some() {
+            self.read_http1(bytes);
+            return;
+        }
+        frames.read(bytes);
+        let header = frames.is_within_header();
+        if self.header.swap(header, Ordering::Relaxed) != header {
+            self.since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    fn read_http1(&self, bytes: &[u8]) {
         let Some(kept) = &self.kept else {
             return;
         };
@@ -169,6 +184,8 @@ pub(super) struct Tap<S> {
     /// Read before the protocol was known.
     before: Bytes,
     activity: Arc<Activity>,
+    /// What was read so far, over HTTP/2.
+    frames: Frames,
     /// A problem document that is written in place of the library's refusal.
     instead: Option<Bytes>,
     linger: Option<Pin<Box<Sleep>>>,
@@ -176,8 +193,9 @@ pub(super) struct Tap<S> {
 }
 
 impl<S> Tap<S> {
-    pub(super) const fn new(socket: S, before: Bytes, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(socket: S, before: Bytes, activity: Arc<Activity>) -> Self {
         Self {
+            frames: Frames::default(),
             socket,
             before,
             activity,
@@ -264,7 +282,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
             ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
         }
         let read = buffer.filled().get(filled..).unwrap_or_default();
-        self.activity.read(read);
+        let tap = &mut *self;
+        tap.activity.read(read, &mut tap.frames);
         Poll::Ready(Ok(()))
     }
 }
@@ -343,12 +362,13 @@ mod tests {
     #[test]
     fn a_slow_header_has_less_time_than_an_idle_connection() {
         let clock = ManualClock::at(Millis(0));
+        let frames = &mut Frames::default();
         let activity = Activity::new(Arc::new(clock.clone()), Protocol::Http1);
         clock.advance(Duration::from_secs(59));
         assert!(activity.left(HEADER, IDLE).is_some());
-        activity.read(b"POST");
+        activity.read(b"POST", frames);
         clock.advance(Duration::from_secs(4));
-        activity.read(b" /");
+        activity.read(b" /", frames);
         assert_eq!(activity.left(HEADER, IDLE), Some(Duration::from_secs(1)));
         clock.advance(Duration::from_secs(1));
         assert_eq!(activity.left(HEADER, IDLE), None);
@@ -359,8 +379,9 @@ mod tests {
         let clock = ManualClock::at(Millis(0));
         let begun = clock.instant();
         clock.advance(Duration::from_secs(4));
+        let frames = &mut Frames::default();
         let activity = Activity::spoken(Arc::new(clock.clone()), Protocol::Http1, begun);
-        activity.read(b"P");
+        activity.read(b"P", frames);
         assert_eq!(activity.left(HEADER, IDLE), Some(Duration::from_secs(1)));
         clock.advance(Duration::from_secs(1));
         assert_eq!(activity.left(HEADER, IDLE), None);
@@ -369,14 +390,37 @@ mod tests {
     #[test]
     fn a_request_under_way_has_its_own_limits_and_the_next_wait_starts_at_its_end() {
         let clock = ManualClock::at(Millis(0));
+        let frames = &mut Frames::default();
         let activity = Activity::new(Arc::new(clock.clone()), Protocol::Http1);
-        activity.read(b"POST");
+        activity.read(b"POST", frames);
         let (request, _) = activity.begin("POST", false);
         clock.advance(Duration::from_secs(300));
         assert!(activity.left(HEADER, IDLE).is_some());
         drop(request);
         clock.advance(Duration::from_secs(59));
         assert!(activity.left(HEADER, IDLE).is_some());
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(activity.left(HEADER, IDLE), None);
+    }
+
+    #[test]
+    fn over_http_2_a_header_has_its_time_and_what_is_none_does_not_begin_one() {
+        let clock = ManualClock::at(Millis(0));
+        let frames = &mut Frames::default();
+        let activity = Activity::new(Arc::new(clock.clone()), Protocol::Http2);
+        // The preface is due at once; behind it, the connection may idle.
+        clock.advance(Duration::from_secs(4));
+        assert_eq!(activity.left(HEADER, IDLE), Some(Duration::from_secs(1)));
+        activity.read(super::super::frames::PREFACE, frames);
+        clock.advance(Duration::from_secs(59));
+        let pong = [0, 0, 8, 6, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+        activity.read(&pong, frames);
+        assert_eq!(activity.left(HEADER, IDLE), Some(Duration::from_secs(1)));
+        // HEADERS without END_HEADERS, and a CONTINUATION that goes on and on.
+        activity.read(&[0, 0, 1, 1, 0, 0, 0, 0, 1, 0x82], frames);
+        clock.advance(Duration::from_secs(4));
+        activity.read(&[0, 0, 1, 9, 0, 0, 0, 0, 1, 0x82], frames);
+        assert_eq!(activity.left(HEADER, IDLE), Some(Duration::from_secs(1)));
         clock.advance(Duration::from_secs(1));
         assert_eq!(activity.left(HEADER, IDLE), None);
     }

@@ -1,12 +1,19 @@
 //! A sender that speaks HTTP/2, whose requests can be broken off one by one.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use zen_fabric::journal::wal;
 
-use super::world::{Answer, PATIENCE, SECRET, World, sign};
+use super::world::{Answer, PATIENCE, SECRET, World, loopback, sign};
 
 #[derive(Clone)]
 pub(super) struct Sender(SendRequest<Full<Bytes>>);
@@ -96,4 +103,30 @@ async fn a_header_has_the_same_limit_as_over_http_1() {
         world.counter("gateway_rejected_total", "headers_too_large"),
         2
     );
+}
+
+/// The preface, an empty SETTINGS frame, and a HEADERS frame that asks for more.
+async fn endless_header(world: &World) -> TcpStream {
+    let mut stream = world.connect().await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    stream.write_all(preface).await.unwrap();
+    let header = [0, 0, 1, 1, 0, 0, 0, 0, 1, 0x82];
+    stream.write_all(&header).await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_that_does_not_end_is_cut_off_and_an_idle_connection_is_not() {
+    let mut options = loopback();
+    options.limits.header_timeout = Duration::from_millis(200);
+    options.limits.idle_timeout = Duration::from_hours(1);
+    let world = World::with(options, wal::Options::default()).await;
+    world.github().await;
+    let mut idle = Sender::of(&world).await;
+    let mut stuck = endless_header(&world).await;
+    let mut rest = Vec::new();
+    let closed = tokio::time::timeout(PATIENCE, stuck.read_to_end(&mut rest)).await;
+    drop(closed.expect("the gateway closes the connection"));
+    // It was opened before the other, and has the time of one without a request.
+    assert_eq!(idle.send(delivery("d", b"{}")).await.status, 202);
 }
