@@ -125,7 +125,12 @@ async fn over<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let tap = TokioIo::new(Tap::new(socket, before, Arc::clone(&activity)));
+    let on_refusal = {
+        let shared = Arc::clone(&shared);
+        move |kind| shared.refused_unparsed(kind, peer)
+    };
+    let tap = Tap::new(socket, before, Arc::clone(&activity), on_refusal);
+    let tap = TokioIo::new(tap);
     let limits = &shared.options.limits;
     let service = {
         let (shared, activity) = (Arc::clone(&shared), Arc::clone(&activity));

@@ -106,6 +106,15 @@ impl Shared {
         self.clock.instant().saturating_duration_since(self.started)
     }
 
+    /// What could not be parsed was refused without having been a request. Nobody knows for whom a
+    /// proxy brought it, so the peer is charged.
+    pub(super) fn refused_unparsed(&self, kind: Kind, peer: IpAddr) {
+        self.metrics.reject(kind);
+        if kind.charges_address() {
+            self.addresses.charge(peer, self.uptime());
+        }
+    }
+
     /// Answers a request.
     pub(super) async fn serve<B>(
         self: &Arc<Self>,

@@ -178,6 +178,9 @@ impl Drop for InFlight {
     }
 }
 
+/// Told of each refusal that the library makes by itself, once per connection: it ends there.
+type OnRefusal = Box<dyn FnOnce(Kind) + Send>;
+
 /// A socket that is watched.
 pub(super) struct Tap<S> {
     socket: S,
@@ -188,18 +191,25 @@ pub(super) struct Tap<S> {
     frames: Frames,
     /// A problem document that is written in place of the library's refusal.
     instead: Option<Bytes>,
+    on_refusal: Option<OnRefusal>,
     linger: Option<Pin<Box<Sleep>>>,
     lingered: usize,
 }
 
 impl<S> Tap<S> {
-    pub(super) fn new(socket: S, before: Bytes, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(
+        socket: S,
+        before: Bytes,
+        activity: Arc<Activity>,
+        on_refusal: impl FnOnce(Kind) + Send + 'static,
+    ) -> Self {
         Self {
             frames: Frames::default(),
             socket,
             before,
             activity,
             instead: None,
+            on_refusal: Some(Box::new(on_refusal)),
             linger: None,
             lingered: 0,
         }
@@ -210,8 +220,13 @@ impl<S: AsyncWrite + Unpin> Tap<S> {
     /// Writes the document in place of what the library wants to write; `None`: as it is.
     fn replaced(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Option<Poll<io::Result<usize>>> {
         if self.instead.is_none() {
-            self.instead = Some(own_refusal(bytes).filter(|_| self.activity.reads_header())?);
+            let refusal = own_refusal(bytes).filter(|_| self.activity.reads_header());
+            let (kind, document) = refusal?;
+            self.instead = Some(document);
             self.activity.unread.store(true, Ordering::Relaxed);
+            if let Some(on_refusal) = self.on_refusal.take() {
+                on_refusal(kind);
+            }
         }
         let document = self.instead.as_mut()?;
         while document.has_remaining() {
@@ -231,7 +246,7 @@ impl<S: AsyncWrite + Unpin> Tap<S> {
 
 /// The document for a refusal that the library made by itself: a status line of 4xx without the
 /// request id that every answer of ours has.
-fn own_refusal(bytes: &[u8]) -> Option<Bytes> {
+fn own_refusal(bytes: &[u8]) -> Option<(Kind, Bytes)> {
     let status = bytes.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
     let (kind, line, detail) = match status {
         b"400" => (
@@ -264,7 +279,7 @@ fn own_refusal(bytes: &[u8]) -> Option<Bytes> {
     )
     .into_bytes();
     document.extend_from_slice(&body);
-    Some(document.into())
+    Some((kind, document.into()))
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
@@ -428,7 +443,8 @@ mod tests {
     #[test]
     fn only_the_librarys_own_refusals_are_replaced() {
         let own = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n";
-        let document = own_refusal(own).unwrap();
+        let (kind, document) = own_refusal(own).unwrap();
+        assert_eq!(kind, Kind::HeadersTooLarge);
         let text = String::from_utf8(document.to_vec()).unwrap();
         assert!(text.contains("application/problem+json"), "{text}");
         assert_eq!(

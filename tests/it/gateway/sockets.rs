@@ -117,8 +117,24 @@ async fn what_can_not_be_parsed_is_a_problem_document_too() {
         (many.as_str(), 431),
     ] {
         println!("{}", text.get(..40.min(text.len())).unwrap());
+        let before = world.counters("gateway_rejected_total");
         world.raw(text.as_bytes()).await.is_problem(status);
+        assert_eq!(world.counters("gateway_rejected_total"), before + 1);
     }
+    assert_eq!(world.counters("gateway_failing_addresses"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_not_be_parsed_counts_as_failing() {
+    let mut options = loopback();
+    options.limits.address = zen_fabric::gateway::limits::Quota::new(1, 3);
+    let world = World::with(options, zen_fabric::journal::wal::Options::default()).await;
+    world.github().await;
+    // As many as a slow machine may take to send three within their second.
+    for _ in 0..20 {
+        world.raw(b"NONSENSE\r\n\r\n").await.is_problem(400);
+    }
+    world.deliver("d", BODY).await.is_problem(429);
 }
 
 #[tokio::test(flavor = "multi_thread")]
