@@ -104,12 +104,14 @@ impl Shared {
             body: &body,
             now: now.0.div_euclid(1_000),
         };
-        let accepted = verify::verify(verifiers, security, &message).map_err(|why| {
+        let verdict = verify::verify(verifiers, security, &message);
+        // Forgeries cost time, too.
+        let took = self.clock.instant().saturating_duration_since(begun);
+        self.metrics.verify.observe(took.as_secs_f64());
+        let accepted = verdict.map_err(|why| {
             self.metrics.unverified(why);
             Kind::Unauthorized.because("the request was not verified")
         })?;
-        let took = self.clock.instant().saturating_duration_since(begun);
-        self.metrics.verify.observe(took.as_secs_f64());
         let content_type = head.headers.get(CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok());
         body::check(content_type.unwrap_or_default(), &body)

@@ -330,6 +330,7 @@ async fn an_endpoint_over_its_limit_says_when_to_come_back_and_forgeries_spend_n
             .await
             .is_problem(401);
     }
+    assert_eq!(world.counters("gateway_verify_seconds_count"), 5);
     assert_eq!(world.deliver("a", BODY).await.status, 202);
     assert_eq!(world.deliver("b", BODY).await.status, 202);
     let mut limited = world.deliver("c", BODY).await;
