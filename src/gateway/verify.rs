@@ -180,6 +180,18 @@ impl Verifier {
         }
     }
 
+    /// How many keys it has, which is how many values of its Secret it takes.
+    #[must_use]
+    pub const fn keys(&self) -> usize {
+        match self {
+            Self::Github(scheme) => scheme.keys(),
+            Self::StandardWebhooks(scheme) => scheme.keys(),
+            Self::Hmac(scheme) => scheme.keys(),
+            Self::ApiKey(scheme) => scheme.keys(),
+            Self::None => 0,
+        }
+    }
+
     /// Whether this entry accepts the message.
     ///
     /// # Errors

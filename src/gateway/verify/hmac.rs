@@ -87,6 +87,10 @@ impl Hmac {
         headers
     }
 
+    pub(super) const fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
     pub(super) fn verify<'a>(&self, message: &Message<'a>) -> Result<Accepted<'a>, Rejected> {
         let header = value(message.headers, &self.header).ok_or(Rejected::MissingSignature)?;
         let time: &[u8] = match &self.timestamp {
