@@ -63,8 +63,11 @@ async fn whoever_hangs_up_in_the_middle_of_an_append_is_counted_once() {
     }
     drop(held);
     assert_eq!(sender.send(delivery("last", BODY)).await.status, 202);
-    until("all are durable", || world.tally(&uid).requests == 21).await;
-    assert_eq!(world.counter("gateway_requests_total", "accepted"), 21);
+    until("all are counted", || {
+        world.counter("gateway_requests_total", "accepted") == 21
+    })
+    .await;
+    assert_eq!(world.tally(&uid).requests, 21);
     assert_eq!(world.counter("gateway_requests_total", "replayed"), 0);
     assert_eq!(world.counters("gateway_rejected_total"), 0);
     // What was accepted in the sender's absence is remembered as any other.

@@ -21,7 +21,10 @@ pub(super) struct Sender(SendRequest<Full<Bytes>>);
 impl Sender {
     /// In plain text, by prior knowledge.
     pub(super) async fn of(world: &World) -> Self {
-        let stream = TokioIo::new(world.connect().await);
+        let stream = world.connect().await;
+        // A body follows its header at once, and not with the acknowledgement of it.
+        stream.set_nodelay(true).unwrap();
+        let stream = TokioIo::new(stream);
         let (sender, connection) = handshake(TokioExecutor::new(), stream).await.unwrap();
         // It ends with its senders, or with the gateway.
         tokio::spawn(async move { drop(connection.await) });
@@ -118,7 +121,7 @@ async fn endless_header(world: &World) -> TcpStream {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_header_that_does_not_end_is_cut_off_and_an_idle_connection_is_not() {
     let mut options = loopback();
-    options.limits.header_timeout = Duration::from_millis(200);
+    options.limits.header_timeout = Duration::from_secs(1);
     options.limits.idle_timeout = Duration::from_hours(1);
     let world = World::with(options, wal::Options::default()).await;
     world.github().await;
