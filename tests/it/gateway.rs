@@ -3,6 +3,7 @@
 
 mod contract;
 mod drain;
+mod fields;
 mod gone;
 mod hangups;
 mod http2;
