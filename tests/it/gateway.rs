@@ -12,6 +12,7 @@ mod live;
 mod memory;
 mod raw_http2;
 mod replay;
+mod samples;
 mod soak;
 mod sockets;
 mod stalling;
