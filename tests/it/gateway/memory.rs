@@ -58,6 +58,7 @@ async fn who_waits_for_the_end_of_an_event_holds_no_memory_for_its_body() {
         world.counters("gateway_waiting") == 8 && world.counters("gateway_bodies_bytes") == 0
     })
     .await;
+    assert_eq!(waiting.len(), 8, "none of them has hung up");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -121,7 +121,7 @@ async fn apply(world: &World, name: &str) -> Ingestor {
 async fn send(world: &World, ingestor: &Ingestor, event: &Event) {
     let (metadata, body) = (&ingestor.metadata, event.body());
     let credential = credential(ingestor, &body);
-    let headers = event.headers.iter().map(|(name, value)| (name, value));
+    let headers = event.headers.iter();
     let headers = headers.chain(credential.iter().map(|(name, value)| (name, value)));
     let headers: Vec<_> = headers.map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let namespace = metadata.namespace.as_deref().unwrap();
