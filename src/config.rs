@@ -8,6 +8,7 @@
 //! Plain data: the composition in `roles` maps it to the rooms' own options. Every wrong value and
 //! every wrong relation is reported, by name, in one go; nothing starts before all are right.
 
+pub mod bounds;
 pub mod flags;
 mod relations;
 mod settings;

@@ -17,8 +17,10 @@ pub mod catalog;
 mod connection;
 mod control;
 mod facts;
+mod frames;
 mod framing;
 mod handler;
+mod levels;
 pub mod limits;
 mod listener;
 mod metrics;
@@ -48,7 +50,8 @@ pub use options::{Limits, Options, TlsFiles};
 
 use self::{
     answer::Base, body::Budget, control::Control, facts::FactTable, handler::Shared,
-    limits::Addresses, listener::Listener, metrics::Metrics, routes::Table, tls::Certificates,
+    levels::Levels, limits::Addresses, listener::Listener, metrics::Metrics, routes::Table,
+    tls::Certificates,
 };
 use crate::{
     journal::{Journal, facts::FactSource},
@@ -130,19 +133,52 @@ pub struct Handle {
     abort: CancellationToken,
 }
 
-impl Gateway {
-    /// Binds the socket, starts the watches, and serves. [`GATE`] opens when every endpoint is as
-    /// its Ingestor says.
+/// Options that hold, and the certificate that they name.
+#[derive(Debug)]
+pub struct Prepared {
+    options: Options,
+    certificates: Option<Arc<Certificates>>,
+}
+
+impl Prepared {
+    /// Checks the options and reads the certificate, so that a process learns of what is wrong with
+    /// them before it has started anything.
     ///
     /// # Errors
-    /// Options that can't be, or what can't be opened.
-    pub async fn start(options: Options, with: Surroundings<'_>) -> Result<Handle, Error> {
+    /// Options that can't be, or files that can't be used.
+    pub async fn of(options: Options) -> Result<Self, Error> {
         options.validate().map_err(Error::Options)?;
-        let metrics = Metrics::register(with.registry)?;
         let certificates = match options.tls.clone() {
             Some(files) => Some(Arc::new(Certificates::load(files).await?)),
             None => None,
         };
+        Ok(Self {
+            options,
+            certificates,
+        })
+    }
+}
+
+impl Gateway {
+    /// [`Prepared::of`], then [`Gateway::serve`].
+    ///
+    /// # Errors
+    /// Options that can't be, or what can't be opened.
+    pub async fn start(options: Options, with: Surroundings<'_>) -> Result<Handle, Error> {
+        Self::serve(Prepared::of(options).await?, with).await
+    }
+
+    /// Binds the socket, starts the watches, and serves. [`GATE`] opens when every endpoint is as
+    /// its Ingestor says.
+    ///
+    /// # Errors
+    /// What can't be opened.
+    pub async fn serve(prepared: Prepared, with: Surroundings<'_>) -> Result<Handle, Error> {
+        let Prepared {
+            options,
+            certificates,
+        } = prepared;
+        let metrics = Metrics::register(with.registry)?;
         let listening = |source| Error::Listen {
             address: options.listen,
             source,
@@ -157,13 +193,26 @@ impl Gateway {
         let own = format!("{scheme}://{address}");
         let url = options.public_url.clone().unwrap_or(own);
         let gate = with.readiness.gate(GATE);
+        let limits = &options.limits;
+        let bodies = Arc::new(Budget::new(
+            limits.bodies_bytes,
+            limits.bodies_bytes_per_address,
+        ));
+        let addresses = Arc::new(Addresses::new(limits.address));
+        let waiters = Arc::new(Semaphore::new(limits.waiters));
+        let levels = Levels::new(
+            Arc::clone(&bodies),
+            Arc::clone(&addresses),
+            Arc::clone(&waiters),
+        )?;
+        with.registry.register(Box::new(levels))?;
         let shared = Arc::new(Shared {
             table: ArcSwap::from_pointee(Table::default()),
             facts: Arc::new(FactTable::new(Arc::clone(&with.journal))),
             started: with.clock.instant(),
-            addresses: Addresses::new(options.limits.address),
-            bodies: Budget::new(options.limits.bodies_bytes),
-            waiters: Semaphore::new(options.limits.waiters),
+            addresses,
+            bodies,
+            waiters,
             draining: CancellationToken::new(),
             base: Base::new(certificates.is_some()),
             journal: with.journal,

@@ -8,7 +8,7 @@ use zen_fabric::{
 };
 
 /// A request makes some forty small allocations, and what one thread allocates another frees: the
-/// system's allocator spends a tenth of the gateway's time on that (ADR 0007).
+/// system's allocator spends a tenth of the gateway's time on that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -50,6 +50,7 @@ const PURE: &[&str] = &[
     "api.rs",
     "api/",
     "cli/send/sign.rs",
+    "config/bounds.rs",
     "config/relations.rs",
     "config/value.rs",
     "embedded/builtin.rs",
@@ -101,6 +102,7 @@ const PURE: &[&str] = &[
     "gateway/answer.rs",
     "gateway/catalog.rs",
     "gateway/catalog/",
+    "gateway/frames.rs",
     "gateway/framing.rs",
     "gateway/limits.rs",
     "gateway/prefer.rs",
@@ -413,6 +415,24 @@ fn rooms_depend_in_the_direction_of_the_data() {
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// A decision that code refers to can be read.
+#[test]
+fn every_adr_that_is_cited_exists() {
+    let folder = source().with_file_name("docs").join("adr");
+    let names = fs::read_dir(folder).unwrap();
+    let known: Vec<String> = names
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    for path in rust_files(&source()) {
+        let text = fs::read_to_string(&path).unwrap();
+        for cited in text.split("ADR ").skip(1) {
+            let number: String = cited.chars().take_while(char::is_ascii_digit).collect();
+            let found = known.iter().any(|name| name.starts_with(&number));
+            assert!(found, "src/{} cites ADR {number}", relative(&path));
+        }
+    }
 }
 
 #[test]

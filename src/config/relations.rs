@@ -1,14 +1,18 @@
 //! Relations between values: each alone may be right, and both together wrong.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
-use super::{Bytes, Config, Problem, largest_body};
+use super::{Bytes, Config, Problem, bounds, largest_body};
 
 /// Every relation that does not hold. `given` says whether somebody set a value.
 pub(super) fn broken(config: &Config, given: &dyn Fn(&str) -> bool) -> Vec<Problem> {
     let mut found = Found(Vec::new());
     timeouts(config, &mut found);
     positive(config, &mut found);
+    requests(config, &mut found);
     exposure(config, &mut found);
     api(config, given, &mut found);
     journal(config, &mut found);
@@ -72,8 +76,6 @@ fn positive(config: &Config, found: &mut Found) {
     let counts = [
         ("max-connections", gateway.max_connections == 0),
         ("max-streams", gateway.max_streams == 0),
-        ("max-headers", gateway.max_headers == 0),
-        ("max-header-bytes", gateway.max_header_bytes.0 == 0),
         ("max-body-bytes", gateway.max_body_bytes.0 == 0),
         (
             "address-failures-per-second",
@@ -92,6 +94,39 @@ fn positive(config: &Config, found: &mut Found) {
     for (name, zero) in counts {
         found.unless(!zero, name, || "must be above zero".to_owned());
     }
+}
+
+/// What the gateway takes of requests; its own options have the same bounds.
+fn requests(config: &Config, found: &mut Found) {
+    let gateway = &config.gateway;
+    let (least, most) = (bounds::HEADERS.start(), bounds::HEADERS.end());
+    found.unless(
+        bounds::HEADERS.contains(&gateway.max_headers),
+        "max-headers",
+        || format!("must be from {least} to {most}, the most that the HTTP/1 parser reads"),
+    );
+    let bytes = gateway.max_header_bytes.as_usize();
+    found.unless(
+        bounds::HEADER_BYTES.contains(&bytes),
+        "max-header-bytes",
+        || "must be from 1KiB to 64KiB".to_owned(),
+    );
+    found.unless(
+        gateway.max_waiters <= bounds::WAITERS,
+        "max-waiters",
+        || format!("must not be above {}", bounds::WAITERS),
+    );
+    // One that is zero is told as such.
+    found.unless(
+        gateway.idle_timeout.is_zero() || gateway.header_timeout <= gateway.idle_timeout,
+        "header-timeout, idle-timeout",
+        || {
+            format!(
+                "a connection without a request ({:?}) must have the time that a header has ({:?})",
+                gateway.idle_timeout, gateway.header_timeout
+            )
+        },
+    );
 }
 
 fn exposure(config: &Config, found: &mut Found) {
@@ -113,13 +148,39 @@ fn exposure(config: &Config, found: &mut Found) {
             )
         },
     );
-    found.unless(
-        config.gateway.port == 0
-            || config.gateway.port != config.admin.port
-            || config.gateway.bind != config.admin.bind,
-        "gateway-port, admin-port",
-        || format!("both are {}", config.admin.port),
-    );
+    ports(config, found);
+}
+
+/// No two sockets on one port, where their addresses overlap.
+fn ports(config: &Config, found: &mut Found) {
+    let gateway = ("gateway-port", config.gateway.bind, config.gateway.port);
+    let admin = ("admin-port", config.admin.bind, config.admin.port);
+    // The embedded API listens on the loopback alone; a cluster's is elsewhere.
+    let embedded = config.api.kubeconfig.is_none();
+    let embedded = embedded.then_some(("api-port", LOOPBACK, config.api.port));
+    let pairs = [
+        (gateway, Some(admin)),
+        (gateway, embedded),
+        (admin, embedded),
+    ];
+    for ((one, bind, port), other) in pairs {
+        let Some((other, other_bind, other_port)) = other else {
+            continue;
+        };
+        let meet = port == other_port && overlap(bind, other_bind);
+        found.unless(port == 0 || !meet, &format!("{one}, {other}"), || {
+            format!("both are {port}")
+        });
+    }
+}
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Whether two sockets on these addresses can't have the same port: one that listens on every
+/// address meets all others.
+fn overlap(one: IpAddr, other: IpAddr) -> bool {
+    let (one, other) = (one.to_canonical(), other.to_canonical());
+    one == other || one.is_unspecified() || other.is_unspecified()
 }
 
 fn is_loopback(address: IpAddr) -> bool {

@@ -120,7 +120,28 @@ fn relations_that_do_not_hold_are_refused() {
         (&[("otlp-sample-ratio", "NaN")], "otlp-sample-ratio"),
         (&[("log-filter", "a=b=c=d")], "log-filter"),
         (&[("admin-port", "8080")], "gateway-port, admin-port"),
+        (&[("api-port", "8080")], "gateway-port, api-port"),
+        (&[("api-port", "8081")], "admin-port, api-port"),
+        (
+            &[
+                ("gateway-bind", "::"),
+                ("allow-plain-http", "true"),
+                ("gateway-port", "8082"),
+            ],
+            "gateway-port, api-port",
+        ),
+        (
+            &[("admin-bind", "0.0.0.0"), ("admin-port", "8080")],
+            "gateway-port, admin-port",
+        ),
         (&[("header-timeout", "0s")], "header-timeout"),
+        (&[("idle-timeout", "0s")], "idle-timeout"),
+        (&[("idle-timeout", "4s")], "header-timeout, idle-timeout"),
+        (&[("max-headers", "0")], "max-headers"),
+        (&[("max-headers", "101")], "max-headers"),
+        (&[("max-header-bytes", "1023")], "max-header-bytes"),
+        (&[("max-header-bytes", "65KiB")], "max-header-bytes"),
+        (&[("max-waiters", "18446744073709551615")], "max-waiters"),
         (&[("max-streams", "0")], "max-streams"),
     ];
     for (flags, place) in cases {
@@ -129,6 +150,18 @@ fn relations_that_do_not_hold_are_refused() {
         });
         assert_eq!(problems(&[], &flags), [*place], "{flags:?}");
     }
+}
+
+#[test]
+fn sockets_on_different_addresses_may_have_one_port() {
+    let flags = Flags::default()
+        .with("gateway-bind", "127.0.0.2")
+        .with("gateway-port", "8081");
+    assert!(problems(&[], &flags).is_empty());
+    let cluster = Flags::default()
+        .with("kubeconfig", "k")
+        .with("gateway-port", "8082");
+    assert!(problems(&[], &cluster).is_empty(), "it has no embedded API");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::{
     },
     journal::{
         Millis, Tally,
-        facts::{Facts, Refusal, SecretState},
+        facts::{Facts, Refusal, SecretState, Unused},
     },
 };
 
@@ -184,7 +184,7 @@ fn ready(known: &Known<'_>) -> Says {
         return says("Unknown", Reason::Pending, "no gateway has it yet");
     };
     if facts.serving {
-        return says("True", Reason::AsExpected, "the endpoint serves");
+        return says("True", Reason::AsExpected, &serves(facts));
     }
     match &facts.secret {
         SecretState::Missing { name } => says(
@@ -202,6 +202,19 @@ fn ready(known: &Known<'_>) -> Says {
             None => says("Unknown", Reason::Pending, "the gateway takes it up"),
         },
     }
+}
+
+/// Who rotates a Secret learns here that a value of it will not do.
+fn serves(facts: &Facts) -> String {
+    let unused = facts.unused.iter().map(|Unused { secret, values }| {
+        format!(
+            "{values} of the values of secret {secret} can't be used: one has 8 bytes at least and is what its scheme reads, and 16 are the most"
+        )
+    });
+    let all: Vec<_> = std::iter::once("the endpoint serves".to_owned())
+        .chain(unused)
+        .collect();
+    all.join("; ")
 }
 
 fn degraded(known: &Known<'_>) -> Says {

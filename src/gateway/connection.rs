@@ -25,12 +25,10 @@ use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use super::{
+    frames::PREFACE,
     handler::{Origin, Shared},
     tap::{Activity, KEPT, Protocol, Tap},
 };
-
-/// The first bytes of an HTTP/2 connection (RFC 9113, 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How often an idle HTTP/2 connection is asked whether it lives: three times within the idle time.
 const PING: std::time::Duration = std::time::Duration::from_secs(20);
@@ -127,7 +125,12 @@ async fn over<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let tap = TokioIo::new(Tap::new(socket, before, Arc::clone(&activity)));
+    let on_refusal = {
+        let shared = Arc::clone(&shared);
+        move |kind| shared.refused_unparsed(kind, peer)
+    };
+    let tap = Tap::new(socket, before, Arc::clone(&activity), on_refusal);
+    let tap = TokioIo::new(tap);
     let limits = &shared.options.limits;
     let service = {
         let (shared, activity) = (Arc::clone(&shared), Arc::clone(&activity));
@@ -155,7 +158,7 @@ async fn over<S>(
             let connection = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(limits.streams)
-                .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+                .max_header_list_size(limits.header_list_bytes())
                 .max_pending_accept_reset_streams(RESETS)
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)

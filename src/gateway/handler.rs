@@ -5,7 +5,10 @@ mod checks;
 
 use core::net::IpAddr;
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -47,9 +50,9 @@ pub(super) struct Shared {
     pub(super) started: Instant,
     pub(super) metrics: Metrics,
     pub(super) facts: Arc<FactTable>,
-    pub(super) addresses: Addresses,
-    pub(super) bodies: Budget,
-    pub(super) waiters: Semaphore,
+    pub(super) addresses: Arc<Addresses>,
+    pub(super) bodies: Arc<Budget>,
+    pub(super) waiters: Arc<Semaphore>,
     pub(super) draining: CancellationToken,
     pub(super) tasks: Tasks,
     pub(super) base: Base,
@@ -103,6 +106,15 @@ impl Shared {
         self.clock.instant().saturating_duration_since(self.started)
     }
 
+    /// What could not be parsed was refused without having been a request. Nobody knows for whom a
+    /// proxy brought it, so the peer is charged.
+    pub(super) fn refused_unparsed(&self, kind: Kind, peer: IpAddr) {
+        self.metrics.reject(kind);
+        if kind.charges_address() {
+            self.addresses.charge(peer, self.uptime());
+        }
+    }
+
     /// Answers a request.
     pub(super) async fn serve<B>(
         self: &Arc<Self>,
@@ -147,15 +159,11 @@ impl Shared {
                     self.addresses.charge(client, self.uptime());
                 }
                 debug!(%client, path = head.uri.path(), reason = kind.label(), detail = %refusal.problem.detail, "refused");
+                // What was left unread can't be told from a next request, so the connection ends;
+                // whoever is told so sends nothing more into it.
                 let ends = draining
-                    || matches!(
-                        kind,
-                        Kind::Malformed
-                            | Kind::Timeout
-                            | Kind::Aborted
-                            | Kind::HeadersTooLarge
-                            | Kind::TooLarge
-                    );
+                    || origin.unread.load(Ordering::Relaxed)
+                    || matches!(kind, Kind::Malformed | Kind::HeadersTooLarge);
                 let connection = if ends && head.version < http::Version::HTTP_2 {
                     Connection::Close
                 } else {
@@ -193,20 +201,20 @@ impl Shared {
         };
         let max = route.endpoint.max_body.min(self.options.limits.body_bytes);
         let limit = self.options.limits.body_timeout;
-        let (payload, lease) = match body::read(body, declared, max, limit, &self.bodies).await {
+        // A request that names no client beyond a trusted proxy counts for nobody.
+        let trusted = address::within(&self.options.trusted_proxies, client);
+        let lease = self.bodies.lease((!trusted).then_some(client));
+        let payload = match body::read(body, declared, max, limit, lease).await {
             Ok(read) => read,
             Err(problem) => {
-                origin
-                    .unread
-                    .store(true, std::sync::atomic::Ordering::Relaxed);
+                origin.unread.store(true, Ordering::Relaxed);
                 return Err(problem.into());
             }
         };
         self.metrics
             .body_bytes
-            .inc_by(u64::try_from(payload.len()).unwrap_or_default());
-        let answer = self.accept(head, &route, payload, pending).await;
-        drop(lease);
+            .inc_by(u64::try_from(payload.bytes.len()).unwrap_or_default());
+        let answer = self.accept(head, &route, payload, client, pending).await;
         answer.map_err(Refusal::from)
     }
 }

@@ -112,6 +112,11 @@ const PER_SHARD: usize = 4_096;
 /// as an empty one.
 const LOOKED_AT: usize = 16;
 
+/// The longest that an address can be made to wait. Requests that were checked before others failed
+/// may fail in their thousands at one moment, and each of them is owed; but an address that many
+/// share is not to be shut out for long after one of them was cut off.
+const LONGEST_DEBT: Duration = Duration::from_mins(1);
+
 /// Buckets per client address, charged only by requests that failed a check: providers send all of
 /// their traffic from few addresses.
 #[derive(Debug)]
@@ -159,7 +164,7 @@ impl Addresses {
         self.quota.admit(arrival, nanos(now)).map(|_| ())
     }
 
-    /// Charges a failed request.
+    /// Charges a failed request, also one that fits no more: it has been made.
     pub fn charge(&self, address: IpAddr, now: Duration) {
         let key = network_of(address);
         let now = nanos(now);
@@ -179,9 +184,11 @@ impl Addresses {
             self.entries.fetch_add(1, Ordering::Relaxed);
         }
         let arrival = shard.entry(key).or_default();
-        if let Ok(next) = self.quota.admit(*arrival, now) {
-            *arrival = next;
-        }
+        let most = now
+            .saturating_add(self.quota.depth)
+            .saturating_add(nanos(LONGEST_DEBT));
+        let next = (*arrival).max(now).saturating_add(self.quota.cost);
+        *arrival = next.min(most);
     }
 
     /// Forgets addresses that owe nothing any more.
@@ -206,7 +213,7 @@ impl Addresses {
 }
 
 /// What counts as one client: an IPv4 address, or the /64 of an IPv6 one, which one host has whole.
-fn network_of(address: IpAddr) -> IpAddr {
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let bits = v6.to_bits() & (u128::MAX << 64);
@@ -241,9 +248,10 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(addresses.check(address, T0), Ok(()));
         }
-        for _ in 0..5 {
+        for _ in 0..3 {
             addresses.charge(address, T0);
         }
+        // Two are the burst, and the third is owed.
         assert!(addresses.check(address, T0).is_err());
         assert!(addresses.check("192.0.2.2".parse().unwrap(), T0).is_ok());
         assert!(
@@ -253,6 +261,23 @@ mod tests {
         );
         addresses.sweep(T0 + Duration::from_secs(2));
         assert!(addresses.is_empty());
+    }
+
+    #[test]
+    fn what_fails_beyond_the_burst_is_owed_for_a_minute_at_most() {
+        let addresses = Addresses::new(Quota::new(2, 2));
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        for _ in 0..22 {
+            addresses.charge(address, T0);
+        }
+        let wait = addresses.check(address, T0).unwrap_err();
+        assert_eq!(wait, Duration::from_millis(10_500));
+        for _ in 0..10_000 {
+            addresses.charge(address, T0);
+        }
+        let wait = addresses.check(address, T0).unwrap_err();
+        assert_eq!(wait, LONGEST_DEBT + Duration::from_millis(500));
+        assert!(addresses.check(address, T0 + wait).is_ok());
     }
 
     #[test]

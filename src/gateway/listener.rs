@@ -17,7 +17,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{connection, handler::Shared, tls::Certificates};
+use super::{
+    address, connection, handler::Shared, limits::network_of, options::Options, tls::Certificates,
+};
 
 /// How long to wait after the kernel has no file descriptors or memory for another connection:
 /// some must close first.
@@ -59,7 +61,7 @@ impl Listener {
                     let Some((socket, peer)) = taken(accepted).await else {
                         continue;
                     };
-                    let Some(place) = places.take(peer, limits.connections_per_address) else {
+                    let Some(place) = places.take(peer, most(&self.shared.options, peer)) else {
                         self.shared.metrics.connections_refused.inc();
                         debug!(%peer, "too many connections of one address");
                         continue;
@@ -104,7 +106,17 @@ impl Listener {
     }
 }
 
-/// Open connections by address.
+/// How many connections a peer may have. A trusted proxy speaks for many clients; the total bounds
+/// it.
+fn most(options: &Options, peer: IpAddr) -> usize {
+    if address::within(&options.trusted_proxies, peer) {
+        usize::MAX
+    } else {
+        options.limits.connections_per_address
+    }
+}
+
+/// Open connections by client: an IPv6 host has 2^64 addresses, and is one client.
 #[derive(Clone, Debug, Default)]
 struct Places {
     open: Arc<Mutex<HashMap<IpAddr, usize>>>,
@@ -114,21 +126,22 @@ struct Places {
 #[derive(Debug)]
 struct Place {
     places: Places,
-    peer: IpAddr,
+    client: IpAddr,
 }
 
 impl Places {
     /// A place for another connection of `peer`, if it has fewer than `most`.
     fn take(&self, peer: IpAddr, most: usize) -> Option<Place> {
+        let client = network_of(peer);
         let mut all = self.lock();
-        let open = all.entry(peer).or_default();
+        let open = all.entry(client).or_default();
         if *open >= most {
             return None;
         }
         *open += 1;
         drop(all);
         let places = self.clone();
-        Some(Place { places, peer })
+        Some(Place { places, client })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -139,10 +152,10 @@ impl Places {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut all = self.places.lock();
-        if let Some(open) = all.get_mut(&self.peer) {
+        if let Some(open) = all.get_mut(&self.client) {
             *open -= 1;
             if *open == 0 {
-                all.remove(&self.peer);
+                all.remove(&self.client);
             }
         }
     }
@@ -177,6 +190,27 @@ async fn taken(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_does_not_gain_by_changing_its_ipv6_suffix() {
+        let places = Places::default();
+        let take = |peer: &str| places.take(peer.parse().unwrap(), 1);
+        let held = take("2001:db8::1").unwrap();
+        assert!(take("2001:db8::ffff").is_none());
+        let other = take("2001:db8:0:1::1");
+        assert!(other.is_some());
+        drop(held);
+        assert!(take("2001:db8::2").is_some());
+    }
+
+    #[test]
+    fn a_trusted_proxy_has_more_connections_than_a_client() {
+        let mut options = Options::loopback();
+        options.limits.connections_per_address = 2;
+        options.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        assert_eq!(most(&options, "192.0.2.1".parse().unwrap()), 2);
+        assert_eq!(most(&options, "10.1.2.3".parse().unwrap()), usize::MAX);
+    }
 
     #[tokio::test]
     async fn a_connection_that_panics_gives_its_place_back() {

@@ -17,6 +17,7 @@ pub(super) struct Metrics {
     pub(super) verify: Histogram,
     pub(super) append: Histogram,
     pub(super) body_bytes: IntCounter,
+    pub(super) hung_up: IntCounter,
     pub(super) connections: IntGauge,
     pub(super) connections_total: IntCounter,
     pub(super) connections_refused: IntCounter,
@@ -83,6 +84,10 @@ impl Metrics {
             verify: histogram("gateway_verify_seconds", "Verification of a request")?,
             append: histogram("gateway_append_seconds", "Waiting for the journal")?,
             body_bytes: counter("gateway_body_bytes_total", "Bytes of bodies read")?,
+            hung_up: counter(
+                "gateway_hung_up_total",
+                "Requests whose sender was gone before their append was done; it was finished all the same",
+            )?,
             connections: gauge("gateway_connections", "Open connections")?,
             connections_total: counter("gateway_connections_total", "Connections taken")?,
             connections_refused: counter(

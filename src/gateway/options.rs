@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 use ipnet::IpNet;
 
 use super::limits::Quota;
-use crate::config;
+use crate::config::{self, bounds};
 
 /// How a gateway is set up.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub struct TlsFiles {
 pub struct Limits {
     /// Connections at once; more wait in the kernel's accept queue.
     pub connections: usize,
-    /// Connections of one address at once; more are closed. An eighth of the total, so that eight
+    /// Connections of one address at once, trusted proxies excepted; more are closed. An eighth of the total, so that eight
     /// hosts are needed to fill a gateway.
     pub connections_per_address: usize,
     /// HTTP/2 streams at once on one connection.
@@ -56,6 +56,9 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of bodies in memory at once, over all requests; more are answered 503.
     pub bodies_bytes: usize,
+    /// The same for one client address, trusted proxies excepted. An eighth of the total, as of
+    /// connections, and at least one body.
+    pub bodies_bytes_per_address: usize,
     /// From a header's first byte to its last.
     pub header_timeout: Duration,
     /// From the header to the body's last byte.
@@ -80,11 +83,20 @@ pub struct Invalid {
     pub problem: String,
 }
 
+/// What HTTP/2 counts for a field beside its name and value (RFC 9113, 6.5.2).
+const FIELD_OVERHEAD: usize = 32;
+
+/// Fields that HTTP/2 makes of the request line and of `Host`, one for an extension among them.
+const PSEUDO_FIELDS: usize = 5;
+
+/// Their names, the method, the scheme and the longest authority: a DNS name has 253 bytes.
+const PSEUDO_BYTES: usize = 512;
+
 /// Bytes of a request target.
 const TARGET_BYTES: usize = 8 * 1_024;
 
 /// Bytes of bodies in memory at once: ten of the largest that an Ingestor may ask for, or 262,144 of
-/// a kilobyte.
+/// a kilobyte. An eighth of it holds one of the largest, too.
 const BODIES_BYTES: usize = 256 * 1_024 * 1_024;
 
 impl Default for Limits {
@@ -95,6 +107,15 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// What HTTP/2 may take for a header list. The protocol refuses more by itself, with a bare 431;
+    /// so it is twice what the largest header that is served counts there, and up to that a problem
+    /// document says what is wrong.
+    pub(super) fn header_list_bytes(&self) -> u32 {
+        let overhead = (self.headers + PSEUDO_FIELDS) * FIELD_OVERHEAD + PSEUDO_BYTES;
+        let served = self.header_bytes + self.target_bytes + overhead;
+        u32::try_from(served * 2).unwrap_or(u32::MAX)
+    }
+
     fn of(gateway: &config::Gateway) -> Self {
         Self {
             connections: gateway.max_connections,
@@ -105,6 +126,7 @@ impl Limits {
             target_bytes: TARGET_BYTES,
             body_bytes: gateway.max_body_bytes.as_usize(),
             bodies_bytes: BODIES_BYTES,
+            bodies_bytes_per_address: (BODIES_BYTES / 8).max(gateway.max_body_bytes.as_usize()),
             header_timeout: gateway.header_timeout,
             body_timeout: gateway.body_timeout,
             idle_timeout: gateway.idle_timeout,
@@ -174,12 +196,12 @@ impl Options {
             ("limits.streams", limits.streams == 0, "must be at least 1"),
             (
                 "limits.headers",
-                !(1..=100).contains(&limits.headers),
+                !bounds::HEADERS.contains(&limits.headers),
                 "must be 1 to 100, the most that the HTTP/1 parser reads",
             ),
             (
                 "limits.header_bytes",
-                !(1_024..=65_536).contains(&limits.header_bytes),
+                !bounds::HEADER_BYTES.contains(&limits.header_bytes),
                 "must be 1 KiB to 64 KiB",
             ),
             (
@@ -191,6 +213,16 @@ impl Options {
                 "limits.bodies_bytes",
                 limits.bodies_bytes < limits.body_bytes,
                 "must be at least limits.body_bytes",
+            ),
+            (
+                "limits.bodies_bytes_per_address",
+                limits.bodies_bytes_per_address < limits.body_bytes,
+                "must be at least limits.body_bytes",
+            ),
+            (
+                "limits.waiters",
+                limits.waiters > bounds::WAITERS,
+                "must be at most 1,000,000",
             ),
             (
                 "limits.header_timeout",
@@ -236,6 +268,36 @@ mod tests {
         assert_eq!(options.validate().unwrap_err()[0].option, "listen");
         options.allow_plain_http = true;
         assert_eq!(options.validate(), Ok(()));
+    }
+
+    #[test]
+    fn what_a_configuration_may_say_can_be_served() {
+        let extremes = [
+            &[
+                ("max-headers", "1"),
+                ("max-header-bytes", "1KiB"),
+                ("max-waiters", "0"),
+            ],
+            &[
+                ("max-headers", "100"),
+                ("max-header-bytes", "64KiB"),
+                ("max-waiters", "1000000"),
+            ],
+            &[
+                ("idle-timeout", "5s"),
+                ("max-body-bytes", "1"),
+                ("max-connections", "1"),
+            ],
+        ];
+        for flags in extremes {
+            let none = config::flags::Flags::default();
+            let flags = flags
+                .iter()
+                .fold(none, |all, (name, value)| all.with(name, *value));
+            let loaded = config::Loaded::of([], &flags).unwrap();
+            let options = Options::from_config(&loaded.config.gateway);
+            assert_eq!(options.validate(), Ok(()), "{flags:?}");
+        }
     }
 
     #[test]

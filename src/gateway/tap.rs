@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use super::{
+    frames::Frames,
     framing::{self, Framing},
     problem::{Kind, MEDIA_TYPE},
 };
@@ -100,8 +101,10 @@ impl Activity {
         method: &str,
         chunked: bool,
     ) -> (InFlight, Option<Framing>) {
-        self.header.store(false, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
+        if self.kept.is_some() {
+            self.header.store(false, Ordering::Relaxed);
+        }
         let framing = self.kept.as_ref().and_then(|kept| {
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
             let framing = chunked.then(|| framing::judge(&kept, method));
@@ -111,8 +114,20 @@ impl Activity {
         (InFlight(Arc::clone(self)), framing)
     }
 
-    /// Bytes came.
-    fn read(&self, bytes: &[u8]) {
+    /// Bytes came; over HTTP/2 they are frames.
+    fn read(&self, bytes: &[u8], frames: &mut Frames) {
+        if self.kept.is_some() {
+            self.read_http1(bytes);
+            return;
+        }
+        frames.read(bytes);
+        let header = frames.is_within_header();
+        if self.header.swap(header, Ordering::Relaxed) != header {
+            self.since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    fn read_http1(&self, bytes: &[u8]) {
         let Some(kept) = &self.kept else {
             return;
         };
@@ -163,25 +178,38 @@ impl Drop for InFlight {
     }
 }
 
+/// Told of each refusal that the library makes by itself, once per connection: it ends there.
+type OnRefusal = Box<dyn FnOnce(Kind) + Send>;
+
 /// A socket that is watched.
 pub(super) struct Tap<S> {
     socket: S,
     /// Read before the protocol was known.
     before: Bytes,
     activity: Arc<Activity>,
+    /// What was read so far, over HTTP/2.
+    frames: Frames,
     /// A problem document that is written in place of the library's refusal.
     instead: Option<Bytes>,
+    on_refusal: Option<OnRefusal>,
     linger: Option<Pin<Box<Sleep>>>,
     lingered: usize,
 }
 
 impl<S> Tap<S> {
-    pub(super) const fn new(socket: S, before: Bytes, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(
+        socket: S,
+        before: Bytes,
+        activity: Arc<Activity>,
+        on_refusal: impl FnOnce(Kind) + Send + 'static,
+    ) -> Self {
         Self {
+            frames: Frames::default(),
             socket,
             before,
             activity,
             instead: None,
+            on_refusal: Some(Box::new(on_refusal)),
             linger: None,
             lingered: 0,
         }
@@ -192,8 +220,13 @@ impl<S: AsyncWrite + Unpin> Tap<S> {
     /// Writes the document in place of what the library wants to write; `None`: as it is.
     fn replaced(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Option<Poll<io::Result<usize>>> {
         if self.instead.is_none() {
-            self.instead = Some(own_refusal(bytes).filter(|_| self.activity.reads_header())?);
+            let refusal = own_refusal(bytes).filter(|_| self.activity.reads_header());
+            let (kind, document) = refusal?;
+            self.instead = Some(document);
             self.activity.unread.store(true, Ordering::Relaxed);
+            if let Some(on_refusal) = self.on_refusal.take() {
+                on_refusal(kind);
+            }
         }
         let document = self.instead.as_mut()?;
         while document.has_remaining() {
@@ -213,7 +246,7 @@ impl<S: AsyncWrite + Unpin> Tap<S> {
 
 /// The document for a refusal that the library made by itself: a status line of 4xx without the
 /// request id that every answer of ours has.
-fn own_refusal(bytes: &[u8]) -> Option<Bytes> {
+fn own_refusal(bytes: &[u8]) -> Option<(Kind, Bytes)> {
     let status = bytes.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
     let (kind, line, detail) = match status {
         b"400" => (
@@ -246,7 +279,7 @@ fn own_refusal(bytes: &[u8]) -> Option<Bytes> {
     )
     .into_bytes();
     document.extend_from_slice(&body);
-    Some(document.into())
+    Some((kind, document.into()))
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
@@ -264,7 +297,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
             ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
         }
         let read = buffer.filled().get(filled..).unwrap_or_default();
-        self.activity.read(read);
+        let tap = &mut *self;
+        tap.activity.read(read, &mut tap.frames);
         Poll::Ready(Ok(()))
     }
 }
@@ -343,12 +377,13 @@ mod tests {
     #[test]
     fn a_slow_header_has_less_time_than_an_idle_connection() {
         let clock = ManualClock::at(Millis(0));
+        let frames = &mut Frames::default();
         let activity = Activity::new(Arc::new(clock.clone()), Protocol::Http1);
         clock.advance(Duration::from_secs(59));
         assert!(activity.left(HEADER, IDLE).is_some());
-        activity.read(b"POST");
+        activity.read(b"POST", frames);
         clock.advance(Duration::from_secs(4));
-        activity.read(b" /");
+        activity.read(b" /", frames);
         assert_eq!(activity.left(HEADER, IDLE), Some(Duration::from_secs(1)));
         clock.advance(Duration::from_secs(1));
         assert_eq!(activity.left(HEADER, IDLE), None);
@@ -359,8 +394,9 @@ mod tests {
         let clock = ManualClock::at(Millis(0));
         let begun = clock.instant();
         clock.advance(Duration::from_secs(4));
+        let frames = &mut Frames::default();
         let activity = Activity::spoken(Arc::new(clock.clone()), Protocol::Http1, begun);
-        activity.read(b"P");
+        activity.read(b"P", frames);
         assert_eq!(activity.left(HEADER, IDLE), Some(Duration::from_secs(1)));
         clock.advance(Duration::from_secs(1));
         assert_eq!(activity.left(HEADER, IDLE), None);
@@ -369,8 +405,9 @@ mod tests {
     #[test]
     fn a_request_under_way_has_its_own_limits_and_the_next_wait_starts_at_its_end() {
         let clock = ManualClock::at(Millis(0));
+        let frames = &mut Frames::default();
         let activity = Activity::new(Arc::new(clock.clone()), Protocol::Http1);
-        activity.read(b"POST");
+        activity.read(b"POST", frames);
         let (request, _) = activity.begin("POST", false);
         clock.advance(Duration::from_secs(300));
         assert!(activity.left(HEADER, IDLE).is_some());
@@ -382,9 +419,32 @@ mod tests {
     }
 
     #[test]
+    fn over_http_2_a_header_has_its_time_and_what_is_none_does_not_begin_one() {
+        let clock = ManualClock::at(Millis(0));
+        let frames = &mut Frames::default();
+        let activity = Activity::new(Arc::new(clock.clone()), Protocol::Http2);
+        // The preface is due at once; behind it, the connection may idle.
+        clock.advance(Duration::from_secs(4));
+        assert_eq!(activity.left(HEADER, IDLE), Some(Duration::from_secs(1)));
+        activity.read(super::super::frames::PREFACE, frames);
+        clock.advance(Duration::from_secs(59));
+        let pong = [0, 0, 8, 6, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+        activity.read(&pong, frames);
+        assert_eq!(activity.left(HEADER, IDLE), Some(Duration::from_secs(1)));
+        // HEADERS without END_HEADERS, and a CONTINUATION that goes on and on.
+        activity.read(&[0, 0, 1, 1, 0, 0, 0, 0, 1, 0x82], frames);
+        clock.advance(Duration::from_secs(4));
+        activity.read(&[0, 0, 1, 9, 0, 0, 0, 0, 1, 0x82], frames);
+        assert_eq!(activity.left(HEADER, IDLE), Some(Duration::from_secs(1)));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(activity.left(HEADER, IDLE), None);
+    }
+
+    #[test]
     fn only_the_librarys_own_refusals_are_replaced() {
         let own = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n";
-        let document = own_refusal(own).unwrap();
+        let (kind, document) = own_refusal(own).unwrap();
+        assert_eq!(kind, Kind::HeadersTooLarge);
         let text = String::from_utf8(document.to_vec()).unwrap();
         assert!(text.contains("application/problem+json"), "{text}");
         assert_eq!(

@@ -10,7 +10,7 @@ pub mod standard_webhooks;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretSlice;
@@ -63,15 +63,40 @@ pub enum Rejected {
     Stale,
 }
 
+/// An entry of `auth` that contradicts itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misconfigured {
+    /// The field, below the entry; empty for the entry itself.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl fmt::Display for Misconfigured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.field {
+            "" => f.write_str(&self.why),
+            field => write!(f, "{field}: {}", self.why),
+        }
+    }
+}
+
 /// Why an entry of `auth` can't be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
     /// The configuration contradicts itself; the Ingestor is not accepted.
     #[error("{0}")]
-    Configuration(String),
+    Configuration(Misconfigured),
     /// The Secret holds nothing that the scheme can use.
     #[error("the Secret holds nothing that {0} can use")]
     NoSecret(&'static str),
+}
+
+impl Unusable {
+    fn configuration(field: &'static str, why: impl Into<String>) -> Self {
+        let why = why.into();
+        Self::Configuration(Misconfigured { field, why })
+    }
 }
 
 /// One entry of `auth` with its keys.
@@ -136,9 +161,34 @@ impl Verifier {
                 api_key: None,
                 none: Some(_),
             } => Ok(Self::None),
-            _ => Err(Unusable::Configuration(
-                "an entry of auth names exactly one scheme".to_owned(),
+            _ => Err(Unusable::configuration(
+                "",
+                "an entry of auth names exactly one scheme",
             )),
+        }
+    }
+
+    /// Whether an entry can be served once its Secret is there.
+    ///
+    /// # Errors
+    /// The field that is wrong.
+    pub fn check(auth: &Auth) -> Result<(), Misconfigured> {
+        // A scheme reads its configuration before it misses its keys.
+        match Self::new(auth, &[]) {
+            Ok(_) | Err(Unusable::NoSecret(_)) => Ok(()),
+            Err(Unusable::Configuration(wrong)) => Err(wrong),
+        }
+    }
+
+    /// How many keys it has, which is how many values of its Secret it takes.
+    #[must_use]
+    pub const fn keys(&self) -> usize {
+        match self {
+            Self::Github(scheme) => scheme.keys(),
+            Self::StandardWebhooks(scheme) => scheme.keys(),
+            Self::Hmac(scheme) => scheme.keys(),
+            Self::ApiKey(scheme) => scheme.keys(),
+            Self::None => 0,
         }
     }
 

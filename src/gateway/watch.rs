@@ -32,12 +32,14 @@ use crate::{
 /// watches wait, and with them the API server.
 pub(super) type Inputs = mpsc::Sender<Input>;
 
-/// Between attempts after an error: a changed Secret must be live within two seconds, also when the
-/// API server was away for a moment, so the longest wait is short.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(1_500));
+/// Between attempts after an error, at first and at most. A changed Secret must be live within two
+/// seconds, also when the API server was away: there may be one wait until it is asked again, one
+/// more where it has forgotten the version from which to go on, and three answers.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(750));
 
-/// After a refusal: a role may be granted at any time, and asking costs the API server little.
-const REFUSED: Duration = Duration::from_secs(2);
+/// After a refusal: a role may be granted at any time, the Secret is then to be live as a changed one
+/// is, and asking once a second costs the API server little.
+const REFUSED: Duration = Duration::from_secs(1);
 
 /// From being told to list Secrets anew until that is done: many Ingestors that are made at once cost
 /// one list, and a list takes what ten a second cost at most.
@@ -324,3 +326,6 @@ fn name(meta: &kube::core::ObjectMeta) -> Name {
         meta.name.clone().unwrap_or_default(),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,16 @@ pub enum SecretState {
     },
 }
 
+/// Values of a Secret that are not used, though the endpoint is open by others: too short, more than
+/// are taken, or nothing that the scheme can read. Whoever signs with one of them is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unused {
+    /// The Secret's name.
+    pub secret: String,
+    /// How many of its values.
+    pub values: usize,
+}
+
 /// Why the newest spec is not in force, or nothing is served under it; its text says where and what.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -45,6 +55,8 @@ pub struct Facts {
     pub serving: bool,
     /// Whether referenced Secrets can be used.
     pub secret: SecretState,
+    /// Values of Secrets that are not used, by entry of `auth`.
+    pub unused: Vec<Unused>,
     /// Whether the Ingestor's share of the journal is full.
     pub share_full: bool,
     /// Why the newest spec is not in force.

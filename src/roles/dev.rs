@@ -153,13 +153,16 @@ struct Running {
 /// # Errors
 /// What could not be started, which part is gone, or [`Aborted`].
 pub async fn run(config: Config, out: &mut (dyn io::Write + Send)) -> Result<(), Error> {
+    // Before anything is started, made or overwritten: what can be wrong with it is the user's.
+    let gateway = gateway::Options::from_config(&config.gateway);
+    let gateway = gateway::Prepared::of(gateway).await?;
     if let Some(path) = &config.ready_file {
         forget_ready(path)?;
     }
     let telemetry = Telemetry::install(&config.telemetry)?;
     let mut signals = Signals::of_process()?;
     let started = tokio::select! {
-        started = start(&config) => Some(started?),
+        started = start(&config, gateway) => Some(started?),
         _ = signals.next() => None,
     };
     let Some((running, secret)) = started else {
@@ -212,7 +215,10 @@ impl Gates {
     }
 }
 
-async fn start(config: &Config) -> Result<(Running, Option<String>), Error> {
+async fn start(
+    config: &Config,
+    gateway: gateway::Prepared,
+) -> Result<(Running, Option<String>), Error> {
     let data_dir = &config.data_dir;
     fs::create_dir_all(data_dir).map_err(write_failed(data_dir))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -247,8 +253,7 @@ async fn start(config: &Config) -> Result<(Running, Option<String>), Error> {
         readiness: &readiness,
         tasks: &gateway_tasks,
     };
-    let gateway =
-        Gateway::start(gateway::Options::from_config(&config.gateway), surroundings).await?;
+    let gateway = Gateway::serve(gateway, surroundings).await?;
     let events = Events {
         journal: Arc::<Wal>::clone(&journal),
         facts: gateway.facts(),

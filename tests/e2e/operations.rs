@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use http::StatusCode;
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
 
@@ -47,6 +47,37 @@ async fn a_client_that_takes_all_of_the_drain_leaves_time_for_the_engine_and_the
         .await
         .unwrap();
     stops_in_order(dev).await;
+}
+
+#[tokio::test]
+async fn a_second_signal_aborts_a_drain() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = [
+        "--body-timeout=10m",
+        "--drain-timeout=20m",
+        "--grace-period=30m",
+    ];
+    let mut dev = Dev::start_with(&dir.path().join("data"), &flags).await;
+    let mut holds = connect(&dev).await;
+    let head = "POST /hooks/demo/github HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+        Content-Length: 2\r\nExpect: 100-continue\r\n\r\n";
+    holds.write_all(head.as_bytes()).await.unwrap();
+    // The gateway waits for a body that never comes.
+    let mut asked = [0; 12];
+    holds.read_exact(&mut asked).await.unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100");
+    dev.terminate();
+    until("it drains", async || {
+        dev.output()
+            .contains("draining; a signal aborts")
+            .then_some(())
+    })
+    .await;
+    dev.terminate();
+    let status = dev.ended().await;
+    let output = dev.output();
+    assert_eq!(status.code(), Some(1), "{status}:\n{output}");
+    assert!(output.contains("aborted by a second signal"), "{output}");
 }
 
 /// A kubeconfig of an API server that takes connections and never answers.

@@ -232,3 +232,38 @@ async fn help_goes_to_the_output_and_mistakes_to_the_errors() {
     assert_eq!((exit, out.as_str()), (2, ""));
     assert!(err.contains("nonsense"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dev_refuses_what_the_gateway_could_not_start_with_before_anything_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let ready = dir.path().join("ready.json");
+    std::fs::write(&ready, "{}").unwrap();
+    let path = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let common = [
+        "dev".to_owned(),
+        "--core-dumps=true".to_owned(),
+        format!("--data-dir={}", path(&data)),
+        format!("--ready-file={}", path(&ready)),
+    ];
+    let refused = async |flags: &[String]| {
+        let args: Vec<&str> = common.iter().chain(flags).map(String::as_str).collect();
+        let (exit, out, err) = zen_fabric(&args, &[], "").await;
+        assert_ne!(exit, 0, "{out}");
+        assert!(!data.exists(), "nothing was made");
+        assert!(ready.exists(), "nothing was removed");
+        err
+    };
+    let certificate = path(&dir.path().join("absent.crt"));
+    let tls = [
+        format!("--tls-cert={certificate}"),
+        "--tls-key=k".to_owned(),
+    ];
+    let err = refused(&tls).await;
+    assert!(err.contains(&certificate), "{err}");
+    let wrong = ["--max-headers=101", "--max-waiters=18446744073709551615"].map(str::to_owned);
+    let err = refused(&wrong).await;
+    for flag in ["max-headers", "max-waiters"] {
+        assert!(err.contains(flag), "{err}");
+    }
+}

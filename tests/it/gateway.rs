@@ -3,10 +3,21 @@
 
 mod contract;
 mod drain;
+mod fields;
 mod gone;
+mod hangups;
+mod http2;
+mod limits;
 mod live;
+mod memory;
+mod raw_http2;
 mod replay;
+mod samples;
+mod soak;
 mod sockets;
+mod stalling;
 mod tls;
 mod traces;
+mod unavailable;
 mod world;
+mod wrong;

@@ -17,7 +17,7 @@ use zen_fabric::{
 };
 
 /// 2026-11-23T10:00:05Z.
-const ACCEPTED_AT: Millis = Millis(1_795_428_005_000);
+pub(crate) const ACCEPTED_AT: Millis = Millis(1_795_428_005_000);
 
 pub(crate) fn compiled(mut ingestor: Ingestor) -> Compiled {
     ingestor.metadata.uid = Some("7d0c2f5e-0000-4000-8000-000000000001".to_owned());

@@ -328,3 +328,30 @@ fn the_subcommand_reads_files_and_standard_input() {
     assert_eq!(exit, Exit::Usage);
     assert!(out.contains("none.yaml"), "{out}");
 }
+
+#[test]
+fn what_a_gateway_refuses_to_serve_is_found_with_its_field() {
+    let auth = |entry: &str| VALID.replace("github: { secretRef: { name: hook } }", entry);
+    let hmac = |more: &str| {
+        auth(&format!(
+            "hmac: {{ header: X-Sig, secretRef: {{ name: s }}, {more} }}"
+        ))
+    };
+    let webhook = |more: &str| VALID.replace("      auth:", &format!("      {more}\n      auth:"));
+    for (text, field) in [
+        (hmac("template: '{nonce}.{body}'"), "auth[0].hmac.template"),
+        (hmac("template: '{timestamp}.{body}'"), "auth[0].hmac"),
+        (webhook("allowedCIDRs: [10.0.0.0/40]"), "allowedCIDRs"),
+        (
+            webhook("idempotency: { header: X-Hub-Signature-256 }"),
+            "idempotency.header",
+        ),
+    ] {
+        let report = check(&text);
+        let fields: Vec<_> = report.findings.iter().map(|it| it.field.as_str()).collect();
+        let named = format!("spec.source.webhook.{field}");
+        let found = fields.iter().any(|field| field.starts_with(&named));
+        assert!(found, "{named}: {report}");
+        assert_eq!(report.exit(), Exit::Failure, "{named}");
+    }
+}

@@ -26,6 +26,7 @@ use crate::{
         pipeline::Compiled,
         vocabulary,
     },
+    gateway::routes::Endpoint,
 };
 
 /// How bad a complaint is.
@@ -86,8 +87,20 @@ pub(super) fn alone(ingestor: &Ingestor) -> Complaints {
             "no expression names `item`: every item of an event gives the same Observation",
         ));
     }
+    found.extend(unservable(ingestor));
     found.extend(auth_beside_none(ingestor));
     found
+}
+
+/// What a gateway would refuse to serve.
+fn unservable(ingestor: &Ingestor) -> Complaints {
+    let refused = match Endpoint::of(ingestor) {
+        Ok(endpoint) => endpoint.misconfigured().collect(),
+        Err(refused) => vec![refused],
+    };
+    let at = |field| format!("spec.source.webhook.{field}");
+    let refused = refused.into_iter();
+    refused.map(|it| error(at(it.field), it.why)).collect()
 }
 
 fn auth_beside_none(ingestor: &Ingestor) -> Option<(Level, Complaint)> {

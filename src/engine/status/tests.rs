@@ -172,6 +172,26 @@ fn a_refusal_says_what_the_endpoint_does_meanwhile() {
 }
 
 #[test]
+fn values_of_a_secret_that_are_not_used_are_told() {
+    let plain = ingestor(&json!({}));
+    let facts = Facts {
+        unused: vec![Unused {
+            secret: "hook".into(),
+            values: 2,
+        }],
+        ..serving()
+    };
+    let status = project(&known(&plain, Some(&facts)));
+    let ready = status.conditions.iter().find(|one| one.type_ == "Ready");
+    let message = &ready.unwrap().message;
+    assert!(
+        message.contains("2 of the values of secret hook"),
+        "{message}"
+    );
+    assert!(brief(&status).contains(&"Ready=True AsExpected".into()));
+}
+
+#[test]
 fn holds_letters_and_errors_are_told_and_the_latter_fade() {
     let (ingestor, facts) = (ingestor(&json!({})), serving());
     let told = (Millis(1_700_000_000_000), "Refused: no".to_owned());

@@ -26,7 +26,7 @@ use crate::{
     },
     journal::{
         IngestorUid,
-        facts::{Facts, Refusal, SecretState},
+        facts::{Facts, Refusal, SecretState, Unused},
     },
 };
 
@@ -60,7 +60,7 @@ impl Entry {
             path: Arc::from(""),
             created: None,
             route: None,
-            endpoint: Err(Refused(String::new())),
+            endpoint: Err(Refused::default()),
             bucket: None,
             share_full: Arc::new(AtomicBool::new(false)),
             spec,
@@ -193,7 +193,10 @@ impl Entry {
         let mut verifiers = Vec::new();
         for auth in &endpoint.auth {
             match verifier(&endpoint.namespace, auth, secrets) {
-                Ok(verifier) => verifiers.push(verifier),
+                Ok((verifier, unused)) => {
+                    verifiers.push(verifier);
+                    facts.unused.extend(unused);
+                }
                 Err(NoVerifier::Unread) => return State::Closed(Kind::NotInSync),
                 Err(NoVerifier::Secret(state)) => {
                     facts.secret = state;
@@ -232,9 +235,10 @@ fn verifier(
     namespace: &str,
     auth: &Auth,
     secrets: &HashMap<Name, SecretRead>,
-) -> Result<Verifier, NoVerifier> {
+) -> Result<(Verifier, Option<Unused>), NoVerifier> {
     let Some(reference) = secret_ref(auth) else {
         return Verifier::new(auth, &[])
+            .map(|verifier| (verifier, None))
             .map_err(|error| NoVerifier::Configuration(error.to_string()));
     };
     let name = reference.name.clone();
@@ -250,10 +254,16 @@ fn verifier(
             Some(key) => values.get(key).into_iter().cloned().collect(),
         },
     };
-    Verifier::new(auth, &values).map_err(|error| match error {
-        Unusable::NoSecret(_) => missing(name),
-        Unusable::Configuration(why) => NoVerifier::Configuration(why),
-    })
+    let verifier = Verifier::new(auth, &values).map_err(|error| match error {
+        Unusable::NoSecret(_) => missing(name.clone()),
+        Unusable::Configuration(error) => NoVerifier::Configuration(error.to_string()),
+    })?;
+    let unused = values.len().saturating_sub(verifier.keys());
+    let unused = (unused > 0).then_some(Unused {
+        secret: name,
+        values: unused,
+    });
+    Ok((verifier, unused))
 }
 
 /// What the gateway needs to know of a spec's text; one that can't be read gives no name.

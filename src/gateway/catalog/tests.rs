@@ -217,6 +217,40 @@ fn a_missing_or_forbidden_or_empty_secret_closes_the_endpoint() {
 }
 
 #[test]
+fn values_that_no_request_can_be_signed_with_are_told() {
+    let read = |values: &[&str]| {
+        let values = values.iter().enumerate().map(|(n, value)| {
+            let bytes = Arc::new(SecretSlice::from(value.as_bytes().to_vec()));
+            (format!("key-{n}"), bytes)
+        });
+        SecretRead::Values(values.collect())
+    };
+    let mut world = World::with_secret();
+    for (values, unused) in [
+        (vec!["a good secret", "short", ""], 2),
+        (vec!["a good secret"; 20], 4),
+        (vec!["a good secret", "another good one"], 0),
+    ] {
+        world.apply(Input::Secret(hook(), read(&values)));
+        assert!(world.serves("first").is_ok());
+        let told = world.facts("first").unused.first();
+        assert_eq!(told.map_or(0, |unused| unused.values), unused);
+        assert!(told.is_none_or(|unused| unused.secret == "hook"));
+    }
+    let scheme = json!({ "spec": { "source": { "webhook": {
+        "auth": [{ "standardWebhooks": { "secretRef": { "name": "hook" } } }],
+    } } } });
+    let standard = ingestor("first", "2026-01-01T00:00:00Z", &scheme);
+    world.apply(Input::IngestorApplied(found(standard)));
+    let secrets = [
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "not base64 at all",
+    ];
+    world.apply(Input::Secret(hook(), read(&secrets)));
+    assert_eq!(world.facts("first").unused[0].values, 1);
+}
+
+#[test]
 fn the_oldest_has_the_path_and_it_passes_on_when_it_goes() {
     let mut world = World::with_secret();
     let on_path = |name: &str, created: &str| {

@@ -1,5 +1,6 @@
 //! What is done with a body: verify, parse, limit, append, answer.
 
+use core::net::IpAddr;
 use std::{
     future::Future,
     pin::Pin,
@@ -18,6 +19,7 @@ use crate::{
     engine::body,
     gateway::{
         answer::Answer,
+        body::{Lease, Payload},
         prefer,
         problem::{Kind, Problem},
         replay,
@@ -34,18 +36,21 @@ impl Shared {
         self: &Arc<Self>,
         head: &Parts,
         route: &Arc<Route>,
-        body: Bytes,
+        Payload { bytes, lease }: Payload,
+        client: IpAddr,
         pending: &mut Pending<'_>,
     ) -> Result<Answer, Problem> {
         let State::Open { spec, .. } = &route.state else {
             return Err(Kind::Closed.because("the endpoint is not ready; try again"));
         };
-        let event = self.event(head, route, spec, body, &pending.span)?;
+        self.address_limit(client)?;
+        let event = self.event(head, route, spec, bytes, &pending.span)?;
         let id = Arc::clone(&event.event_id);
         let begun = self.clock.instant();
         // From here on the append counts, also when the sender hangs up.
         pending.counted = true;
-        let appended = self.append(event).instrument(context::append_span()).await;
+        let appending = self.append(event, lease);
+        let appended = appending.instrument(context::append_span()).await;
         let took = self.clock.instant().saturating_duration_since(begun);
         self.metrics.append.observe(took.as_secs_f64());
         let (record, id, location, replayed) = match appended {
@@ -99,12 +104,14 @@ impl Shared {
             body: &body,
             now: now.0.div_euclid(1_000),
         };
-        let accepted = verify::verify(verifiers, security, &message).map_err(|why| {
+        let verdict = verify::verify(verifiers, security, &message);
+        // Forgeries cost time, too.
+        let took = self.clock.instant().saturating_duration_since(begun);
+        self.metrics.verify.observe(took.as_secs_f64());
+        let accepted = verdict.map_err(|why| {
             self.metrics.unverified(why);
             Kind::Unauthorized.because("the request was not verified")
         })?;
-        let took = self.clock.instant().saturating_duration_since(begun);
-        self.metrics.verify.observe(took.as_secs_f64());
         let content_type = head.headers.get(CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok());
         body::check(content_type.unwrap_or_default(), &body)
@@ -146,11 +153,13 @@ impl Shared {
     }
 
     /// Appends, and goes on even when the sender hangs up meanwhile, so that what the journal
-    /// accepts is counted.
-    async fn append(self: &Arc<Self>, event: Event) -> Result<Appended, AppendError> {
+    /// accepts is counted. The body's memory is counted for as long as the journal needs it, neither
+    /// longer, for one who waits for the end, nor shorter, for one who has hung up.
+    async fn append(self: &Arc<Self>, event: Event, lease: Lease) -> Result<Appended, AppendError> {
         let shared = Arc::clone(self);
         let appending = Box::pin(async move {
             let appended = shared.journal.append(event).await;
+            drop(lease);
             match &appended {
                 Ok(Appended::Accepted(_)) => shared.metrics.accepted.inc(),
                 Ok(Appended::Replayed(_)) => shared.metrics.replayed.inc(),
@@ -257,6 +266,7 @@ impl Drop for Finished<'_> {
     fn drop(&mut self) {
         if let Some(appending) = self.appending.take() {
             let metrics = self.shared.metrics.clone();
+            metrics.hung_up.inc();
             let tasks = &self.shared.tasks;
             tasks.spawn_contained("gateway-append", async move {
                 if appending.await.is_err() {

@@ -92,6 +92,18 @@ impl Shared {
         Ok(())
     }
 
+    /// Whether the client's failing requests leave it to be heard. Asked before a body is read, and
+    /// again before it is verified: many may have failed meanwhile.
+    pub(super) fn address_limit(&self, client: IpAddr) -> Result<(), Problem> {
+        let checked = self.addresses.check(client, self.uptime());
+        checked.map_err(|wait| {
+            let why = "too many requests of this address failed";
+            let mut problem = Kind::AddressLimited.because(why);
+            problem.retry_after = Some(wait.max(Duration::from_secs(1)));
+            problem
+        })
+    }
+
     fn endpoint_checks(
         &self,
         head: &Parts,
@@ -106,14 +118,7 @@ impl Shared {
         if !endpoint.networks.is_empty() && !address::within(&endpoint.networks, client) {
             return Err(Kind::AddressRefused.because("this address may not send here"));
         }
-        self.addresses
-            .check(client, self.uptime())
-            .map_err(|wait| {
-                let mut problem =
-                    Kind::AddressLimited.because("too many requests of this address failed");
-                problem.retry_after = Some(wait.max(Duration::from_secs(1)));
-                problem
-            })?;
+        self.address_limit(client)?;
         if let State::Closed(kind) = route.state {
             return Err(kind.because("the endpoint is not ready; try again"));
         }

@@ -4,9 +4,12 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use ipnet::IpNet;
 
 use super::Policy;
-use crate::api::{
-    Ingestor, duration,
-    ingestor::{Auth, Method as AllowedMethod, RateLimit, SecretRef},
+use crate::{
+    api::{
+        Ingestor, duration,
+        ingestor::{Auth, Method as AllowedMethod, RateLimit, SecretRef},
+    },
+    gateway::verify::{Misconfigured, Verifier},
 };
 
 /// What a user configured for an endpoint.
@@ -37,9 +40,14 @@ pub struct Endpoint {
 }
 
 /// A configuration that can't be served; the Ingestor is not accepted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Refused(pub String);
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {why}")]
+pub struct Refused {
+    /// The field, below the webhook.
+    pub field: String,
+    /// What is wrong with it.
+    pub why: String,
+}
 
 impl Endpoint {
     /// Reads the webhook source of an Ingestor.
@@ -47,7 +55,10 @@ impl Endpoint {
     /// # Errors
     /// The field and what is wrong with it.
     pub fn of(ingestor: &Ingestor) -> Result<Self, Refused> {
-        let refuse = |field: &str, why: &dyn std::fmt::Display| Refused(format!("{field}: {why}"));
+        let refuse = |field: &str, why: &dyn std::fmt::Display| Refused {
+            field: field.to_owned(),
+            why: why.to_string(),
+        };
         let webhook = ingestor.spec.source.webhook.as_ref();
         let webhook = webhook.ok_or_else(|| refuse("source", &"no webhook"))?;
         if webhook.auth.is_empty() {
@@ -67,6 +78,15 @@ impl Endpoint {
             .map_err(|error| refuse("idempotency.window", &error))?;
         let key_header = HeaderName::from_bytes(idempotency.header.as_bytes())
             .map_err(|error| refuse("idempotency.header", &error))?;
+        let hidden = hidden(&webhook.auth);
+        if hidden.contains(&key_header) {
+            return Err(refuse(
+                "idempotency.header",
+                &format!(
+                    "{key_header} carries a credential, and an event's id is stored and shown"
+                ),
+            ));
+        }
         let accepted = match webhook.response.status {
             200 => StatusCode::OK,
             202 => StatusCode::ACCEPTED,
@@ -90,7 +110,7 @@ impl Endpoint {
                 .collect(),
             max_body: usize::try_from(webhook.max_body_bytes).unwrap_or(usize::MAX),
             networks: networks.collect::<Result<_, _>>()?,
-            hidden: hidden(&webhook.auth),
+            hidden,
             auth: webhook.auth.clone(),
             rate: webhook.rate_limit,
             replay: Policy {
@@ -108,6 +128,19 @@ impl Endpoint {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         let mut accepted = self.content_types.iter();
         accepted.any(|accepted| accepted.eq_ignore_ascii_case(essence))
+    }
+
+    /// What the schemes refuse of `auth`, whatever the Secrets hold.
+    pub fn misconfigured(&self) -> impl Iterator<Item = Refused> {
+        let entries = self.auth.iter().enumerate();
+        entries.filter_map(|(index, auth)| {
+            let Misconfigured { field, why } = Verifier::check(auth).err()?;
+            let field = match field {
+                "" => format!("auth[{index}]"),
+                field => format!("auth[{index}].{field}"),
+            };
+            Some(Refused { field, why })
+        })
     }
 
     /// The Secrets that `auth` references, in the order of the entries.
@@ -152,4 +185,37 @@ fn hidden(auth: &[Auth]) -> Vec<HeaderName> {
     });
     names.extend(configured.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()));
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn no_credential_becomes_an_events_id() {
+        let of = |header: &str| {
+            let ingestor = serde_json::from_value(json!({
+                "apiVersion": "zen.watcher.io/v1", "kind": "Ingestor",
+                "metadata": { "name": "a", "namespace": "team" },
+                "spec": {
+                    "source": { "webhook": {
+                        "auth": [{ "apiKey": { "header": "X-Key", "secretRef": { "name": "s" } } }],
+                        "idempotency": { "header": header },
+                    } },
+                    "normalize": {
+                        "category": { "value": "security" }, "severity": { "value": "info" },
+                        "eventType": { "value": "x" },
+                    },
+                },
+            }));
+            Endpoint::of(&ingestor.unwrap())
+        };
+        for credential in ["x-key", "Authorization", "cookie", "Webhook-Signature"] {
+            let refused = of(credential).unwrap_err();
+            assert_eq!(refused.field, "idempotency.header", "{refused}");
+        }
+        assert!(of("X-Delivery").is_ok());
+    }
 }

@@ -40,6 +40,10 @@ impl ApiKey {
         vec![self.header.clone()]
     }
 
+    pub(super) const fn keys(&self) -> usize {
+        self.hashes.len()
+    }
+
     pub(super) fn verify<'a>(&self, message: &Message<'a>) -> Result<Accepted<'a>, Rejected> {
         let key = value(message.headers, &self.header).ok_or(Rejected::MissingSignature)?;
         let given: [u8; 32] = Sha256::digest(key.as_bytes()).into();

@@ -36,6 +36,10 @@ impl Github {
         Ok(Self { keys })
     }
 
+    pub(super) const fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
     pub(super) fn verify<'a>(&self, message: &Message<'a>) -> Result<Accepted<'a>, Rejected> {
         let header = value(message.headers, &SIGNATURE).ok_or(Rejected::MissingSignature)?;
         let mut signature = [0; 32];

@@ -46,15 +46,16 @@ impl fmt::Debug for Hmac {
 
 impl Hmac {
     pub(super) fn new(config: &HmacAuth, secrets: &[&[u8]]) -> Result<Self, Unusable> {
-        let refused = |why: &str| Unusable::Configuration(why.to_owned());
         if config.algorithm == HmacAlgorithm::Sha1 && !config.allow_sha1 {
-            return Err(refused("hmac.algorithm: sha1 needs allowSha1: true"));
+            let why = "sha1 needs allowSha1: true";
+            return Err(Unusable::configuration("hmac.algorithm", why));
         }
         let template = parts(config.template.as_deref().unwrap_or("{body}"))?;
         let timed = template.contains(&Part::Timestamp);
         if timed != config.timestamp_header.is_some() {
-            return Err(refused(
-                "hmac: timestampHeader and {timestamp} in the template go together: a time that is not signed proves nothing",
+            return Err(Unusable::configuration(
+                "hmac",
+                "timestampHeader and {timestamp} in the template go together: a time that is not signed proves nothing",
             ));
         }
         let keys: Vec<_> = secrets
@@ -84,6 +85,10 @@ impl Hmac {
         let mut headers = vec![self.header.clone()];
         headers.extend(self.timestamp.clone());
         headers
+    }
+
+    pub(super) const fn keys(&self) -> usize {
+        self.keys.len()
     }
 
     pub(super) fn verify<'a>(&self, message: &Message<'a>) -> Result<Accepted<'a>, Rejected> {
@@ -163,9 +168,9 @@ impl Key {
 }
 
 /// A header's name, as the configuration's field `field` gives it.
-pub(super) fn header_name(field: &str, name: &str) -> Result<HeaderName, Unusable> {
+pub(super) fn header_name(field: &'static str, name: &str) -> Result<HeaderName, Unusable> {
     HeaderName::from_bytes(name.as_bytes()).map_err(|error| {
-        Unusable::Configuration(format!("{field}: {name:?} is no header name: {error}"))
+        Unusable::configuration(field, format!("{name:?} is no header name: {error}"))
     })
 }
 
@@ -182,9 +187,8 @@ fn parts(template: &str) -> Result<Vec<Part>, Unusable> {
             "body" => Part::Body,
             "timestamp" => Part::Timestamp,
             other => {
-                return Err(Unusable::Configuration(format!(
-                    "hmac.template: {{{other}}} is unknown; {{body}} and {{timestamp}} are known"
-                )));
+                let why = format!("{{{other}}} is unknown; {{body}} and {{timestamp}} are known");
+                return Err(Unusable::configuration("hmac.template", why));
             }
         });
         rest = behind;
@@ -193,9 +197,8 @@ fn parts(template: &str) -> Result<Vec<Part>, Unusable> {
         parts.push(Part::Text(rest.as_bytes().to_vec()));
     }
     if !parts.contains(&Part::Body) {
-        return Err(Unusable::Configuration(
-            "hmac.template: {body} must be signed".to_owned(),
-        ));
+        let why = "{body} must be signed";
+        return Err(Unusable::configuration("hmac.template", why));
     }
     Ok(parts)
 }

@@ -98,6 +98,10 @@ impl StandardWebhooks {
         Ok(keys)
     }
 
+    pub(super) const fn keys(&self) -> usize {
+        self.shared.len() + self.public.len()
+    }
+
     pub(super) fn verify<'a>(&self, message: &Message<'a>) -> Result<Accepted<'a>, Rejected> {
         let signed = Signed::read(message.headers)?;
         let at = timestamp(signed.time)?;

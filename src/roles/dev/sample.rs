@@ -7,11 +7,14 @@ use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
-    Api, Client, ResourceExt as _,
-    api::{ObjectMeta, PostParams},
+    Api, Client, Resource, ResourceExt as _,
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
     runtime::wait::{await_condition, conditions::is_crd_established},
 };
 use rand::RngExt as _;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use crate::api::{self, Ingestor};
 
@@ -70,11 +73,6 @@ pub enum Error {
     /// The sample in this binary is wrong.
     #[error("the sample Ingestor of this build is not valid YAML: {0}")]
     Malformed(String),
-    /// Somebody changed the sample's Secret.
-    #[error(
-        "the Secret demo/github-webhook has no key `secret` with text: restore it, or delete the namespace demo and start again"
-    )]
-    SecretChanged,
 }
 
 /// Makes every kind known, or brings it up to this build's version, and waits until all are served.
@@ -123,68 +121,104 @@ pub(super) async fn require_crds(client: &Client) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the sample where the namespace `demo` does not exist yet; a sample that was changed or
-/// deleted stays as it is. Gives its Secret's value, where the sample is still there.
+/// How far the sample has come, on its namespace: without it, the namespace is somebody else's.
+const PROGRESS: &str = "zen.io/dev-sample";
+/// Parts may be missing, for the process that made the namespace was cut off.
+const BEGUN: &str = "begun";
+/// Every part has been made; what is missing was deleted.
+const MADE: &str = "made";
+
+/// On the Secret: the digest of the value that `dev` has made. Another value is somebody else's.
+const DIGEST: &str = "zen.io/dev-sample-sha256";
+
+/// Makes the sample where the namespace `demo` does not exist yet, or was left half-made; a sample
+/// that was changed or deleted stays as it is. Gives the value of its Secret, where the sample is
+/// there and the value is one that was made here.
 pub(super) async fn seed(client: &Client) -> Result<Option<String>, Error> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    let failed = |attempt, object: &str| {
-        let object = object.to_owned();
-        move |source| Error::Sample {
-            attempt,
-            object,
-            source,
-        }
-    };
-    if namespaces
+    let found = namespaces
         .get_opt(NAMESPACE)
         .await
-        .map_err(failed("read the namespace", NAMESPACE))?
-        .is_none()
-    {
-        let namespace = Namespace {
-            metadata: ObjectMeta {
-                name: Some(NAMESPACE.to_owned()),
-                ..ObjectMeta::default()
-            },
-            ..Namespace::default()
-        };
-        let post = PostParams::default();
-        namespaces
-            .create(&post, &namespace)
+        .map_err(failed("read the namespace", NAMESPACE))?;
+    let namespace = match found {
+        Some(namespace) => namespace,
+        None => namespaces
+            .create(&PostParams::default(), &new_namespace())
             .await
-            .map_err(failed("create the namespace", NAMESPACE))?;
-        let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
-        secrets
-            .create(&post, &new_secret())
-            .await
-            .map_err(failed("create the Secret", SECRET))?;
-        let ingestors: Api<Ingestor> = Api::namespaced(client.clone(), NAMESPACE);
-        ingestors
-            .create(&post, &ingestor()?)
-            .await
-            .map_err(failed("create the Ingestor", NAME))?;
-    }
+            .map_err(failed("create the namespace", NAMESPACE))?,
+    };
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
     let ingestors: Api<Ingestor> = Api::namespaced(client.clone(), NAMESPACE);
-    if ingestors
-        .get_opt(NAME)
-        .await
-        .map_err(failed("read the Ingestor", NAME))?
-        .is_none()
-    {
+    match namespace.annotations().get(PROGRESS).map(String::as_str) {
+        Some(MADE) => {}
+        Some(BEGUN) => {
+            ensure(&secrets, SECRET, new_secret()).await?;
+            ensure(&ingestors, NAME, ingestor()?).await?;
+            let made = json!({ "metadata": { "annotations": { PROGRESS: MADE } } });
+            namespaces
+                .patch(NAMESPACE, &PatchParams::default(), &Patch::Merge(made))
+                .await
+                .map_err(failed("annotate the namespace", NAMESPACE))?;
+        }
+        // Nothing of it is ours, nor is its Secret to be printed.
+        Some(_) | None => return Ok(None),
+    }
+    let sample = ingestors.get_opt(NAME).await;
+    if sample.map_err(failed("read the Ingestor", NAME))?.is_none() {
         return Ok(None);
     }
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
-    let secret = secrets
-        .get(SECRET)
-        .await
-        .map_err(failed("read the Secret", SECRET))?;
-    let value = secret
-        .data
-        .and_then(|mut data| data.remove(SECRET_KEY))
-        .ok_or(Error::SecretChanged)?;
-    String::from_utf8(value.0)
-        .map(Some)
-        .map_err(|_not_text| Error::SecretChanged)
+    let secret = secrets.get_opt(SECRET).await;
+    let secret = secret.map_err(failed("read the Secret", SECRET))?;
+    Ok(secret.and_then(value_made_here))
+}
+
+/// Creates the object where there is none of its name.
+async fn ensure<K>(api: &Api<K>, name: &str, object: K) -> Result<(), Error>
+where
+    K: Resource + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+{
+    let found = api.get_opt(name).await;
+    if found.map_err(failed("read", name))?.is_none() {
+        let created = api.create(&PostParams::default(), &object).await;
+        created.map_err(failed("create", name))?;
+    }
+    Ok(())
+}
+
+fn failed(attempt: &'static str, object: &str) -> impl FnOnce(kube::Error) -> Error {
+    let object = format!("{object} of the sample in {NAMESPACE}");
+    move |source| Error::Sample {
+        attempt,
+        object,
+        source,
+    }
+}
+
+fn new_namespace() -> Namespace {
+    Namespace {
+        metadata: ObjectMeta {
+            name: Some(NAMESPACE.to_owned()),
+            annotations: Some([(PROGRESS.to_owned(), BEGUN.to_owned())].into()),
+            ..ObjectMeta::default()
+        },
+        ..Namespace::default()
+    }
+}
+
+/// The value of the sample's Secret, unless somebody has put another there.
+fn value_made_here(secret: Secret) -> Option<String> {
+    let digest = secret.annotations().get(DIGEST).cloned()?;
+    let value = secret.data?.remove(SECRET_KEY)?;
+    let text = String::from_utf8(value.0).ok()?;
+    (digest_of(&text) == digest).then_some(text)
+}
+
+fn digest_of(value: &str) -> String {
+    hex(&Sha256::digest(value))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn ingestor() -> Result<Ingestor, Error> {
@@ -194,13 +228,17 @@ fn ingestor() -> Result<Ingestor, Error> {
 /// A Secret with 160 random bits, as hexadecimal text.
 fn new_secret() -> Secret {
     let bytes: [u8; 20] = rand::rng().random();
-    let value: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let value = hex(&bytes);
     Secret {
         metadata: ObjectMeta {
             name: Some(SECRET.to_owned()),
+            annotations: Some([(DIGEST.to_owned(), digest_of(&value))].into()),
             ..ObjectMeta::default()
         },
         string_data: Some([(SECRET_KEY.to_owned(), value)].into()),
         ..Secret::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,9 @@ async fn running(data: &Path) -> Running {
     config.gateway.port = 0;
     config.admin.port = 0;
     config.api.port = 0;
-    start(&config).await.unwrap().0
+    let gateway = gateway::Options::from_config(&config.gateway);
+    let gateway = gateway::Prepared::of(gateway).await.unwrap();
+    start(&config, gateway).await.unwrap().0
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! Attacks and mishaps on the raw socket.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use zen_fabric::{journal::Millis, testing::clock::ManualClock};
 
 use super::world::{PATIENCE, SECRET, World, answer, loopback, request, sign};
 
@@ -73,6 +74,22 @@ async fn a_slow_body_is_answered_408() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_breaks_off_is_told_so() {
+    let world = World::new().await;
+    let uid = world.github().await;
+    let mut stream = world.connect().await;
+    let mut half = request("POST", "/hooks/team/github", &[], BODY);
+    half.pop();
+    stream.write_all(&half).await.unwrap();
+    // The sender has closed its half, and can still read.
+    stream.shutdown().await.unwrap();
+    answer(&mut stream).await.is_problem(400);
+    closes(&mut stream).await;
+    assert_eq!(world.counter("gateway_rejected_total", "aborted"), 1);
+    assert_eq!(world.tally(&uid).requests, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_tells_its_length_twice_is_refused_in_either_order() {
     let world = World::new().await;
     let uid = world.github().await;
@@ -117,8 +134,24 @@ async fn what_can_not_be_parsed_is_a_problem_document_too() {
         (many.as_str(), 431),
     ] {
         println!("{}", text.get(..40.min(text.len())).unwrap());
+        let before = world.counters("gateway_rejected_total");
         world.raw(text.as_bytes()).await.is_problem(status);
+        assert_eq!(world.counters("gateway_rejected_total"), before + 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_not_be_parsed_counts_as_failing() {
+    let mut options = loopback();
+    options.limits.address = zen_fabric::gateway::limits::Quota::new(1, 3);
+    // No token is earned meanwhile: time stands still.
+    let clock = ManualClock::at(Millis(1_795_428_005_000));
+    let world = World::at(Arc::new(clock), options).await;
+    world.github().await;
+    for _ in 0..3 {
+        world.raw(b"NONSENSE\r\n\r\n").await.is_problem(400);
+    }
+    world.deliver("d", BODY).await.is_problem(429);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,6 +216,39 @@ async fn a_body_that_is_announced_too_large_is_refused_before_it_comes() {
         "{:?}",
         String::from_utf8_lossy(&bytes)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_before_the_body_is_told_whether_the_connection_goes_on() {
+    let world = World::new().await;
+    world.github().await;
+    let post = |path: &str, more: &str| {
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n{more}\r\n\r\n")
+    };
+    let (unknown, ours) = ("/hooks/team/unknown", "/hooks/team/github");
+    for (path, body, status) in [
+        (unknown, "Transfer-Encoding: chunked", 404),
+        (ours, "Transfer-Encoding: chunked", 415),
+        (unknown, "Content-Length: 100000", 404),
+        (unknown, "Content-Length: 10\r\nExpect: 100-continue", 404),
+    ] {
+        let mut stream = world.connect().await;
+        let text = post(path, body);
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let answer = answer(&mut stream).await;
+        answer.is_problem(status);
+        assert_eq!(answer.header("connection"), Some("close"), "{text}");
+        closes(&mut stream).await;
+    }
+    // What is small is read, and the connection goes on.
+    let mut stream = world.connect().await;
+    for _ in 0..2 {
+        let text = post(unknown, "Content-Length: 2") + "{}";
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let answer = answer(&mut stream).await;
+        answer.is_problem(404);
+        assert_eq!(answer.header("connection"), None);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,10 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName},
 };
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use zen_fabric::gateway::{Options, TlsFiles};
 
@@ -100,6 +103,23 @@ async fn events_come_over_tls_by_http_1_and_2() {
     };
     let ((), ended) = tokio::join!(sending, connection);
     ended.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_handshake_is_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    certificate(dir.path());
+    let mut options = options(dir.path());
+    options.limits.header_timeout = Duration::from_millis(200);
+    let world = World::with(options, zen_fabric::journal::wal::Options::default()).await;
+    let mut slow = world.connect().await;
+    // The head of a record that announces a ClientHello of 512 bytes.
+    slow.write_all(&[22, 3, 1, 2, 0]).await.unwrap();
+    let mut rest = Vec::new();
+    let closed = tokio::time::timeout(PATIENCE, slow.read_to_end(&mut rest)).await;
+    drop(closed.expect("the gateway closes the connection"));
+    let failed = || world.counters("gateway_tls_handshakes_failed_total");
+    super::world::until("it is counted", || failed() == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,9 +17,7 @@ use tracing_subscriber::{
 };
 use zen_fabric::{
     api::{Observation, annotations::TRACEPARENT},
-    engine::start::{Engine, Options, Ports},
-    journal::Holder,
-    ops::{ready::Readiness, telemetry::TRACES, time::SystemClock},
+    ops::telemetry::TRACES,
 };
 
 use super::world::{SECRET, World, sign, until};
@@ -84,20 +82,6 @@ impl Collecting {
     }
 }
 
-async fn start_engine(world: &World) {
-    let ports = Ports {
-        client: world.client.clone(),
-        journal: Arc::clone(&world.journal),
-        facts: world.gateway.facts(),
-        clock: Arc::new(SystemClock),
-    };
-    let options = Options::new(Holder("core#1".into()), 7);
-    let (registry, readiness) = (&world.registry, Readiness::new());
-    Engine::start(options, ports, registry, &readiness, &world.tasks)
-        .await
-        .unwrap();
-}
-
 // On one thread, so that the test's subscriber is everybody's.
 #[tokio::test]
 async fn an_event_is_one_trace_from_the_request_to_the_observation() {
@@ -105,7 +89,7 @@ async fn an_event_is_one_trace_from_the_request_to_the_observation() {
     let spans = &collecting.spans;
     let world = World::new().await;
     world.github().await;
-    start_engine(&world).await;
+    world.engine().await;
 
     let signature = sign(SECRET, b"{}");
     let traceparent = format!("00-{TRACE}-{SENDER}-01");

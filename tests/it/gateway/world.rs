@@ -21,13 +21,19 @@ use tokio::{
 use zen_fabric::{
     api::{Ingestor, crds},
     embedded::{self, Server},
+    engine::start::{self as engine, Engine, Ports},
     gateway::{Gateway, Handle, Options, Surroundings},
     journal::{
         Bucket, FetchLimit, Holder, IngestorUid, Journal, Record, Subscribe, Subscription, Tally,
         facts::Facts,
         wal::{self, Wal},
     },
-    ops::{metrics, ready::Readiness, tasks::Tasks, time::SystemClock},
+    ops::{
+        metrics,
+        ready::Readiness,
+        tasks::Tasks,
+        time::{Clock, SystemClock},
+    },
 };
 
 /// What a loaded machine may take for a step that takes milliseconds.
@@ -42,6 +48,7 @@ pub(super) struct World {
     pub(super) gateway: Handle,
     pub(super) registry: prometheus::Registry,
     pub(super) tasks: Tasks,
+    clock: Arc<dyn Clock>,
     _api: embedded::Handle,
     _dir: Option<TempDir>,
 }
@@ -65,15 +72,28 @@ impl World {
     pub(super) async fn with(options: Options, log: wal::Options) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let journal = Wal::open(dir.path(), log, Arc::new(SystemClock)).unwrap();
-        Self::start(journal, options, Some(dir)).await
+        Self::start(journal, options, Arc::new(SystemClock), Some(dir)).await
     }
 
     /// One whose journal is given.
     pub(super) async fn on(journal: Arc<dyn Journal>, options: Options) -> Self {
-        Self::start(journal, options, None).await
+        Self::start(journal, options, Arc::new(SystemClock), None).await
     }
 
-    async fn start(journal: Arc<dyn Journal>, options: Options, dir: Option<TempDir>) -> Self {
+    /// One with a clock of its own.
+    pub(super) async fn at(clock: Arc<dyn Clock>, options: Options) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let log = wal::Options::default();
+        let journal = Wal::open(dir.path(), log, clock.clone()).unwrap();
+        Self::start(journal, options, clock, Some(dir)).await
+    }
+
+    async fn start(
+        journal: Arc<dyn Journal>,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        dir: Option<TempDir>,
+    ) -> Self {
         let tasks = Tasks::new();
         let api = Server::in_memory(Arc::new(SystemClock), &tasks);
         let client = api.client();
@@ -86,7 +106,7 @@ impl World {
         let with = Surroundings {
             client: client.clone(),
             journal: Arc::clone(&journal),
-            clock: Arc::new(SystemClock),
+            clock: clock.clone(),
             registry: &registry,
             readiness: &readiness,
             tasks: &tasks,
@@ -98,6 +118,7 @@ impl World {
             gateway,
             registry,
             tasks,
+            clock,
             _api: api,
             _dir: dir,
         };
@@ -110,17 +131,37 @@ impl World {
     /// Starts another gateway on the same API and journal, and waits until it is ready.
     pub(super) async fn another_gateway(&self) -> Handle {
         let readiness = Readiness::new();
-        let with = Surroundings {
-            client: self.client.clone(),
-            journal: Arc::clone(&self.journal),
-            clock: Arc::new(SystemClock),
-            registry: &prometheus::Registry::new(),
-            readiness: &readiness,
-            tasks: &self.tasks,
-        };
-        let gateway = Gateway::start(loopback(), with).await.unwrap();
+        let gateway = self.gateway_of(self.client.clone(), &readiness).await;
         until("it is ready", || readiness.waiting().is_empty()).await;
         gateway
+    }
+
+    /// Starts another gateway on any API and the same journal.
+    pub(super) async fn gateway_of(&self, client: Client, readiness: &Readiness) -> Handle {
+        let with = Surroundings {
+            client,
+            journal: Arc::clone(&self.journal),
+            clock: self.clock.clone(),
+            registry: &prometheus::Registry::new(),
+            readiness,
+            tasks: &self.tasks,
+        };
+        Gateway::start(loopback(), with).await.unwrap()
+    }
+
+    /// Starts a core that works on what the gateway accepts.
+    pub(super) async fn engine(&self) {
+        let ports = Ports {
+            client: self.client.clone(),
+            journal: Arc::clone(&self.journal),
+            facts: self.gateway.facts(),
+            clock: self.clock.clone(),
+        };
+        let options = engine::Options::new(Holder("core#1".into()), 7);
+        let (registry, readiness) = (&self.registry, Readiness::new());
+        Engine::start(options, ports, registry, &readiness, &self.tasks)
+            .await
+            .unwrap();
     }
 
     pub(super) async fn namespace(&self, name: &str) {
