@@ -66,6 +66,8 @@ pub enum Mutant {
     ReuseAfterFailedSync,
     /// The header of a segment that could not be begun is left as it is.
     KeepHeaderAfterFailedSync,
+    /// A start syncs what it found, and doesn't write it again first.
+    TrustCleanPages,
 }
 
 impl Default for Options {

@@ -7,7 +7,8 @@ use zen_fabric::{
     api::SpecDigest,
     journal::{
         AppendError, Appended, Bucket, End, Ended, Event, FetchLimit, Holder, IngestorUid, Items,
-        Journal, Millis, Origin, PayloadDigest, Record, Subscribe, Subscription, Tally,
+        Journal, Key, KeyHash, Millis, Origin, PayloadDigest, Record, Subscribe, Subscription,
+        Tally,
         wal::{OpenError, Options, Wal},
     },
     testing::{
@@ -325,6 +326,53 @@ async fn what_a_failed_sync_refused_is_never_served() {
         drop(subscription);
         journal.close().await;
     }
+}
+
+/// After a failed sync the system takes the pages for clean: the next sync succeeds and writes nothing.
+#[tokio::test]
+async fn what_a_failed_sync_left_is_written_again_before_a_start_answers_from_it() {
+    let keyed = || Event {
+        key: Some(Key {
+            hash: KeyHash([7; 16]),
+            window: Duration::from_hours(24),
+            named: true,
+        }),
+        ..event(1)
+    };
+    let mut replayed = 0;
+    for seed in 0..20 {
+        let (disk, clock) = (SimDisk::new(seed), ManualClock::at(NOW));
+        let journal = open(&disk, &clock).unwrap();
+        journal.put_spec(&uid(), "{}".into()).await.unwrap();
+        disk.set_faults(Faults {
+            sync: 100,
+            ..Faults::default()
+        });
+        let refused = journal.append(keyed()).await;
+        assert!(matches!(refused, Err(AppendError::Disk(_))), "{refused:?}");
+        // The process is started again, the machine is not: what was refused is read.
+        journal.close().await;
+        drop(journal);
+        disk.set_faults(Faults::default());
+        let journal = open(&disk, &clock).unwrap();
+        let again = journal.append(keyed()).await.unwrap();
+        replayed += usize::from(matches!(again, Appended::Replayed(_)));
+        let record = match again {
+            Appended::Accepted(id) => id,
+            Appended::Replayed(seen) => seen.record,
+        };
+        drop(journal);
+        disk.crash();
+        let journal = open(&disk, &clock).unwrap();
+        let subscription = subscribe(&journal).await;
+        let ids: Vec<_> = served(subscription.as_ref())
+            .await
+            .iter()
+            .map(|record| record.id)
+            .collect();
+        assert_eq!(ids, [record], "disk {seed}");
+    }
+    assert!(replayed > 0, "it was never read after the start");
 }
 
 #[tokio::test]
