@@ -68,6 +68,8 @@ pub enum Mutant {
     KeepHeaderAfterFailedSync,
     /// A start syncs what it found, and doesn't write it again first.
     TrustCleanPages,
+    /// A segment is removed before the removal of the one before it is durable.
+    UnorderedRemovals,
 }
 
 impl Default for Options {

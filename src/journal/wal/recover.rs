@@ -11,7 +11,7 @@ use super::{
     format::{self, Cut, SEGMENT_HEADER, Seed, SegmentHeader, SegmentId},
     index::{Index, Segment, count},
     options::Options,
-    scan::{Item, Scanner, durable_mark},
+    scan::{Item, Scanner, durable_mark, holds_entries},
 };
 use crate::journal::{LogId, Millis};
 
@@ -46,6 +46,16 @@ pub enum RecoverError {
     Mixed {
         /// The file.
         file: String,
+    },
+    /// A segment of the log is not there.
+    #[error(
+        "{file} of the journal is missing, though {older}, which is older, is there; put it back, or move {older} and what is older away: what only they hold is lost then"
+    )]
+    Missing {
+        /// The file that is missing.
+        file: String,
+        /// The newest of those that came before it.
+        older: String,
     },
 }
 
@@ -256,6 +266,7 @@ fn chain(
     let mut next = Some((newest.id, None));
     while let Some((id, cut)) = next {
         let Some(candidate) = candidates.get(&id) else {
+            unbroken(candidates, id, seed)?;
             break;
         };
         chain.push(Link {
@@ -274,6 +285,27 @@ fn chain(
     }
     chain.reverse();
     Ok(chain)
+}
+
+/// The log begins behind `missing`, which was trimmed: so nothing older holds entries. Trimming
+/// removes the oldest first, one durably after the other.
+fn unbroken(
+    candidates: &BTreeMap<SegmentId, Candidate>,
+    missing: SegmentId,
+    seed: Seed,
+) -> Result<(), RecoverError> {
+    for (id, candidate) in candidates.range(..missing).rev() {
+        let older = format::file_name(*id);
+        let holds = holds_entries(candidate.file.as_ref(), seed, *id)
+            .map_err(failed(format!("reading {older}")))?;
+        if holds {
+            return Err(RecoverError::Missing {
+                file: format::file_name(missing),
+                older,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// What a crash left unsynced must not be served before it is durable. A sync alone doesn't do that:

@@ -653,13 +653,14 @@ fn nothing_acknowledged_is_lost_at_any_point_of_a_crash() {
 }
 
 /// Each of these mistakes is found within so many histories.
-const MUTANTS: [(Mutant, u64); 6] = [
+const MUTANTS: [(Mutant, u64); 7] = [
     (Mutant::NoDataSync, 10),
     (Mutant::NoDirectorySync, 20),
     (Mutant::AnswerBeforeSync, 40),
     (Mutant::ReuseAfterFailedSync, 60),
     (Mutant::KeepHeaderAfterFailedSync, 1000),
     (Mutant::TrustCleanPages, 300),
+    (Mutant::UnorderedRemovals, 300),
 ];
 
 #[test]

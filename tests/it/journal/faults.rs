@@ -9,7 +9,7 @@ use zen_fabric::{
         AppendError, Appended, Bucket, End, Ended, Event, FetchLimit, Holder, IngestorUid, Items,
         Journal, Key, KeyHash, Millis, Origin, PayloadDigest, Record, Subscribe, Subscription,
         Tally,
-        wal::{OpenError, Options, Wal},
+        wal::{OpenError, Options, RecoverError, Wal, disk::Disk as _},
     },
     testing::{
         clock::ManualClock,
@@ -184,6 +184,38 @@ async fn a_damaged_record_is_counted_and_the_rest_is_read_on() {
         (tally.requests, tally.observed, tally.damaged, tally.backlog),
         (120, 119, 1, 0)
     );
+}
+
+#[tokio::test]
+async fn a_segment_that_is_missing_in_the_middle_costs_no_older_one() {
+    let (disk, clock) = log(120).await;
+    let names: Vec<String> = disk.files().into_iter().map(|(name, _)| name).collect();
+    assert!(names.len() >= 5, "{names:?}");
+    let (older, missing) = (&names[1], &names[2]);
+    let whole = disk.fork();
+    disk.remove(missing).unwrap();
+    let before = disk.files();
+    let refused = open(&disk, &clock);
+    let Err(OpenError::Recover(error @ RecoverError::Missing { .. })) = refused else {
+        panic!("{refused:?}");
+    };
+    let told = error.to_string();
+    assert!(
+        told.contains(missing.as_str()) && told.contains(older.as_str()),
+        "{told}"
+    );
+    assert_eq!(disk.files(), before, "nothing was changed");
+    // It is put back.
+    let journal = open(&whole, &clock).unwrap();
+    assert_eq!(served(subscribe(&journal).await.as_ref()).await.len(), 117);
+    // Or the older ones are moved away: what they held is counted as lost.
+    for name in &names[..2] {
+        disk.remove(name).unwrap();
+    }
+    let journal = open(&disk, &clock).unwrap();
+    let tally = journal.tally(&uid());
+    assert_sums(&tally);
+    assert!(tally.damaged > 0 && tally.backlog > 0, "{tally:?}");
 }
 
 #[tokio::test]
