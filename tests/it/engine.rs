@@ -2,6 +2,8 @@
 //! milliseconds, and the same seed does the same again.
 
 mod contained;
+mod crowded;
 mod disturbed;
 mod rig;
 mod scenarios;
+mod tapped;

@@ -87,7 +87,7 @@ impl Bench {
 
     fn admit(&mut self, position: u64, verdicts: Vec<Verdict>) {
         self.window
-            .admit(&record(position), &self.namespace, verdicts);
+            .admit(&record(position), &self.namespace, verdicts, 10);
     }
 
     fn take(&mut self) -> Option<Batch> {

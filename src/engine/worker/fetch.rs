@@ -25,7 +25,7 @@ pub(super) struct Fetched {
     pub(super) exhausted: bool,
     /// Why the next record can't be decided now.
     pub(super) trouble: Option<Trouble>,
-    /// Room for the bodies.
+    /// Room for the bodies, and for what was decided.
     pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
@@ -35,6 +35,8 @@ pub(super) struct Decided {
     pub(super) record: Record,
     pub(super) namespace: Arc<str>,
     pub(super) decision: Decision,
+    /// What it takes in memory, about.
+    pub(super) size: usize,
 }
 
 /// What is known of the namespace that a spec names.
@@ -93,11 +95,13 @@ pub(super) async fn fetch(
                 break;
             }
         }
-        fetched.decided.push(Decided {
+        let decided = Decided {
+            size: decision.size(),
             record,
             namespace: decider.namespace,
             decision,
-        });
+        };
+        fetched.decided.push(decided);
         // An event may take milliseconds to decide; others on this thread have a turn.
         tokio::task::coop::consume_budget().await;
     }
