@@ -37,6 +37,8 @@ pub struct Writer {
     limiter: Arc<Limiter>,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
+    /// Whether the limiter learns from its calls.
+    teaches: bool,
 }
 
 /// What became of a batch.
@@ -94,6 +96,16 @@ impl Writer {
             limiter,
             metrics,
             clock,
+            teaches: true,
+        }
+    }
+
+    /// One for the writes of held Ingestors: that they fail again says nothing new about the server.
+    #[must_use]
+    pub(super) fn probing(&self) -> Self {
+        Self {
+            teaches: false,
+            ..self.clone()
         }
     }
 
@@ -248,7 +260,8 @@ impl Writer {
         let outcome = call.await;
         let now = self.clock.instant();
         self.metrics.called(verb, &outcome);
-        if let Some(signal) = signal(verb, &outcome, now.saturating_duration_since(start)) {
+        let took = now.saturating_duration_since(start);
+        if let Some(signal) = signal(verb, &outcome, took).filter(|_| self.teaches) {
             self.limiter.learn(signal);
         }
         if let Err(failure) = &outcome

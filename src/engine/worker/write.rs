@@ -25,7 +25,12 @@ impl Queue {
         while self.may_write(now, &account) {
             let Some(permit) = self.permit.take() else {
                 if self.asking.is_none() {
-                    self.asking = Some(Arc::clone(&self.shared.limiter).acquire().boxed());
+                    let limiter = Arc::clone(&self.shared.limiter);
+                    self.asking = Some(if account.lock().holds.holds_all() {
+                        limiter.probe().boxed()
+                    } else {
+                        limiter.acquire().boxed()
+                    });
                 }
                 return;
             };
@@ -46,7 +51,12 @@ impl Queue {
             drop(ledger);
             let shared = Arc::clone(&self.shared);
             let write = async move {
-                let written = shared.writer.write(&batch).await;
+                let written = if permit.is_probe() {
+                    // One Ingestor's troubles, which are known; the server's width stays.
+                    shared.writer.probing().write(&batch).await
+                } else {
+                    shared.writer.write(&batch).await
+                };
                 drop(permit);
                 (batch, written)
             };
@@ -61,7 +71,8 @@ impl Queue {
         let ledger = account.lock();
         let idle = !self.window.has_ready(now)
             || self.writing.len() >= ledger.holds.width(MOST_WRITES)
-            || self.parked.is_some();
+            || self.parked.is_some()
+            || !self.shared.limiter.has_room_for(self.writing.len());
         if idle {
             return false;
         }

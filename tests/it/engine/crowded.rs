@@ -64,3 +64,73 @@ async fn an_alert_storm_on_one_name_delays_no_other() {
     rig.close().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_ingestor_whose_writes_hang_delays_no_other() {
+    let mut rig = Rig::new().await;
+    let hanging = rig.ingestor("hanging", json!({})).await;
+    let healthy = rig.ingestor("healthy", json!({})).await;
+    let push = json!({ "kind": "push" });
+    // Once without trouble, to learn their names.
+    append(&rig, &hanging, "e", 60, &push).await;
+    let _engine = rig.engine().await;
+    rig.finished(&uid(&hanging)).await;
+    let api: Api<Observation> = Api::namespaced(rig.client.clone(), "team");
+    for made in rig.observations().await {
+        let name = made.name_any();
+        api.delete(&name, &DeleteParams::default()).await.unwrap();
+        rig.faults()
+            .plan(1_000_000, creates().name(&name), Fault::Silence);
+    }
+    append(&rig, &hanging, "e", 60, &push).await;
+    // While the first writes hang, and when it is known that they do.
+    for round in 0..3 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let since = Instant::now();
+        append(&rig, &healthy, &format!("good{round}-"), 200, &push).await;
+        rig.finished(&uid(&healthy)).await;
+        let took = since.elapsed();
+        assert!(took < Duration::from_secs(2), "round {round}: {took:?}");
+        assert_eq!(rig.journal.tally(&uid(&hanging)).backlog, 60);
+        tokio::time::sleep(Duration::from_secs(40)).await;
+    }
+    rig.faults().clear();
+    assert_eq!(rig.finished(&uid(&hanging)).await.observed, 120);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_explodes_is_bounded_in_memory() {
+    let mut rig = Rig::new().await;
+    let exploding = json!({
+        "explode": "body.results",
+        "normalize": { "eventType": { "expression": "'x'" } },
+        "dedup": { "strategy": "fingerprint", "fields": ["eventType"], "window": "24h" },
+    });
+    let ingestor = rig.ingestor("scanner", exploding).await;
+    let uid = uid(&ingestor);
+    append(
+        &rig,
+        &ingestor,
+        "e",
+        20,
+        &json!({ "results": vec![1; 1_000] }),
+    )
+    .await;
+    // Nothing is written, so what was taken in stays in memory.
+    rig.faults().plan(1_000_000, creates(), Fault::Silence);
+    let furthest = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&furthest);
+    let journal = tapped(Arc::clone(&rig.journal) as _, move |_, after| {
+        seen.fetch_max(after.map_or(0, |at| at.0), Ordering::SeqCst);
+    });
+    let _engine = rig.engine_on(journal).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(rig.faults().pending() < 1_000_000, "writes are under way");
+    let position = furthest.load(Ordering::SeqCst);
+    assert!(position <= 5, "{position} records of 1,000 items each");
+    rig.faults().clear();
+    let tally = rig.finished(&uid).await;
+    let items = (tally.items.observed, tally.items.deduplicated);
+    assert_eq!(items, (1, 19_999));
+    rig.close().await;
+}
