@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::{MOST_BYTES, MOST_ITEMS};
 use crate::{
     engine::{
         pipeline::{Decision, Verdict},
@@ -67,6 +68,7 @@ pub(super) async fn fetch(
         room,
     };
     let mut tenants: Vec<(Arc<str>, Tenant)> = Vec::new();
+    let (mut items, mut size) = (0, 0);
     for record in records {
         let decider = match decider(&shared, &record) {
             Ok(decider) => decider,
@@ -101,11 +103,34 @@ pub(super) async fn fetch(
             namespace: decider.namespace,
             decision,
         };
+        items += decided.decision.items.len();
+        size += decided.size;
         fetched.decided.push(decided);
+        // The rest is read again when this is written: a small body may explode into much.
+        if items >= MOST_ITEMS / 2
+            || size >= MOST_BYTES / 2
+            || !widen(&mut fetched.room, size, &shared)
+        {
+            break;
+        }
         // An event may take milliseconds to decide; others on this thread have a turn.
         tokio::task::coop::consume_budget().await;
     }
     Ok(fetched)
+}
+
+/// Sees to it that `room` is enough for `size`; false: there is none left for now.
+fn widen(room: &mut Option<OwnedSemaphorePermit>, size: usize, shared: &Shared) -> bool {
+    let Some(room) = room else { return true };
+    let missing = size.div_ceil(1_024).saturating_sub(room.num_permits());
+    let Ok(missing) = u32::try_from(missing) else {
+        return false;
+    };
+    let budget = Arc::clone(&shared.budget);
+    budget
+        .try_acquire_many_owned(missing)
+        .map(|more| room.merge(more))
+        .is_ok()
 }
 
 fn decider(shared: &Shared, record: &Record) -> Result<Decider, Trouble> {
