@@ -159,6 +159,14 @@ impl Rig {
         self.commit();
     }
 
+    /// Whether the journal's disk fails, so that nothing is committed.
+    pub(super) fn fail_syncs(&self, fail: bool) {
+        self.disk.set_faults(DiskFaults {
+            sync: if fail { 100 } else { 0 },
+            ..DiskFaults::default()
+        });
+    }
+
     async fn let_go_by_all_but(&self, holders: usize) {
         self.until("the journal is let go of", || async {
             Arc::strong_count(&self.journal) <= holders

@@ -228,62 +228,6 @@ async fn another_namespace_of_the_same_name_gets_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observation_is_removed_when_its_time_is_over() {
-    let mut rig = Rig::new().await;
-    let short = json!({
-        "dedup": { "strategy": "fingerprint", "fields": ["eventType"], "window": "10m" },
-        "output": { "observation": { "ttlSecondsAfterCreation": 60 } },
-    });
-    let ingestor = rig.ingestor("github", short).await;
-    let uid = uid(&ingestor);
-    let spec = rig.accept_under(&ingestor, &uid).await;
-    let _engine = rig.engine().await;
-    rig.append(&uid, spec, "e1", &json!({ "kind": "push" }))
-        .await;
-    rig.finished(&uid).await;
-    assert_eq!(rig.observations().await.len(), 1);
-    rig.until("it is removed", || async {
-        rig.observations().await.is_empty()
-    })
-    .await;
-    rig.close().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_observation_that_can_not_be_removed_keeps_no_other() {
-    let mut rig = Rig::new().await;
-    let short = json!({ "output": { "observation": { "ttlSecondsAfterCreation": 60 } } });
-    let ingestor = rig.ingestor("github", short).await;
-    let uid = uid(&ingestor);
-    let spec = rig.accept_under(&ingestor, &uid).await;
-    let _engine = rig.engine().await;
-    for n in 0..20 {
-        rig.append(&uid, spec, &format!("e{n}"), &json!({ "kind": "push" }))
-            .await;
-    }
-    rig.finished(&uid).await;
-    // Lists are in the order of names: this one comes before all others.
-    let names = rig.observations().await;
-    let first = names.iter().map(kube::ResourceExt::name_any).min().unwrap();
-    rig.faults().plan(
-        1_000_000,
-        observations(Verb::Delete).name(&first),
-        Fault::Forbidden,
-    );
-    rig.until("the others are removed", || async {
-        rig.observations().await.len() == 1
-    })
-    .await;
-    assert_eq!(rig.observations().await[0].name_any(), first);
-    rig.faults().clear();
-    rig.until("it goes as well", || async {
-        rig.observations().await.is_empty()
-    })
-    .await;
-    rig.close().await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn counters_of_many_busy_ingestors_are_all_written_in_turn() {
     let mut rig = Rig::new().await;
     // What is filtered costs no write but the status's.
