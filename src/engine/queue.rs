@@ -23,6 +23,16 @@ use super::{
     pipeline::{DedupKind, Item, Verdict},
 };
 
+/// Where the Observations of an Ingestor are written. The namespace is the tenant: one that only has
+/// the same name gets nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The namespace's name.
+    pub namespace: Box<str>,
+    /// Its UID when the spec was recorded.
+    pub uid: Box<str>,
+}
+
 /// An item on its way to the API.
 #[derive(Clone, Debug)]
 pub struct Work {
@@ -33,7 +43,7 @@ pub struct Work {
     /// SHA-256 of its event's body.
     pub payload: PayloadDigest,
     /// Where it is to be written.
-    pub namespace: Arc<str>,
+    pub home: Arc<Home>,
     /// What is to be written.
     pub item: Arc<Item>,
 }
@@ -43,7 +53,7 @@ pub struct Work {
 pub struct Batch {
     /// The Observation's name.
     pub name: Arc<str>,
-    /// At least one item; all meet the object in the same way.
+    /// At least one item; all meet the object in the same way, in the same place.
     pub items: Vec<Work>,
 }
 
@@ -120,7 +130,7 @@ impl Window {
     pub fn admit(
         &mut self,
         record: &Record,
-        namespace: &Arc<str>,
+        home: &Arc<Home>,
         verdicts: Vec<Verdict>,
         bytes: usize,
     ) {
@@ -143,7 +153,7 @@ impl Window {
                         },
                         accepted_at: record.event.accepted_at,
                         payload: record.event.payload,
-                        namespace: Arc::clone(namespace),
+                        home: Arc::clone(home),
                         item: Arc::from(item),
                     });
                 }
@@ -188,8 +198,12 @@ impl Window {
         let name = place.2;
         let lane = self.lanes.get_mut(&name)?;
         let most = if lane.singly { 1 } else { most.max(1) };
-        let kind = lane.waiting.front().map(|work| kind(&work.item.dedup))?;
-        let same = |work: &&Work| mem::discriminant(&work.item.dedup) == kind;
+        let first = lane.waiting.front()?;
+        let (kind, home) = (kind(&first.item.dedup), Arc::clone(&first.home));
+        let same = |work: &&Work| {
+            let here = Arc::ptr_eq(&work.home, &home) || work.home == home;
+            here && mem::discriminant(&work.item.dedup) == kind
+        };
         let behind = lane.behind;
         let open = |work: &&Work| behind.is_none_or(|at| work.id.record.position <= at);
         let items: Vec<Work> = lane

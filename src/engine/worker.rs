@@ -3,6 +3,7 @@
 
 pub(super) mod contain;
 mod fetch;
+mod tenant;
 mod wait;
 mod write;
 
@@ -267,8 +268,8 @@ impl Queue {
             self.cursor = Some(decided.record.id.position);
             self.tell_errors(&decided.decision);
             let items = decided.decision.items;
-            let (record, namespace) = (&decided.record, &decided.namespace);
-            self.window.admit(record, namespace, items, decided.size);
+            self.window
+                .admit(&decided.record, &decided.home, items, decided.size);
         }
         self.wake_gathered();
         if let Some(trouble) = fetched.trouble {

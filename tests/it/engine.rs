@@ -8,3 +8,4 @@ mod disturbed;
 mod rig;
 mod scenarios;
 mod tapped;
+mod tenant;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use futures::FutureExt as _;
 use tracing::{info, warn};
 
-use super::{BATCH_ITEMS, COALESCE, MOST_WRITES, Queue, is_full};
+use super::{BATCH_ITEMS, COALESCE, MOST_WRITES, Queue, is_full, tenant};
 use crate::{
     engine::{
         account::Account,
@@ -51,12 +51,13 @@ impl Queue {
             drop(ledger);
             let shared = Arc::clone(&self.shared);
             let write = async move {
-                let written = if permit.is_probe() {
+                let writer = if permit.is_probe() {
                     // One Ingestor's troubles, which are known; the server's width stays.
-                    shared.writer.probing().write(&batch).await
+                    &shared.writer.probing()
                 } else {
-                    shared.writer.write(&batch).await
+                    &shared.writer
                 };
+                let written = tenant::write(&shared, writer, &batch).await;
                 drop(permit);
                 (batch, written)
             };

@@ -209,25 +209,6 @@ async fn an_event_id_with_another_payload_is_a_dead_letter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_namespace_of_the_same_name_gets_nothing() {
-    let mut rig = Rig::new().await;
-    let ingestor = rig.ingestor("github", json!({})).await;
-    let uid = uid(&ingestor);
-    rig.namespace.metadata.uid = Some("the-one-before".into());
-    let spec = rig.accept_under(&ingestor, &uid).await;
-    rig.append(&uid, spec, "e1", &json!({ "kind": "push" }))
-        .await;
-    let _engine = rig.engine().await;
-    assert_eq!(rig.finished(&uid).await.dead_lettered, 1);
-    assert_eq!(
-        &*rig.journal.letters(None, 1).await[0].letter.reason,
-        "NamespaceReplaced"
-    );
-    assert!(rig.observations().await.is_empty());
-    rig.close().await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn counters_of_many_busy_ingestors_are_all_written_in_turn() {
     let mut rig = Rig::new().await;
     // What is filtered costs no write but the status's.
