@@ -5,6 +5,7 @@ mod aging;
 mod contained;
 mod crowded;
 mod disturbed;
+mod refused;
 mod rig;
 mod scenarios;
 mod tapped;

@@ -129,6 +129,42 @@ fn every_kind_of_failure_has_its_verdict() {
             HoldIngestor(H::Unexpected),
         ),
         (
+            answer(Update, 403, "Forbidden", obs, "cannot update"),
+            HoldIngestor(H::Forbidden),
+        ),
+        (
+            answer(Update, 422, "Invalid", obs, "spec.count: never falls"),
+            AskPlain,
+        ),
+        (
+            answer(Update, 429, "TooManyRequests", "", "slow down"),
+            HoldIngestor(H::Throttled),
+        ),
+        (
+            answer(Update, 500, "InternalError", obs, "failed calling webhook"),
+            HoldName(H::ServerError),
+        ),
+        (
+            answer(Get, 401, "Unauthorized", "", "who"),
+            HoldIngestor(H::Unauthenticated),
+        ),
+        (
+            answer(Get, 403, "Forbidden", obs, "cannot get"),
+            HoldIngestor(H::Forbidden),
+        ),
+        (
+            answer(Get, 429, "TooManyRequests", "", "slow down"),
+            HoldIngestor(H::Throttled),
+        ),
+        (
+            answer(Get, 500, "InternalError", obs, "etcd"),
+            HoldName(H::ServerError),
+        ),
+        (
+            answer(Get, 503, "ServiceUnavailable", "", "starting"),
+            HoldName(H::ServerError),
+        ),
+        (
             broken(Cause::TimedOut(Duration::from_secs(15))),
             HoldName(H::TimedOut),
         ),
