@@ -53,6 +53,14 @@ use self::{
 };
 use crate::ops::{tasks::Tasks, time::Clock};
 
+#[cfg(feature = "testing")]
+use std::path::Path;
+
+#[cfg(feature = "testing")]
+pub use self::log::{Mistake as LogMistake, Settings as LogSettings};
+#[cfg(feature = "testing")]
+use crate::ops::disk::Disk;
+
 /// How an embedded API is set up.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -159,6 +167,25 @@ impl Server {
             reach: None,
         }
     }
+
+    /// Starts an API without a socket that keeps its objects on any disk.
+    ///
+    /// # Errors
+    /// What can't be opened.
+    #[cfg(feature = "testing")]
+    pub fn on_disk(
+        disk: Arc<dyn Disk>,
+        settings: LogSettings,
+        clock: Arc<dyn Clock>,
+        tasks: &Tasks,
+    ) -> Result<Handle, Error> {
+        let mut store = Store::new(Limits::default());
+        let opened = log::Opened::on(disk, Path::new("disk"), settings, &mut store)?;
+        Ok(Handle {
+            api: go_on(store, opened, clock, tasks)?,
+            reach: None,
+        })
+    }
 }
 
 fn moment(clock: &dyn Clock) -> At {
@@ -193,7 +220,17 @@ fn open(
         ));
     };
     let mut store = Store::new(Limits::default());
-    let (mut opened, revision) = log::Opened::open(&folder, &mut store)?;
+    let opened = log::Opened::open(&folder, &mut store)?;
+    go_on(store, opened, clock, tasks)
+}
+
+/// Goes on with the store that a log held.
+fn go_on(
+    mut store: Store,
+    (mut opened, revision): (log::Opened, u64),
+    clock: Arc<dyn Clock>,
+    tasks: &Tasks,
+) -> Result<Arc<Api>, Error> {
     store.opened(&moment(&*clock), revision);
     store.prepare(&moment(&*clock));
     let changes = store.take_changes();

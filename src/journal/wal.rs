@@ -7,13 +7,12 @@
 //! ```
 //!
 //! - `format` says how segments, batches and entries lie on disk, `entry` what entries say.
-//! - `scan` and `recover` read a log at start; `disk` is the way to the files, real or simulated.
+//! - `scan` and `recover` read a log at start; `ops::disk` is the way to the files, real or simulated.
 //! - `stage` holds what waits for the next commit, `engine` makes it durable, `apply` does the rest.
 
 mod apply;
 mod cache;
 mod committer;
-pub mod disk;
 mod engine;
 mod entry;
 mod flight;
@@ -41,7 +40,6 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    disk::{Disk, OpenDirError, RealDisk},
     engine::{Engine, Next},
     format::Kind,
     index::{Index, count},
@@ -53,8 +51,15 @@ use super::{
     LogId, Position, RecordId, Seen, Share, SpecText, Stats, Subscribe, Subscription,
     SubscriptionError, Tally,
 };
-use crate::{api::SpecDigest, ops::time::Clock};
+use crate::{
+    api::SpecDigest,
+    ops::{
+        disk::{Disk, OpenDirError, RealDisk},
+        time::Clock,
+    },
+};
 
+pub use crate::ops::disk;
 #[cfg(feature = "testing")]
 pub use options::Mutant;
 pub use options::{Durability, Options, OptionsError};

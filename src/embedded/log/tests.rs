@@ -110,7 +110,10 @@ fn a_folder_is_of_one_process_at_a_time() {
     let folder = tempdir().unwrap();
     let (log, _store) = open(folder.path());
     let second = Opened::open(folder.path(), &mut Store::new(Limits::default()));
-    assert!(matches!(second, Err(Error::InUse(_))));
+    assert!(matches!(
+        second,
+        Err(Error::Folder(OpenDirError::InUse { .. }))
+    ));
     drop(log);
     open(folder.path());
 }
