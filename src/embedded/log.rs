@@ -5,8 +5,10 @@
 //! grown to a multiple of what lives in it, a new one is begun with a snapshot and put in its
 //! place by a rename; a crash at any moment leaves one whole file.
 //!
-//! A record is its length, a CRC-32C of what follows, and the change. Recovery reads up to the
-//! first record that is not whole and cuts the rest: an unsynced tail, which nobody was told of.
+//! A record is its length, a CRC-32C of what follows, and the change; before each batch stands a mark,
+//! written when all before it was durable. Recovery reads up to the first record that is not whole
+//! and cuts the rest: an unsynced tail, which nobody was told of. Where a mark comes behind it, it is
+//! no tail but damage, and nothing is touched.
 
 mod record;
 
@@ -19,7 +21,7 @@ use std::{
 
 use bytes::Bytes;
 
-use self::record::{encode, header, replay};
+use self::record::{MARK_LENGTH, Unreadable, encode, header, mark, replay};
 use super::{
     service::Api,
     store::{Change, Store},
@@ -58,6 +60,16 @@ pub enum Error {
     /// The file is of something else.
     #[error("{0} is not an object log of this version: move it away to begin anew")]
     Foreign(PathBuf),
+    /// Something in the middle can't be read.
+    #[error(
+        "{path} is damaged at byte {at}, and holds more behind it: put a copy back, or move it away to begin anew"
+    )]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// Where.
+        at: usize,
+    },
 }
 
 /// Takes changes and makes them durable.
@@ -75,7 +87,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Pending {
-    /// Encoded records. Over [`MAX_PENDING`] requests are answered 429 until the disk has caught up.
+    /// A mark's room and encoded records. Over [`MAX_PENDING`] requests are answered 429 until the disk has caught up.
     buffer: Vec<u8>,
     revision: u64,
     shelves: Vec<Arc<str>>,
@@ -169,7 +181,13 @@ impl Opened {
         let (revision, whole) = if bytes.iter().all(|byte| *byte == 0) {
             (0, 0)
         } else {
-            replay(&bytes, store).ok_or_else(|| Error::Foreign(path.clone()))?
+            replay(&bytes, store).map_err(|why| match why {
+                Unreadable::Foreign => Error::Foreign(path.clone()),
+                Unreadable::Damaged(at) => Error::Damaged {
+                    path: path.clone(),
+                    at,
+                },
+            })?
         };
         let header = header(store.revision());
         let whole = if whole == 0 {
@@ -200,18 +218,22 @@ impl Opened {
 
     /// Makes changes durable before the thread runs.
     pub(super) fn write(&mut self, changes: &[Change]) -> Result<(), Error> {
-        let mut buffer = Vec::new();
+        let mut buffer = vec![0; MARK_LENGTH];
         for change in changes {
             encode(&mut buffer, change);
         }
-        self.append(&buffer).map_err(|source| Error::Disk {
+        self.append(&mut buffer).map_err(|source| Error::Disk {
             attempt: "write",
             path: self.folder.join(NAME),
             source,
         })
     }
 
-    fn append(&mut self, buffer: &[u8]) -> io::Result<()> {
+    /// Writes a batch, in front of which there is room for its mark.
+    fn append(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        if let Some(room) = buffer.first_chunk_mut() {
+            *room = mark(self.size);
+        }
         self.file.write_at(self.size, buffer)?;
         #[cfg(feature = "testing")]
         if self.is(Mistake::NoSync) {
@@ -241,6 +263,9 @@ impl Opened {
                 buffer.clear();
             }
         }
+        // It takes its place when all of it is durable.
+        let end = mark(size + length(&buffer));
+        buffer.extend_from_slice(&end);
         file.write_at(size, &buffer)?;
         size += length(&buffer);
         #[cfg(feature = "testing")]
@@ -300,6 +325,9 @@ impl Log {
         if pending.closed {
             return Err("the server is stopping".into());
         }
+        if !changes.is_empty() && pending.buffer.is_empty() {
+            pending.buffer.resize(MARK_LENGTH, 0);
+        }
         for change in changes {
             encode(&mut pending.buffer, change);
             pending.revision = change.revision;
@@ -357,14 +385,14 @@ impl Shared {
 
     fn run(&self, mut opened: Opened, api: &Weak<Api>) {
         let mut live = opened.size;
-        while let Some((buffer, revision, shelves)) = self.take() {
+        while let Some((mut buffer, revision, shelves)) = self.take() {
             #[cfg(feature = "testing")]
             if opened.is(Mistake::ShowBeforeSync)
                 && let Some(api) = api.upgrade()
             {
                 api.publish(revision, &shelves);
             }
-            let done = opened.append(&buffer).and_then(|()| {
+            let done = opened.append(&mut buffer).and_then(|()| {
                 if let Some(api) = api.upgrade() {
                     api.publish(revision, &shelves);
                 }

@@ -40,6 +40,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    disk::{Disk, OpenDirError, RealDisk},
     engine::{Engine, Next},
     format::Kind,
     index::{Index, count},
@@ -51,13 +52,7 @@ use super::{
     LogId, Position, RecordId, Seen, Share, SpecText, Stats, Subscribe, Subscription,
     SubscriptionError, Tally,
 };
-use crate::{
-    api::SpecDigest,
-    ops::{
-        disk::{Disk, OpenDirError, RealDisk},
-        time::Clock,
-    },
-};
+use crate::{api::SpecDigest, ops::time::Clock};
 
 pub use crate::ops::disk;
 #[cfg(feature = "testing")]

@@ -128,6 +128,44 @@ fn a_file_of_something_else_is_not_touched() {
     assert_eq!(kept, "someone else's");
 }
 
+#[test]
+fn damage_in_the_middle_costs_nothing_behind_it() {
+    let folder = tempdir().unwrap();
+    let (mut log, mut store) = open(folder.path());
+    log.write(&store.take_changes()).unwrap();
+    let from = usize::try_from(log.size).unwrap();
+    for name in ["a", "b"] {
+        log.write(&create(&mut store, name, 100)).unwrap();
+    }
+    let last = usize::try_from(log.size).unwrap();
+    log.write(&create(&mut store, "c", 100)).unwrap();
+    drop(log);
+    let path = folder.path().join(NAME);
+    let whole = fs::read(&path).unwrap();
+    for at in (from + MARK_LENGTH..last).step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        fs::write(&path, &bytes).unwrap();
+        let refused = Opened::open(folder.path(), &mut Store::new(Limits::default()));
+        let Err(error @ Error::Damaged { .. }) = refused else {
+            panic!("{at}: {refused:?}");
+        };
+        assert!(error.to_string().contains(NAME), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), bytes, "nothing was touched");
+    }
+    // A snapshot that took its place is durable to its end.
+    fs::write(&path, &whole).unwrap();
+    let (mut log, store) = open(folder.path());
+    log.rewrite(store.revision(), &store.snapshot()).unwrap();
+    drop(log);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(&path, &bytes).unwrap();
+    let refused = Opened::open(folder.path(), &mut Store::new(Limits::default()));
+    assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     /// A crash leaves any prefix of what was not synced, followed by anything.
