@@ -39,6 +39,8 @@ mod wire;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
+use tokio_util::sync::CancellationToken;
+
 pub use self::{
     faults::Faults,
     kind::{BuiltIn, Kind, Traits},
@@ -284,6 +286,12 @@ impl Handle {
     #[must_use]
     pub fn faults(&self) -> Faults {
         self.api.faults()
+    }
+
+    /// Cancelled when nothing can be written any more, for the reason that [`Handle::failure`] gives.
+    #[must_use]
+    pub fn broken(&self) -> CancellationToken {
+        self.api.broken()
     }
 
     /// Why nothing can be written any more, where that is so.

@@ -20,6 +20,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use self::record::{MARK_LENGTH, Unreadable, encode, header, mark, replay};
 use super::{
@@ -76,6 +77,7 @@ pub enum Error {
 #[derive(Debug)]
 pub(super) struct Log {
     shared: Arc<Shared>,
+    broken: CancellationToken,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -250,8 +252,31 @@ impl Opened {
         self.settings.mistake == Some(mistake)
     }
 
-    /// Begins a new file with a snapshot.
-    fn rewrite(&mut self, revision: u64, objects: &[Change]) -> io::Result<()> {
+    /// Puts a new file with a snapshot in place of this one; false: it couldn't be made, and all is as
+    /// it was.
+    ///
+    /// # Errors
+    /// Which of the two a power cut leaves is not known.
+    fn rewrite(&mut self, revision: u64, objects: &[Change]) -> io::Result<bool> {
+        let made = self
+            .snapshot(revision, objects)
+            .and_then(|made| self.disk.rename(NEXT, NAME).map(|()| made));
+        let (file, size) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                tracing::warn!(%error, folder = %self.folder.display(), "the object log can't be compacted; it is tried again");
+                // Half of it may be there, and takes room; a start removes it too.
+                drop(self.disk.remove(NEXT));
+                return Ok(false);
+            }
+        };
+        self.disk.sync_dir()?;
+        (self.file, self.size) = (file, size);
+        Ok(true)
+    }
+
+    /// A new file with a snapshot, and how long it is.
+    fn snapshot(&self, revision: u64, objects: &[Change]) -> io::Result<(Arc<dyn DiskFile>, u64)> {
         let file = self.disk.create(NEXT, 0)?;
         let mut size = 0;
         let mut buffer = header(revision);
@@ -274,11 +299,7 @@ impl Opened {
         }
         #[cfg(not(feature = "testing"))]
         file.sync()?;
-        self.disk.rename(NEXT, NAME)?;
-        self.disk.sync_dir()?;
-        self.file = file;
-        self.size = size;
-        Ok(())
+        Ok((file, size))
     }
 }
 
@@ -302,16 +323,23 @@ impl Log {
                 pending: Mutex::default(),
                 wake: Condvar::new(),
             }),
+            broken: CancellationToken::new(),
             thread: Mutex::new(None),
         }
+    }
+
+    /// Cancelled when nothing can be made durable any more.
+    pub(super) fn broken(&self) -> CancellationToken {
+        self.broken.clone()
     }
 
     /// Runs the thread that writes.
     pub(super) fn run(&self, opened: Opened, api: &Arc<Api>) -> io::Result<()> {
         let (shared, api) = (Arc::clone(&self.shared), Arc::downgrade(api));
+        let broken = self.broken.clone();
         let thread = std::thread::Builder::new()
             .name("embedded-log".to_owned())
-            .spawn(move || shared.run(opened, &api))?;
+            .spawn(move || shared.run(opened, &api, &broken))?;
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(())
     }
@@ -383,8 +411,10 @@ impl Shared {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, mut opened: Opened, api: &Weak<Api>) {
-        let mut live = opened.size;
+    fn run(&self, mut opened: Opened, api: &Weak<Api>, broken: &CancellationToken) {
+        let least = opened.settings.compact_from;
+        let next = |live: u64| least.max(live.saturating_mul(COMPACT_FACTOR));
+        let mut compact_at = next(opened.size);
         while let Some((mut buffer, revision, shelves)) = self.take() {
             #[cfg(feature = "testing")]
             if opened.is(Mistake::ShowBeforeSync)
@@ -396,20 +426,21 @@ impl Shared {
                 if let Some(api) = api.upgrade() {
                     api.publish(revision, &shelves);
                 }
-                if opened.size
-                    > opened
-                        .settings
-                        .compact_from
-                        .max(live.saturating_mul(COMPACT_FACTOR))
-                {
-                    self.compact(&mut opened, api)?;
-                    live = opened.size;
+                if opened.size > compact_at {
+                    let done = self.compact(&mut opened, api)?;
+                    // Where it failed, not with every write again.
+                    compact_at = if done {
+                        next(opened.size)
+                    } else {
+                        opened.size.saturating_add(least)
+                    };
                 }
                 Ok(())
             });
             if let Err(error) = done {
                 tracing::error!(%error, folder = %opened.folder.display(), "the object log failed");
                 self.lock().failed = Some(error.to_string().into());
+                broken.cancel();
                 if let Some(api) = api.upgrade() {
                     api.fail();
                 }
@@ -439,19 +470,22 @@ impl Shared {
         }
     }
 
-    fn compact(&self, opened: &mut Opened, api: &Weak<Api>) -> io::Result<()> {
+    fn compact(&self, opened: &mut Opened, api: &Weak<Api>) -> io::Result<bool> {
         let Some(api) = api.upgrade() else {
-            return Ok(());
+            return Ok(true);
         };
-        let (revision, objects, shelves) = api.snapshot(|| {
+        let (revision, objects, (mut queued, shelves)) = api.snapshot(|| {
             // While the store is held, nothing is added: what is queued is in the snapshot.
             let mut pending = self.lock();
-            pending.buffer.clear();
-            std::mem::take(&mut pending.shelves)
+            let queued = std::mem::take(&mut pending.buffer);
+            (queued, std::mem::take(&mut pending.shelves))
         });
-        opened.rewrite(revision, &objects)?;
+        let done = opened.rewrite(revision, &objects)?;
+        if !done && !queued.is_empty() {
+            opened.append(&mut queued)?;
+        }
         api.publish(revision, &shelves);
-        Ok(())
+        Ok(done)
     }
 }
 

@@ -147,6 +147,13 @@ impl Api {
             .map(|why| why.to_string())
     }
 
+    /// Cancelled when nothing can be made durable any more; never where nothing is to be.
+    pub(super) fn broken(&self) -> CancellationToken {
+        self.log
+            .as_ref()
+            .map_or_else(CancellationToken::new, Log::broken)
+    }
+
     pub(super) fn faults(&self) -> Faults {
         self.faults.clone()
     }

@@ -95,7 +95,7 @@ fn a_rewritten_file_holds_the_same_and_less() {
     }
     log.write(&written).unwrap();
     let before = log.size;
-    log.rewrite(store.revision(), &store.snapshot()).unwrap();
+    assert!(log.rewrite(store.revision(), &store.snapshot()).unwrap());
     assert!(log.size < before / 4, "{} of {before}", log.size);
     log.write(&create(&mut store, "z", 1)).unwrap();
     let revision = store.revision();
@@ -156,7 +156,7 @@ fn damage_in_the_middle_costs_nothing_behind_it() {
     // A snapshot that took its place is durable to its end.
     fs::write(&path, &whole).unwrap();
     let (mut log, store) = open(folder.path());
-    log.rewrite(store.revision(), &store.snapshot()).unwrap();
+    assert!(log.rewrite(store.revision(), &store.snapshot()).unwrap());
     drop(log);
     let mut bytes = fs::read(&path).unwrap();
     let middle = bytes.len() / 2;

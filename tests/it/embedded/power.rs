@@ -78,7 +78,7 @@ async fn read(client: Client, seen: Seen) {
     }
 }
 
-/// A few lives of one disk, each ended by a power cut.
+/// A few lives of one disk, each ended by a power cut, or by the end of the process.
 async fn history(seed: u64, mistake: Option<LogMistake>) {
     let mut choices = Seeded::new(seed);
     let disk = SimDisk::new(choices.bits());
@@ -90,6 +90,9 @@ async fn history(seed: u64, mistake: Option<LogMistake>) {
     for _ in 0..4 {
         disk.set_faults(Faults {
             crash_after: Some(choices.below(90)),
+            sync: if choices.chance(20) { 5 } else { 0 },
+            // Only a file that is to follow is made while it runs: its compaction fails.
+            create: if choices.chance(30) { 50 } else { 0 },
             ..Faults::default()
         });
         let tasks = Tasks::new();
@@ -106,8 +109,13 @@ async fn history(seed: u64, mistake: Option<LogMistake>) {
             tokio::join!(all, read(client.clone(), seen.clone()));
         }
         tasks.stop(Duration::from_secs(30)).await.unwrap();
-        disk.crash();
+        disk.set_faults(Faults::default());
+        // Else the process alone has ended.
+        if choices.chance(70) {
+            disk.crash();
+        }
     }
+    disk.crash();
     let tasks = Tasks::new();
     let server = Server::on_disk(
         Arc::new(disk.clone()),
@@ -130,6 +138,79 @@ async fn nothing_that_was_answered_or_shown_is_taken_back() {
     for seed in 0..60 {
         history(seed, None).await;
     }
+}
+
+async fn put(api: &Api<ConfigMap>, n: u64) -> kube::Result<ConfigMap> {
+    let data = json!({
+        "metadata": { "name": "a" },
+        "data": { "n": n.to_string(), "size": "x".repeat(500) },
+    });
+    let object: ConfigMap = serde_json::from_value(data).unwrap();
+    match api.replace("a", &PostParams::default(), &object).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            api.create(&PostParams::default(), &object).await
+        }
+        answer => answer,
+    }
+}
+
+#[tokio::test]
+async fn without_room_to_compact_writes_go_on_and_without_any_the_failure_is_told() {
+    let disk = SimDisk::new(1);
+    let settings = LogSettings {
+        compact_from: 6_000,
+        mistake: None,
+    };
+    let (clock, tasks) = (Arc::new(SystemClock), Tasks::new());
+    let server = Server::on_disk(Arc::new(disk.clone()), settings, clock.clone(), &tasks).unwrap();
+    let api = api(&server.client());
+    let files = || disk.files().into_iter().map(|(name, _)| name);
+    let size = || {
+        disk.files()
+            .into_iter()
+            .map(|(_, size)| size)
+            .sum::<usize>()
+    };
+    // A file that is to follow can't be made.
+    disk.set_faults(Faults {
+        create: 100,
+        ..Faults::default()
+    });
+    for n in 1..60 {
+        put(&api, n).await.unwrap();
+    }
+    assert!(size() > 40_000, "{}", size());
+    assert_eq!(server.failure(), None);
+    disk.set_faults(Faults::default());
+    for n in 60..80 {
+        put(&api, n).await.unwrap();
+    }
+    let compacted = async {
+        while size() > 30_000 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), compacted)
+        .await
+        .unwrap();
+    assert_eq!(files().collect::<Vec<_>>(), ["objects.log"]);
+    // Nothing has room any more.
+    disk.set_faults(Faults {
+        capacity: Some(0),
+        ..Faults::default()
+    });
+    put(&api, 80).await.unwrap_err();
+    server.broken().cancelled().await;
+    assert!(server.failure().is_some());
+    // Mended and started again, it goes on from what was answered.
+    tasks.stop(Duration::from_secs(30)).await.unwrap();
+    disk.set_faults(Faults::default());
+    disk.crash();
+    let tasks = Tasks::new();
+    let server = Server::on_disk(Arc::new(disk.clone()), settings, clock, &tasks).unwrap();
+    let api = self::api(&server.client());
+    assert!(number(&api.get("a").await.unwrap()) >= 79);
+    tasks.stop(Duration::from_secs(30)).await.unwrap();
 }
 
 #[tokio::test]
