@@ -35,6 +35,7 @@ use crate::{
     kube::client,
     ops::{
         admin::{self, Admin, Late, events::Events, token::Token},
+        disk::make_dir,
         metrics::{self, journal::JournalMetrics},
         ready::{Gate, Readiness},
         shutdown::{Aborted, Budget, Draining, Signals},
@@ -219,7 +220,7 @@ impl Gates {
 
 async fn start(config: &Config) -> Result<(Running, Option<String>), Error> {
     let data_dir = &config.data_dir;
-    fs::create_dir_all(data_dir).map_err(write_failed(data_dir))?;
+    make_dir(data_dir).map_err(write_failed(data_dir))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let readiness = Readiness::new();
     let gates = Gates::of(&readiness);

@@ -3,14 +3,14 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use rustix::{fs::FallocateFlags, io::Errno};
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, make_dir};
 
 /// A directory that this process alone uses: a lock file keeps others out while it lives.
 #[derive(Debug)]
@@ -55,17 +55,7 @@ impl RealDisk {
             dir: dir.to_owned(),
             source,
         };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(failed)?;
-        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            // The directory's own entry must survive a power cut as well.
-            File::open(parent)
-                .and_then(|parent| parent.sync_all())
-                .map_err(failed)?;
-        }
+        make_dir(dir).map_err(failed)?;
         let lock = private(OpenOptions::new().create(true).truncate(false))
             .open(dir.join("lock"))
             .map_err(failed)?;
