@@ -36,11 +36,11 @@ fn every_kind_of_failure_has_its_verdict() {
         (answer(Create, 409, "AlreadyExists", obs, "exists"), Look),
         (
             answer(Create, 409, "Conflict", "resourcequotas", "quota changed"),
-            HoldIngestor(H::Conflict),
+            HoldName(H::Conflict),
         ),
         (
             answer(Create, 409, "", "", "some proxy"),
-            HoldIngestor(H::Conflict),
+            HoldName(H::Conflict),
         ),
         (
             answer(Update, 409, "Conflict", obs, "the object has been modified"),

@@ -134,3 +134,32 @@ async fn what_explodes_is_bounded_in_memory() {
     assert_eq!(items, (1, 19_999));
     rig.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_create_that_conflicts_waits_shortly_and_alone() {
+    let mut rig = Rig::new().await;
+    let ingestor = rig.ingestor("github", json!({})).await;
+    let push = json!({ "kind": "push" });
+    append(&rig, &ingestor, "e", 1, &push).await;
+    let _engine = rig.engine().await;
+    rig.finished(&uid(&ingestor)).await;
+    let made = rig.observations().await.remove(0).name_any();
+    let api: Api<Observation> = Api::namespaced(rig.client.clone(), "team");
+    api.delete(&made, &DeleteParams::default()).await.unwrap();
+    rig.faults()
+        .plan(1_000_000, creates().name(&made), Fault::Conflict);
+    append(&rig, &ingestor, "e", 1, &push).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let since = Instant::now();
+    append(&rig, &ingestor, "other", 100, &push).await;
+    rig.until("the others are written", || async {
+        rig.journal.tally(&uid(&ingestor)).backlog == 1
+    })
+    .await;
+    assert!(since.elapsed() < Duration::from_secs(1));
+    let since = Instant::now();
+    rig.faults().clear();
+    rig.finished(&uid(&ingestor)).await;
+    assert!(since.elapsed() < Duration::from_secs(2));
+    rig.close().await;
+}
