@@ -329,8 +329,10 @@ impl Api {
                     as_of: version.map_or(AsOf::Newest, AsOf::NotOlderThan),
                     ..List::default()
                 };
-                let (present, version) = store.present(&watch, &list)?;
-                Begin::Present(present, version)
+                match store.present(&watch, &list) {
+                    Ok((present, version)) => Begin::Present(present, version),
+                    Err(refusal) => Begin::Refused(refusal),
+                }
             }
         };
         drop(store);
