@@ -77,6 +77,9 @@ impl Disk for Timed {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         Ok(self.timed(self.disk.open(name)?))
     }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
     fn remove(&self, name: &str) -> io::Result<()> {
         self.disk.remove(name)
     }

@@ -39,6 +39,8 @@ mod wire;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
+use tokio_util::sync::CancellationToken;
+
 pub use self::{
     faults::Faults,
     kind::{BuiltIn, Kind, Traits},
@@ -52,6 +54,14 @@ use self::{
     store::{At, Limits, Store},
 };
 use crate::ops::{tasks::Tasks, time::Clock};
+
+#[cfg(feature = "testing")]
+use std::path::Path;
+
+#[cfg(feature = "testing")]
+pub use self::log::{Mistake as LogMistake, Settings as LogSettings};
+#[cfg(feature = "testing")]
+use crate::ops::disk::Disk;
 
 /// How an embedded API is set up.
 #[derive(Clone, Debug)]
@@ -159,6 +169,25 @@ impl Server {
             reach: None,
         }
     }
+
+    /// Starts an API without a socket that keeps its objects on any disk.
+    ///
+    /// # Errors
+    /// What can't be opened.
+    #[cfg(feature = "testing")]
+    pub fn on_disk(
+        disk: Arc<dyn Disk>,
+        settings: LogSettings,
+        clock: Arc<dyn Clock>,
+        tasks: &Tasks,
+    ) -> Result<Handle, Error> {
+        let mut store = Store::new(Limits::default());
+        let opened = log::Opened::on(disk, Path::new("disk"), settings, &mut store)?;
+        Ok(Handle {
+            api: go_on(store, opened, clock, tasks)?,
+            reach: None,
+        })
+    }
 }
 
 fn moment(clock: &dyn Clock) -> At {
@@ -193,7 +222,17 @@ fn open(
         ));
     };
     let mut store = Store::new(Limits::default());
-    let (mut opened, revision) = log::Opened::open(&folder, &mut store)?;
+    let opened = log::Opened::open(&folder, &mut store)?;
+    go_on(store, opened, clock, tasks)
+}
+
+/// Goes on with the store that a log held.
+fn go_on(
+    mut store: Store,
+    (mut opened, revision): (log::Opened, u64),
+    clock: Arc<dyn Clock>,
+    tasks: &Tasks,
+) -> Result<Arc<Api>, Error> {
     store.opened(&moment(&*clock), revision);
     store.prepare(&moment(&*clock));
     let changes = store.take_changes();
@@ -247,6 +286,12 @@ impl Handle {
     #[must_use]
     pub fn faults(&self) -> Faults {
         self.api.faults()
+    }
+
+    /// Cancelled when nothing can be written any more, for the reason that [`Handle::failure`] gives.
+    #[must_use]
+    pub fn broken(&self) -> CancellationToken {
+        self.api.broken()
     }
 
     /// Why nothing can be written any more, where that is so.

@@ -1,6 +1,7 @@
-//! What every process needs to be operated: clock, tasks, metrics, telemetry, the admin server.
+//! What every process needs to be operated: clock, disk, tasks, metrics, telemetry, the admin server.
 
 pub mod admin;
+pub mod disk;
 pub mod metrics;
 pub mod process;
 pub mod ready;

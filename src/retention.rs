@@ -1,8 +1,8 @@
 //! Removes Observations whose time is over.
 //!
 //! Never one whose record isn't committed yet: its redelivery would make it anew. And one of a
-//! window only when no uncommitted record of its Ingestor was accepted before the window's end: a
-//! late item would begin the window anew.
+//! window only after the window's end, when no uncommitted record of its Ingestor was accepted before
+//! it: a late item would begin the window anew.
 
 pub mod due;
 

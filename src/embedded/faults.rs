@@ -59,6 +59,8 @@ pub enum Fault {
     Timeout,
     /// 403, as a policy or a wrong role answers. Nothing is done.
     Forbidden,
+    /// 422, as a policy or an older CRD answers. Nothing is done.
+    Invalid,
     /// No answer at all, for as long as the client waits. Nothing is done.
     Silence,
     /// It is done, and the connection breaks before the answer.
@@ -193,6 +195,11 @@ impl Fault {
                 403,
                 "Forbidden",
                 format!("{resource} {name:?} is forbidden: planned"),
+            ),
+            Self::Invalid => Refusal::plain(
+                422,
+                "Invalid",
+                format!("{resource} {name:?} is invalid: planned"),
             ),
             Self::Silence | Self::AnswerLost => return None,
         })

@@ -147,6 +147,13 @@ impl Api {
             .map(|why| why.to_string())
     }
 
+    /// Cancelled when nothing can be made durable any more; never where nothing is to be.
+    pub(super) fn broken(&self) -> CancellationToken {
+        self.log
+            .as_ref()
+            .map_or_else(CancellationToken::new, Log::broken)
+    }
+
     pub(super) fn faults(&self) -> Faults {
         self.faults.clone()
     }
@@ -322,8 +329,10 @@ impl Api {
                     as_of: version.map_or(AsOf::Newest, AsOf::NotOlderThan),
                     ..List::default()
                 };
-                let (present, version) = store.present(&watch, &list)?;
-                Begin::Present(present, version)
+                match store.present(&watch, &list) {
+                    Ok((present, version)) => Begin::Present(present, version),
+                    Err(refusal) => Begin::Refused(refusal),
+                }
             }
         };
         drop(store);

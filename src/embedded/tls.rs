@@ -3,7 +3,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -18,6 +18,8 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::ops::disk::make_dir;
 
 /// Under what names the certificate is valid: what a kubeconfig on this machine may name.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -132,11 +134,7 @@ impl Identity {
                 source,
             }
         };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(file("make the folder", folder))?;
+        make_dir(folder).map_err(file("make the folder", folder))?;
         // The token comes last: where it is, all is.
         for (name, text) in [
             ("ca.crt", self.authority.as_str()),

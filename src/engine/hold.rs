@@ -63,7 +63,7 @@ impl Hold {
     /// status doesn't flap with every hiccup of the server.
     #[must_use]
     pub const fn is_worth_telling(&self) -> bool {
-        self.attempts >= 3 || !self.reason.is_load()
+        self.attempts >= 3 || !self.reason.heals()
     }
 
     fn next(previous: Option<&Self>, now: Instant, failed: Failed<'_>, jitter: f64) -> Self {

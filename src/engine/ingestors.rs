@@ -193,11 +193,17 @@ impl Namespaces {
         }
     }
 
-    /// The UID of a namespace, if the watch has shown it.
+    /// The watch has failed: what it has shown may not be so any more.
+    pub fn forget(&self) {
+        let mut uids = self.uids.write().unwrap_or_else(PoisonError::into_inner);
+        uids.clear();
+    }
+
+    /// Whether the watch has shown that the namespace has this UID.
     #[must_use]
-    pub fn uid(&self, name: &str) -> Option<Arc<str>> {
+    pub fn is(&self, name: &str, uid: &str) -> bool {
         let uids = self.uids.read().unwrap_or_else(PoisonError::into_inner);
-        uids.get(name).cloned()
+        uids.get(name).is_some_and(|known| **known == *uid)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Lets so many writes go at once as the API server bears, first come, first served.
 //!
 //! Each queue waits with one request at a time, so the order of arrival is a round over the
-//! Ingestors that have work: a busy one can't crowd out a quiet one.
+//! Ingestors that have work: a busy one can't crowd out a quiet one. One whose calls hang can't
+//! either: it has at most [`SHARE`] times as many as it leaves free, and once it is held it tries
+//! again from a pool of its own kind.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,10 +16,19 @@ use crate::ops::time::Clock;
 
 use super::pace::{Signal, Width};
 
+/// So many times the places that are free may one Ingestor have: alone it has four fifths, two that
+/// want all have four ninths each, and who comes then still finds a place at once.
+const SHARE: usize = 4;
+
+/// Writes of held Ingestors under way. A few that hang for as long as a call may take don't keep the
+/// others' probes waiting; all of them are no load beside the [least width](Width).
+const PROBES: usize = 8;
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Limiter {
     permits: Arc<Semaphore>,
+    probes: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
 }
@@ -38,6 +49,15 @@ struct State {
 pub struct Permit {
     limiter: Arc<Limiter>,
     permit: Option<OwnedSemaphorePermit>,
+    probe: bool,
+}
+
+impl Permit {
+    /// Whether it is leave to see if a held Ingestor's writes go on.
+    #[must_use]
+    pub const fn is_probe(&self) -> bool {
+        self.probe
+    }
 }
 
 impl Limiter {
@@ -48,6 +68,7 @@ impl Limiter {
         let granted = width.get();
         Arc::new(Self {
             permits: Arc::new(Semaphore::new(granted)),
+            probes: Arc::new(Semaphore::new(PROBES)),
             clock,
             state: Mutex::new(State {
                 width,
@@ -62,13 +83,42 @@ impl Limiter {
     /// Waits for leave. Cancel-safe; who comes back waits at the end.
     pub async fn acquire(self: Arc<Self>) -> Permit {
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
-        while let Some(wait) = self.pause_left() {
-            tokio::time::sleep(wait).await;
-        }
+        self.pause_is_over().await;
         self.lock().in_use += 1;
         Permit {
             limiter: self,
             permit,
+            probe: false,
+        }
+    }
+
+    /// Waits for leave to see whether a held Ingestor's writes go on: it takes no place from those
+    /// that do. Cancel-safe.
+    pub async fn probe(self: Arc<Self>) -> Permit {
+        let permit = Arc::clone(&self.probes).acquire_owned().await.ok();
+        self.pause_is_over().await;
+        Permit {
+            limiter: self,
+            permit,
+            probe: true,
+        }
+    }
+
+    /// Whether who has `own` writes under way may begin another: the first always, more as long as
+    /// others find a place.
+    #[must_use]
+    pub fn has_room_for(&self, own: usize) -> bool {
+        if own == 0 {
+            return true;
+        }
+        let state = self.lock();
+        let free = state.granted.saturating_sub(state.in_use);
+        free > 1 && own < SHARE * free
+    }
+
+    async fn pause_is_over(&self) {
+        while let Some(wait) = self.pause_left() {
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -119,6 +169,9 @@ impl Limiter {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        if self.probe {
+            return;
+        }
         let mut state = self.limiter.lock();
         state.in_use = state.in_use.saturating_sub(1);
         if state.debt > 0

@@ -160,8 +160,9 @@ impl Width {
                 self.latency = Some(mean);
                 if mean > Self::SLOW {
                     self.shrink(now, Self::SLOW_DOWN, Duration::from_secs_f64(mean));
-                } else if in_use.saturating_mul(10) >= self.get().saturating_mul(8) {
-                    // A width that isn't used says nothing about whether more would do.
+                } else if in_use.saturating_mul(4) >= self.get().saturating_mul(3) {
+                    // A width that isn't used says nothing about whether more would do. One Ingestor
+                    // alone uses four fifths of it, three of the least four.
                     self.width = (self.width + 1.0 / self.width).min(Self::MOST);
                 }
             }

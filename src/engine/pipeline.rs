@@ -101,6 +101,49 @@ pub enum DedupKind {
     },
 }
 
+/// What an item takes in memory beside its labels and details: its names, annotations and times, each
+/// a string of its own.
+const ITEM: usize = 1_024;
+
+impl Decision {
+    /// What it takes in memory, about.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.items.iter().map(Verdict::size).sum()
+    }
+}
+
+impl Verdict {
+    fn size(&self) -> usize {
+        match self {
+            Self::Filtered { .. } => size_of::<Self>(),
+            Self::Dead(letter) => size_of::<Self>() + letter.message.len(),
+            Self::Write(item) => {
+                let labels = item.labels.iter();
+                let labels: usize = labels.map(|(name, value)| name.len() + value.len()).sum();
+                let details = item.spec.details.iter();
+                let details: usize = details.map(|(name, value)| name.len() + heap(value)).sum();
+                ITEM + labels + details
+            }
+        }
+    }
+}
+
+/// What a value takes in memory, about.
+fn heap(value: &serde_json::Value) -> usize {
+    use serde_json::Value;
+    let inner = match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(heap).sum(),
+        Value::Object(entries) => {
+            let entries = entries.iter();
+            entries.map(|(name, value)| name.len() + heap(value)).sum()
+        }
+    };
+    size_of::<Value>() + inner
+}
+
 impl CompileError {
     pub(super) fn at(field: &str, message: impl Into<String>) -> Self {
         Self {

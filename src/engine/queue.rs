@@ -23,6 +23,16 @@ use super::{
     pipeline::{DedupKind, Item, Verdict},
 };
 
+/// Where the Observations of an Ingestor are written. The namespace is the tenant: one that only has
+/// the same name gets nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The namespace's name.
+    pub namespace: Box<str>,
+    /// Its UID when the spec was recorded.
+    pub uid: Box<str>,
+}
+
 /// An item on its way to the API.
 #[derive(Clone, Debug)]
 pub struct Work {
@@ -33,7 +43,7 @@ pub struct Work {
     /// SHA-256 of its event's body.
     pub payload: PayloadDigest,
     /// Where it is to be written.
-    pub namespace: Arc<str>,
+    pub home: Arc<Home>,
     /// What is to be written.
     pub item: Arc<Item>,
 }
@@ -43,7 +53,7 @@ pub struct Work {
 pub struct Batch {
     /// The Observation's name.
     pub name: Arc<str>,
-    /// At least one item; all meet the object in the same way.
+    /// At least one item; all meet the object in the same way, in the same place.
     pub items: Vec<Work>,
 }
 
@@ -73,6 +83,7 @@ pub struct Window {
     /// Records whose end is known and not yet handed out.
     ended: Vec<Ended>,
     passed: Passed,
+    items: usize,
     bytes: usize,
     in_flight: usize,
 }
@@ -96,6 +107,8 @@ struct Lane {
     state: LaneState,
     /// Written one by one, since a batch was refused and nobody knows for which item.
     singly: bool,
+    /// It sleeps after a write, so that the next takes more along, and not because it must.
+    gathers: bool,
     /// Later records wait until this one's end is in the journal: its item of this name was given
     /// up, and an aggregate that counts later items would cover it.
     behind: Option<Position>,
@@ -112,14 +125,19 @@ enum LaneState {
 }
 
 impl Window {
-    /// Takes a record in with what was decided about it, or passes over it; one that is in already is
-    /// ignored.
-    pub fn admit(&mut self, record: &Record, namespace: &Arc<str>, verdicts: Vec<Verdict>) {
+    /// Takes a record in with what was decided about it, which has about `bytes`, or passes over it;
+    /// one that is in already is ignored.
+    pub fn admit(
+        &mut self,
+        record: &Record,
+        home: &Arc<Home>,
+        verdicts: Vec<Verdict>,
+        bytes: usize,
+    ) {
         let position = record.id.position;
         if self.records.contains_key(&position) || self.passed.takes(position, &verdicts) {
             return;
         }
-        let bytes = record.event.body.len();
         let mut open = Open::new(bytes);
         for verdict in verdicts {
             match verdict {
@@ -135,12 +153,13 @@ impl Window {
                         },
                         accepted_at: record.event.accepted_at,
                         payload: record.event.payload,
-                        namespace: Arc::clone(namespace),
+                        home: Arc::clone(home),
                         item: Arc::from(item),
                     });
                 }
             }
         }
+        self.items += open.writes;
         self.bytes += bytes;
         let over = open.waiting == 0;
         self.records.insert(position, open);
@@ -179,8 +198,12 @@ impl Window {
         let name = place.2;
         let lane = self.lanes.get_mut(&name)?;
         let most = if lane.singly { 1 } else { most.max(1) };
-        let kind = lane.waiting.front().map(|work| kind(&work.item.dedup))?;
-        let same = |work: &&Work| mem::discriminant(&work.item.dedup) == kind;
+        let first = lane.waiting.front()?;
+        let (kind, home) = (kind(&first.item.dedup), Arc::clone(&first.home));
+        let same = |work: &&Work| {
+            let here = Arc::ptr_eq(&work.home, &home) || work.home == home;
+            here && mem::discriminant(&work.item.dedup) == kind
+        };
         let behind = lane.behind;
         let open = |work: &&Work| behind.is_none_or(|at| work.id.record.position <= at);
         let items: Vec<Work> = lane
@@ -212,7 +235,7 @@ impl Window {
     pub fn finished(&mut self, batch: Batch, ends: Vec<ItemEnd>, until: Option<Instant>) {
         self.in_flight = self.in_flight.saturating_sub(1);
         let Batch { name, mut items } = batch;
-        let mut behind = None;
+        let (mut behind, written) = (None, !ends.is_empty());
         let back = items.split_off(ends.len().min(items.len()));
         for (work, end) in items.into_iter().zip(ends) {
             let position = work.id.record.position;
@@ -227,6 +250,7 @@ impl Window {
                 lane.waiting.push_front(work);
             }
             lane.state = LaneState::Ready;
+            lane.gathers = written;
             lane.behind = lane.behind.max(behind);
         }
         match until {
@@ -251,6 +275,21 @@ impl Window {
     pub fn wake_all(&mut self) {
         for (_, name) in mem::take(&mut self.asleep) {
             self.set_ready(&name);
+        }
+    }
+
+    /// Lanes that gather items for their next write may be taken now, where `enough` says so of how
+    /// many wait.
+    pub fn wake_gathered(&mut self, enough: impl Fn(usize) -> bool) {
+        let ready = |name: &str| {
+            let lane = self.lanes.get(name);
+            lane.is_some_and(|lane| lane.gathers && enough(lane.waiting.len()))
+        };
+        let asleep = self.asleep.iter();
+        let awake: Vec<_> = asleep.filter(|(_, name)| ready(name)).cloned().collect();
+        for place in awake {
+            self.asleep.remove(&place);
+            self.set_ready(&place.1);
         }
     }
 
@@ -322,9 +361,7 @@ impl Window {
     pub fn committed(&mut self, ends: &[Ended]) {
         let mut freed = BTreeSet::new();
         for end in ends {
-            if let Some(open) = self.records.remove(&end.position) {
-                self.bytes = self.bytes.saturating_sub(open.bytes);
-            }
+            self.forget(end.position);
             // Only a dead-lettered record can have a lane behind it.
             if !end.letters.is_empty() {
                 freed.insert(end.position);
@@ -344,6 +381,14 @@ impl Window {
             if lane.state == LaneState::Behind {
                 self.set_ready(&name);
             }
+        }
+    }
+
+    /// A record leaves.
+    fn forget(&mut self, position: Position) {
+        if let Some(open) = self.records.remove(&position) {
+            self.items = self.items.saturating_sub(open.writes);
+            self.bytes = self.bytes.saturating_sub(open.bytes);
         }
     }
 
@@ -377,7 +422,25 @@ impl Window {
         self.records.is_empty()
     }
 
-    /// Size of the bodies of the records that are not committed.
+    /// Items to be written of the records that are not committed.
+    #[must_use]
+    pub const fn items(&self) -> usize {
+        self.items
+    }
+
+    /// Names of which items are here.
+    #[must_use]
+    pub fn names(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Items of a name that wait, those under way not counted.
+    #[must_use]
+    pub fn waiting(&self, name: &str) -> usize {
+        self.lanes.get(name).map_or(0, |lane| lane.waiting.len())
+    }
+
+    /// Size of what was decided about the records that are not committed.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes

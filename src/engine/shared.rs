@@ -25,7 +25,7 @@ use super::{
     writer::Writer,
 };
 
-/// Bodies that are in memory at once, over all Ingestors, in KiB: 64 MiB. A queue that finds no
+/// Bodies, and what was decided of them, in memory at once, over all Ingestors, in KiB: 64 MiB. A queue that finds no
 /// room waits, and the events stay in the journal.
 const BUDGET_KIB: usize = 64 * 1_024;
 

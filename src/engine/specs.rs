@@ -7,7 +7,7 @@ use std::{
 
 use crate::api::{DecisionSpec, SpecDigest};
 
-use super::pipeline::Compiled;
+use super::{pipeline::Compiled, queue::Home};
 
 /// A compiled spec with what the writer needs of it.
 #[derive(Clone, Debug)]
@@ -15,9 +15,7 @@ pub struct Decider {
     /// The spec with its expressions.
     pub compiled: Arc<Compiled>,
     /// Where its Observations are written.
-    pub namespace: Arc<str>,
-    /// The UID of that namespace when the spec was recorded.
-    pub namespace_uid: Arc<str>,
+    pub home: Arc<Home>,
 }
 
 /// Why a spec that the journal keeps can't decide here.
@@ -107,16 +105,17 @@ fn compile(digest: SpecDigest, text: &str) -> Result<Decider, Error> {
         digest,
         why: error.to_string(),
     })?;
-    let namespace = Arc::from(spec.ingestor.namespace.as_str());
-    let namespace_uid = Arc::from(spec.ingestor.namespace_uid.as_str());
+    let home = Arc::new(Home {
+        namespace: spec.ingestor.namespace.as_str().into(),
+        uid: spec.ingestor.namespace_uid.as_str().into(),
+    });
     let compiled = Compiled::new(spec).map_err(|errors| Error::DoesNotCompile {
         digest,
         why: errors.first().map(ToString::to_string).unwrap_or_default(),
     })?;
     Ok(Decider {
         compiled: Arc::new(compiled),
-        namespace,
-        namespace_uid,
+        home,
     })
 }
 

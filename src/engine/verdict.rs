@@ -134,14 +134,20 @@ impl HoldReason {
         }
     }
 
+    /// Whether it heals by itself within moments.
+    #[must_use]
+    pub const fn heals(self) -> bool {
+        self.is_load() || matches!(self, Self::Conflict)
+    }
+
     /// The longest wait between two attempts.
     ///
-    /// Where the server struggles, work resumes within 2 s of its recovery: 1 s of waiting and as
+    /// Where it heals by itself, work resumes within 2 s of its recovery: 1 s of waiting and as
     /// much for the attempt. What a person has to mend may be tried every 30 s: 1,000 such
     /// Ingestors then cost the server 33 refusals a second.
     #[must_use]
     pub const fn longest_wait(self) -> Duration {
-        if self.is_load() {
+        if self.heals() {
             Duration::from_secs(1)
         } else {
             Duration::from_secs(30)
@@ -170,7 +176,8 @@ fn refused(verb: Verb, code: u16, reason: &str, resource: &str, message: &str) -
     match (code, reason) {
         (409, "AlreadyExists") => Verdict::Look,
         (409, _) if verb == Verb::Update => Verdict::ReadAgain,
-        (409, _) => Verdict::HoldIngestor(HoldReason::Conflict),
+        // A quota's admission lost a race with itself: the next attempt may win.
+        (409, _) => Verdict::HoldName(HoldReason::Conflict),
         (404, _) if resource == "namespaces" => Verdict::Dead(DeadReason::NamespaceGone),
         (404, _) if verb == Verb::Get || (verb == Verb::Update && resource == "observations") => {
             Verdict::BeginAnew

@@ -1,19 +1,22 @@
 //! Watches Ingestors and namespaces.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt as _,
     core::{DeserializeGuard, PartialObjectMeta},
-    runtime::{WatchStreamExt as _, watcher},
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, watcher},
+    },
 };
 use tracing::{info, warn};
 
 use crate::{api::Ingestor, journal::IngestorUid, ops::ready::Gate};
 
-use super::shared::Shared;
+use super::{hold::backoff, shared::Shared};
 
 /// Keeps [`Shared::ingestors`] up to date; opens the gate when the first list is complete.
 pub(super) async fn ingestors(shared: Arc<Shared>, client: Client, gate: Gate) {
@@ -38,15 +41,38 @@ pub(super) async fn ingestors(shared: Arc<Shared>, client: Client, gate: Gate) {
     }
 }
 
-/// Keeps [`Shared::namespaces`] up to date. Without it every fetch asks for its namespace.
+/// The longest wait before namespaces are listed anew: meanwhile every write asks for its own.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Keeps [`Shared::namespaces`] up to date. Without it every write asks for its namespace: so after a
+/// failure nothing that was known is trusted, and all are listed anew.
 pub(super) async fn namespaces(shared: Arc<Shared>, client: Client) {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
-    let stream = watcher(api, watcher::Config::default());
-    let mut stream = std::pin::pin!(stream.default_backoff());
-    while let Some(event) = until_stopped(&shared, stream.next()).await {
-        match event {
-            Ok(event) => shared.namespaces.apply(event),
-            Err(error) => warn!(%error, "watch of namespaces failed; it is tried again"),
+    let mut failures = 0;
+    loop {
+        let began = shared.clock.instant();
+        let mut stream = std::pin::pin!(watcher(api.clone(), watcher::Config::default()));
+        let error = loop {
+            match until_stopped(&shared, stream.next()).await {
+                Some(Ok(event)) => shared.namespaces.apply(event),
+                Some(Err(error)) => break error,
+                None => return,
+            }
+        };
+        shared.namespaces.forget();
+        let lived = shared.clock.instant().saturating_duration_since(began);
+        failures = if lived > LONGEST_WAIT {
+            1
+        } else {
+            failures + 1
+        };
+        warn!(%error, "watch of namespaces failed; they are listed anew");
+        let wait = backoff(failures, LONGEST_WAIT, shared.jitter());
+        if until_stopped(&shared, tokio::time::sleep(wait).map(Some))
+            .await
+            .is_none()
+        {
+            return;
         }
     }
 }

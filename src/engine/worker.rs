@@ -3,7 +3,9 @@
 
 pub(super) mod contain;
 mod fetch;
+mod tenant;
 mod wait;
+mod write;
 
 use std::{
     num::NonZeroU32,
@@ -13,7 +15,6 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
-use tracing::{info, warn};
 
 use crate::journal::{Ended, FetchLimit, IngestorUid, Position, SubscriptionError};
 use crate::kube::failure::Verb;
@@ -21,19 +22,19 @@ use crate::kube::failure::Verb;
 use self::fetch::{Fetched, fetch};
 use super::{
     account::Account,
-    hold::Failed,
     limiter::Permit,
-    pace::Permission,
-    pipeline::DedupKind,
     queue::{Batch, Window},
     shared::{Shared, sleep_until},
-    writer::{Scope, Trouble, Written},
+    writer::Written,
 };
 
 /// Records of one Ingestor in memory: a second's worth of all that an API server takes.
 const MOST_RECORDS: usize = 1_024;
-/// Their bodies; one larger record may come alone.
-const MOST_BYTES: usize = 1_024 * 1_024;
+/// Their items: four explosions of the largest size.
+const MOST_ITEMS: usize = 4_096;
+/// What these take in memory, about; one larger record may come alone. At 1.5 KiB for an item it is
+/// as many as there may be records.
+const MOST_BYTES: usize = 2 * 1_024 * 1_024;
 /// One fetch.
 const FETCH_RECORDS: u32 = 256;
 /// Bodies of one fetch.
@@ -44,10 +45,11 @@ const PROBE_RECORDS: u32 = 64;
 /// a second. Beyond, no name goes on until a held one does.
 const MOST_PASSED: usize = 8_192;
 /// Items of one name in one write: as many as one explosion may have.
-const MOST_ITEMS: usize = 1_000;
+const BATCH_ITEMS: usize = 1_000;
 /// Writes of one Ingestor under way: as many as the limiter ever lets go.
 const MOST_WRITES: usize = 128;
-/// An aggregate is written at most once in this time; what comes meanwhile goes with the next write.
+/// What comes for an aggregate in this time after a write goes with the next, unless that is a whole
+/// batch, or the window is full: then waiting gathers nothing more.
 const COALESCE: Duration = Duration::from_secs(1);
 
 type Writing = BoxFuture<'static, (Batch, Written)>;
@@ -231,10 +233,9 @@ impl Queue {
         let limited = most < FETCH_RECORDS;
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let fits = |window: &Window, held: usize| {
-            let full = window.len() >= MOST_RECORDS / 2 || window.bytes() >= MOST_BYTES / 2;
-            // What is held is no work for now.
-            let work = window.len().saturating_sub(held);
-            !full && (work < most || !limited)
+            // What is held is no work for now, and one name is one write.
+            let work = window.names().saturating_sub(held);
+            !is_full(window) && (work <= most || !limited)
         };
         if fits(&self.window, 0) {
             return true;
@@ -268,8 +269,9 @@ impl Queue {
             self.tell_errors(&decided.decision);
             let items = decided.decision.items;
             self.window
-                .admit(&decided.record, &decided.namespace, items);
+                .admit(&decided.record, &decided.home, items, decided.size);
         }
+        self.wake_gathered();
         if let Some(trouble) = fetched.trouble {
             self.held("", &trouble);
             self.not_before = self
@@ -297,121 +299,12 @@ impl Queue {
         }
     }
 
-    /// Gives back room that no body needs any more.
+    /// Gives back room that nothing needs any more.
     fn trim_room(&mut self) {
         let need = self.window.bytes().div_ceil(1_024);
         if let Some(room) = &mut self.room {
             let spare = room.num_permits().saturating_sub(need);
             drop(room.split(spare));
-        }
-    }
-
-    // === writing ===
-
-    fn start_writes(&mut self, now: Instant) {
-        self.paced_until = None;
-        let account = Arc::clone(&self.account);
-        while self.may_write(now, &account) {
-            let Some(permit) = self.permit.take() else {
-                if self.asking.is_none() {
-                    self.asking = Some(Arc::clone(&self.shared.limiter).acquire().boxed());
-                }
-                return;
-            };
-            let mut ledger = account.lock();
-            let holds = &ledger.holds;
-            let batch = self
-                .window
-                .take(now, MOST_ITEMS, |name| holds.attempts(name));
-            let Some(batch) = batch else {
-                return;
-            };
-            if let Some(until) = holds.wait(now, &batch.name) {
-                self.window.put_back(batch, until);
-                self.permit = Some(permit);
-                continue;
-            }
-            ledger.pace.spend(now);
-            drop(ledger);
-            let shared = Arc::clone(&self.shared);
-            let write = async move {
-                let written = shared.writer.write(&batch).await;
-                drop(permit);
-                (batch, written)
-            };
-            self.writing.push(write.boxed());
-        }
-        self.permit = None;
-    }
-
-    /// Whether a write may be tried: something waits, its pace allows it, and a held Ingestor has no
-    /// probe under way.
-    fn may_write(&mut self, now: Instant, account: &Account) -> bool {
-        let ledger = account.lock();
-        let idle = !self.window.has_ready(now)
-            || self.writing.len() >= ledger.holds.width(MOST_WRITES)
-            || self.parked.is_some();
-        if idle {
-            return false;
-        }
-        match ledger.pace.check(now) {
-            Permission::Now => true,
-            Permission::At(at) => {
-                self.paced_until = Some(at);
-                false
-            }
-            Permission::Paused => false,
-        }
-    }
-
-    fn wrote(&mut self, batch: Batch, written: Written) {
-        let now = self.shared.clock.instant();
-        let counts = batch
-            .items
-            .first()
-            .is_some_and(|work| matches!(work.item.dedup, DedupKind::Aggregate { .. }));
-        if written.singly {
-            self.window.singly(&batch.name);
-        }
-        if !written.ends.is_empty() {
-            if self.account.lock().holds.succeeded(&batch.name) {
-                info!(ingestor = %self.uid, "writes go on");
-                self.window.wake_all();
-            }
-            if let Some(first) = self.window.let_in(&batch.name) {
-                // A fetch that is under way began behind them.
-                self.fetching = None;
-                self.cursor = first.0.checked_sub(1).map(Position);
-                self.exhausted = false;
-            }
-        }
-        if let Some(trouble) = &written.trouble {
-            self.held(&batch.name, trouble);
-        }
-        let coalesce = counts && !written.ends.is_empty() && !self.flushed;
-        let until = coalesce.then(|| now + COALESCE);
-        self.window.finished(batch, written.ends, until);
-    }
-
-    fn held(&self, name: &str, trouble: &Trouble) {
-        let now = self.shared.clock.instant();
-        let jitter = self.shared.jitter();
-        let failed = Failed {
-            reason: trouble.reason,
-            message: &trouble.message,
-            retry_after: trouble.retry_after,
-        };
-        let mut ledger = self.account.lock();
-        let began = match trouble.scope {
-            Scope::Name => ledger.holds.name_failed(now, name, failed, jitter),
-            Scope::Ingestor => ledger.holds.ingestor_failed(now, failed, jitter),
-        };
-        if let Some(hold) = began {
-            self.shared.metrics.holding(hold.reason);
-            warn!(
-                ingestor = %self.uid, reason = hold.reason.as_str(), message = %hold.message,
-                "writes are held and will be tried again"
-            );
         }
     }
 
@@ -439,6 +332,9 @@ impl Queue {
         }
         self.window.committed(&ends);
         self.trim_room();
+        if is_full(&self.window) {
+            self.wake_gathered();
+        }
         for end in ends {
             self.shared.metrics.ended(end.items);
             if let Some(letter) = end.letters.last() {
@@ -447,6 +343,14 @@ impl Queue {
             }
         }
     }
+}
+
+/// Whether a window takes nothing more in: refilled when half is done, so that a fetch is worth its
+/// while.
+fn is_full(window: &Window) -> bool {
+    window.len() >= MOST_RECORDS / 2
+        || window.items() >= MOST_ITEMS / 2
+        || window.bytes() >= MOST_BYTES / 2
 }
 
 /// The pace of an Ingestor that the watch hasn't shown.

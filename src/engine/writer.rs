@@ -37,6 +37,8 @@ pub struct Writer {
     limiter: Arc<Limiter>,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
+    /// Whether the limiter learns from its calls.
+    teaches: bool,
 }
 
 /// What became of a batch.
@@ -94,6 +96,16 @@ impl Writer {
             limiter,
             metrics,
             clock,
+            teaches: true,
+        }
+    }
+
+    /// One for the writes of held Ingestors: that they fail again says nothing new about the server.
+    #[must_use]
+    pub(super) fn probing(&self) -> Self {
+        Self {
+            teaches: false,
+            ..self.clone()
         }
     }
 
@@ -151,7 +163,7 @@ impl Writer {
 
     /// Strategies `event` and `fingerprint`: the first item that comes makes the object.
     async fn make_unique(&self, first: &Work, rest: &[Work]) -> Result<Vec<ItemEnd>, Failure> {
-        let (namespace, name) = (&*first.namespace, first.item.name.as_str());
+        let (namespace, name) = (&*first.home.namespace, first.item.name.as_str());
         let body = object::of(first, first.item.spec.clone());
         let created = self.observations.create(namespace, name, body);
         match self.call(Verb::Create, created).await {
@@ -175,7 +187,7 @@ impl Writer {
         first: &Work,
         rest: &[Work],
     ) -> Result<Vec<ItemEnd>, Failure> {
-        let (namespace, name) = (&*first.namespace, first.item.name.as_str());
+        let (namespace, name) = (&*first.home.namespace, first.item.name.as_str());
         let read = self.observations.get(namespace, name);
         match self.call(Verb::Get, read).await {
             Ok(object) => self.add(batch, object).await,
@@ -203,7 +215,7 @@ impl Writer {
         let Some(first) = open.first() else {
             return Ok(ends);
         };
-        let (namespace, name) = (&*first.namespace, first.item.name.as_str());
+        let (namespace, name) = (&*first.home.namespace, first.item.name.as_str());
         let body = object::with_sum(object, open.iter().map(|work| (work.id, &work.item.spec)));
         let updated = self.observations.update(namespace, name, body);
         self.call(Verb::Update, updated).await?;
@@ -216,7 +228,7 @@ impl Writer {
     /// The server refuses the object of `work`. Would it take another in its place?
     async fn refused(&self, work: &Work, failure: &Failure) -> Written {
         let (name, body) = object::plain(work);
-        let tried = self.observations.dry_run(&work.namespace, &name, body);
+        let tried = self.observations.dry_run(&work.home.namespace, &name, body);
         let tried = self.call(Verb::DryRun, tried).await;
         let told = tried.as_ref().err().unwrap_or(failure);
         match after_plain(tried.as_ref().copied()) {
@@ -248,7 +260,8 @@ impl Writer {
         let outcome = call.await;
         let now = self.clock.instant();
         self.metrics.called(verb, &outcome);
-        if let Some(signal) = signal(verb, &outcome, now.saturating_duration_since(start)) {
+        let took = now.saturating_duration_since(start);
+        if let Some(signal) = signal(verb, &outcome, took).filter(|_| self.teaches) {
             self.limiter.learn(signal);
         }
         if let Err(failure) = &outcome
@@ -317,7 +330,7 @@ fn met(work: &Work, object: &Observation) -> ItemEnd {
             DeadReason::KeyReused,
             format!(
                 "observation {}/{} was made by {made_by} from another payload with the same event id; replay it to give it an id of its own",
-                work.namespace, work.item.name
+                work.home.namespace, work.item.name
             ),
         );
     }
@@ -351,11 +364,25 @@ impl Written {
     }
 
     fn dead(items: &[Work], reason: DeadReason, failure: &Failure) -> Self {
+        Self::given_up(items, reason, &failure.to_string())
+    }
+
+    /// Nothing was tried: retrying can't mend it.
+    pub(super) fn given_up(items: &[Work], reason: DeadReason, message: &str) -> Self {
         let ends = items.iter();
         Self::all(
-            ends.map(|work| dead(work, reason, failure.to_string()))
+            ends.map(|work| dead(work, reason, message.to_owned()))
                 .collect(),
         )
+    }
+
+    /// Nothing was tried, and it is not known whether it may.
+    pub(super) const fn not_tried(trouble: Trouble) -> Self {
+        Self {
+            ends: Vec::new(),
+            trouble: Some(trouble),
+            singly: false,
+        }
     }
 
     fn held(reason: HoldReason, scope: Scope, failure: &Failure) -> Self {

@@ -7,13 +7,12 @@
 //! ```
 //!
 //! - `format` says how segments, batches and entries lie on disk, `entry` what entries say.
-//! - `scan` and `recover` read a log at start; `disk` is the way to the files, real or simulated.
+//! - `scan` and `recover` read a log at start; `ops::disk` is the way to the files, real or simulated.
 //! - `stage` holds what waits for the next commit, `engine` makes it durable, `apply` does the rest.
 
 mod apply;
 mod cache;
 mod committer;
-pub mod disk;
 mod engine;
 mod entry;
 mod flight;
@@ -55,6 +54,7 @@ use super::{
 };
 use crate::{api::SpecDigest, ops::time::Clock};
 
+pub use crate::ops::disk;
 #[cfg(feature = "testing")]
 pub use options::Mutant;
 pub use options::{Durability, Options, OptionsError};

@@ -8,10 +8,16 @@ use crate::{
     kube::observations::Aging,
 };
 
+/// So long after its end a window may still get its first event: accepted before the end, on its way
+/// into the journal, which doesn't tell of it before it is durable. A gateway gives up on an append
+/// long before, and its clock is less than that behind.
+const SETTLING_MS: i64 = 60_000;
+
 /// Whether an object may be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// Its time isn't over, or it has none, or it is being removed.
+    /// Its time isn't over, or it has none, or it is being removed; or its window still takes events,
+    /// the next of which would make it anew.
     No,
     /// Its time is over and no event of ours stands behind it.
     Yes,
@@ -41,12 +47,16 @@ pub fn due(object: &Aging, now: Millis) -> Due {
         return Due::No;
     }
     let annotation = |name: &str| meta.annotations.as_ref()?.get(name).map(String::as_str);
+    let before = annotation(WINDOW_END).and_then(time);
+    if before.is_some_and(|end| now.0 < end.0.saturating_add(SETTLING_MS)) {
+        return Due::No;
+    }
     let record = annotation(RECORD).and_then(record);
     match (annotation(INGESTOR_UID), record) {
         (Some(ingestor), Some(record)) => Due::Unless {
             ingestor: ingestor.to_owned(),
             record,
-            before: annotation(WINDOW_END).and_then(time),
+            before,
         },
         // Somebody else's, or its annotations were taken away: nothing of ours depends on it.
         _ => Due::Yes,
@@ -107,9 +117,11 @@ mod tests {
             record: record("00007f3a/4711/0").unwrap(),
             before: Some(Millis(600_500)),
         };
-        assert_eq!(
-            due(&object(Some(60), &annotations), Millis(60_000)),
-            expected
-        );
+        let object = object(Some(60), &annotations);
+        assert_eq!(due(&object, Millis(660_500)), expected);
+        // Its window takes events, or one that was accepted in it is still on its way.
+        for now in [60_000, 600_499, 660_499] {
+            assert_eq!(due(&object, Millis(now)), Due::No, "{now}");
+        }
     }
 }

@@ -35,6 +35,7 @@ use crate::{
     kube::client,
     ops::{
         admin::{self, Admin, Late, events::Events, token::Token},
+        disk::make_dir,
         metrics::{self, journal::JournalMetrics},
         ready::{Gate, Readiness},
         shutdown::{Aborted, Budget, Draining, Signals},
@@ -109,6 +110,11 @@ pub enum Error {
     /// No events are worked on any more.
     #[error("the engine stopped: the journal closed, or another core owns its events")]
     EngineStopped,
+    /// Nothing that is written to the embedded API is kept any more.
+    #[error(
+        "the embedded API can't write its objects any more: {0}. Mend the disk and start again"
+    )]
+    ApiFailed(String),
     /// The drain was cut off.
     #[error("stop")]
     Aborted(#[from] Aborted),
@@ -220,7 +226,7 @@ async fn start(
     gateway: gateway::Prepared,
 ) -> Result<(Running, Option<String>), Error> {
     let data_dir = &config.data_dir;
-    fs::create_dir_all(data_dir).map_err(write_failed(data_dir))?;
+    make_dir(data_dir).map_err(write_failed(data_dir))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let readiness = Readiness::new();
     let gates = Gates::of(&readiness);
@@ -354,6 +360,8 @@ impl Running {
     /// Waits until a part is gone that the process can't be without.
     async fn broken(&self) -> Error {
         let (journal, engine) = (self.journal.broken(), self.engine.stopped());
+        let embedded = self.api.embedded.as_ref();
+        let api = embedded.map(embedded::Handle::broken).unwrap_or_default();
         tokio::select! {
             biased;
             task = self.gateway_tasks.broken() => Error::Panicked(task),
@@ -361,6 +369,11 @@ impl Running {
             task = self.admin_tasks.broken() => Error::Panicked(task),
             task = self.api_tasks.broken() => Error::Panicked(task),
             () = journal.cancelled() => Error::Panicked("journal"),
+            () = api.cancelled() => {
+                let why = embedded.and_then(embedded::Handle::failure).unwrap_or_default();
+                self.readiness.gate("api").shut(format!("its log failed: {why}"));
+                Error::ApiFailed(why)
+            }
             () = engine.cancelled() => Error::EngineStopped,
         }
     }

@@ -1,7 +1,7 @@
 //! A disk in memory that keeps what was written apart from what was synced.
 //!
 //! A crash loses any subset of the unsynced writes, sector by sector, and any subset of the unsynced
-//! creations and removals: a file that was made and removed again may be back, with what was synced
+//! creations, renamings and removals: a file that was made and removed again may be back, with what was synced
 //! in it. A failed sync drops what it should have made durable, as Linux does: the pages are clean
 //! afterwards, the next sync succeeds, and what it says is not true of them. A failed sync of the
 //! directory may have made durable what was done first.
@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::seeded::Seeded;
-use crate::journal::wal::disk::{Disk, DiskFile};
+use crate::ops::disk::{Disk, DiskFile};
 
 /// What a disk writes whole.
 const SECTOR: usize = 512;
@@ -59,6 +59,7 @@ struct Sim {
 enum Entry {
     Created(String, u64),
     Removed(String),
+    Renamed(String, String, u64),
 }
 
 impl Entry {
@@ -66,6 +67,10 @@ impl Entry {
         match self {
             Self::Created(name, file) => drop(to.insert(name, file)),
             Self::Removed(name) => drop(to.remove(&name)),
+            Self::Renamed(from, name, file) => {
+                to.remove(&from);
+                to.insert(name, file);
+            }
         }
     }
 }
@@ -325,6 +330,17 @@ impl Disk for SimDisk {
             id,
             life: sim.life,
         }))
+    }
+
+    fn rename(&self, from: &str, name: &str) -> io::Result<()> {
+        let mut guard = self.sim();
+        let sim = &mut *guard;
+        sim.enter(None)?;
+        let id = sim.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        sim.names.insert(name.to_owned(), id);
+        let renamed = Entry::Renamed(from.to_owned(), name.to_owned(), id);
+        sim.unsynced_names.push(renamed);
+        Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -214,6 +214,8 @@ macro_rules! every_case {
                 ends_in_time,
                 from_a_forgotten_version_is_expired,
                 from_a_bad_version_is_refused,
+                from_a_version_still_to_come_shows_nothing_before_it,
+                with_the_list_of_a_version_still_to_come_is_refused,
                 spans_namespaces,
                 may_begin_with_the_list,
                 of_metadata_alone,

@@ -186,6 +186,31 @@ pub(crate) async fn from_a_bad_version_is_refused(t: &Bench) {
     assert!(answer.text.contains("abc"), "{answer}");
 }
 
+/// A version that no change has yet: what comes before it is not shown, and nobody is told so.
+pub(crate) async fn from_a_version_still_to_come_shows_nothing_before_it(t: &Bench) {
+    let to_come = list_version(t).await + 1_000_000;
+    let query = format!("&resourceVersion={to_come}&timeoutSeconds=2");
+    let mut watch = t.watch(&t.widgets(), &query).await;
+    t.make("a", 1).await;
+    assert_eq!(watch.next_or_end().await, None);
+}
+
+/// A list that is to be as new as a version that no change has yet is refused, as an event.
+pub(crate) async fn with_the_list_of_a_version_still_to_come_is_refused(t: &Bench) {
+    let to_come = list_version(t).await + 1_000_000;
+    let query = format!(
+        "&resourceVersion={to_come}&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    );
+    let mut watch = t.watch(&t.widgets(), &query).await;
+    let event = watch.next().await;
+    assert_eq!(event["type"], "ERROR");
+    let status = event["object"].clone();
+    let told = Refusal::new(status, 504, "Timeout", event.to_string())
+        .mentioning(&format!("Too large resource version: {to_come}, current: "));
+    assert!(told.message().starts_with("Timeout: "));
+    assert_eq!(watch.next_or_end().await, None);
+}
+
 /// A watch over all namespaces shows those of each.
 pub(crate) async fn spans_namespaces(t: &Bench) {
     let start = list_version(t).await;

@@ -124,11 +124,12 @@ impl Dev {
         Api::namespaced(self.client().await, "demo")
     }
 
+    pub(crate) async fn ingestors(&self) -> Api<Ingestor> {
+        Api::namespaced(self.client().await, "demo")
+    }
+
     pub(crate) async fn ingestor(&self) -> Ingestor {
-        Api::<Ingestor>::namespaced(self.client().await, "demo")
-            .get("github")
-            .await
-            .unwrap()
+        self.ingestors().await.get("github").await.unwrap()
     }
 }
 

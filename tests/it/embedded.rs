@@ -1,6 +1,7 @@
 //! The embedded API through an ordinary `kube::Client`.
 
 mod durable;
+mod power;
 
 use std::{sync::Arc, time::Duration};
 

@@ -35,6 +35,8 @@ struct Rounds {
     unanswered: u64,
     refused: BTreeMap<String, u64>,
     slowest_start: Duration,
+    /// Rounds whose process died before anything was acknowledged.
+    idle: u32,
 }
 
 /// Kills `kills` times and compares.
@@ -51,11 +53,24 @@ pub(crate) async fn measure(bench: &Bench, kills: u32) -> Result<Measured, Error
         unanswered: 0,
         refused: BTreeMap::new(),
         slowest_start: Duration::ZERO,
+        idle: 0,
     };
     let start = bench.start(&place.data());
-    for _ in 0..kills {
+    let mut under_load = 0;
+    while under_load < kills {
         let dev = start.run().await?;
-        rounds.one(bench, dev, &paths).await?;
+        if rounds.one(bench, dev, &paths).await? {
+            under_load += 1;
+        } else {
+            rounds.idle += 1;
+        }
+        if rounds.idle > kills {
+            return Err(Error::Wrong(format!(
+                "{} of {} kills came before anything was acknowledged: this machine is too slow for the profile's `crash`",
+                rounds.idle,
+                rounds.idle + under_load
+            )));
+        }
     }
     let dev = start.run().await?;
     rounds.slowest_start = rounds.slowest_start.max(dev.started_in);
@@ -68,7 +83,8 @@ pub(crate) async fn measure(bench: &Bench, kills: u32) -> Result<Measured, Error
 }
 
 impl Rounds {
-    async fn one(&mut self, bench: &Bench, dev: Dev, paths: &[String]) -> Result<(), Error> {
+    /// One round; false: nothing was acknowledged in it, so it was no kill under load.
+    async fn one(&mut self, bench: &Bench, dev: Dev, paths: &[String]) -> Result<bool, Error> {
         self.slowest_start = self.slowest_start.max(dev.started_in);
         if self.uids.is_none() {
             self.uids = Some(ingestors(bench, &dev).await?);
@@ -90,7 +106,7 @@ impl Rounds {
         for (what, count) in outcome.errors {
             *self.refused.entry(what).or_default() += count;
         }
-        Ok(())
+        Ok(outcome.counted > 0)
     }
 
     fn judge(&mut self, kills: u32, tallies: &Tallies, found: &Found) -> Result<Measured, Error> {
@@ -117,6 +133,10 @@ impl Rounds {
             (
                 "sent when the process died, never answered",
                 self.unanswered.to_string(),
+            ),
+            (
+                "kills before anything was acknowledged, not counted",
+                self.idle.to_string(),
             ),
             ("answers that were no 202", format!("{:?}", self.refused)),
             ("objects of single events", found.ids.len().to_string()),

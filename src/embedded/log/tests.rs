@@ -95,7 +95,7 @@ fn a_rewritten_file_holds_the_same_and_less() {
     }
     log.write(&written).unwrap();
     let before = log.size;
-    log.rewrite(store.revision(), &store.snapshot()).unwrap();
+    assert!(log.rewrite(store.revision(), &store.snapshot()).unwrap());
     assert!(log.size < before / 4, "{} of {before}", log.size);
     log.write(&create(&mut store, "z", 1)).unwrap();
     let revision = store.revision();
@@ -110,7 +110,10 @@ fn a_folder_is_of_one_process_at_a_time() {
     let folder = tempdir().unwrap();
     let (log, _store) = open(folder.path());
     let second = Opened::open(folder.path(), &mut Store::new(Limits::default()));
-    assert!(matches!(second, Err(Error::InUse(_))));
+    assert!(matches!(
+        second,
+        Err(Error::Folder(OpenDirError::InUse { .. }))
+    ));
     drop(log);
     open(folder.path());
 }
@@ -123,6 +126,44 @@ fn a_file_of_something_else_is_not_touched() {
     assert!(matches!(refused, Err(Error::Foreign(_))));
     let kept = fs::read_to_string(folder.path().join(NAME)).unwrap();
     assert_eq!(kept, "someone else's");
+}
+
+#[test]
+fn damage_in_the_middle_costs_nothing_behind_it() {
+    let folder = tempdir().unwrap();
+    let (mut log, mut store) = open(folder.path());
+    log.write(&store.take_changes()).unwrap();
+    let from = usize::try_from(log.size).unwrap();
+    for name in ["a", "b"] {
+        log.write(&create(&mut store, name, 100)).unwrap();
+    }
+    let last = usize::try_from(log.size).unwrap();
+    log.write(&create(&mut store, "c", 100)).unwrap();
+    drop(log);
+    let path = folder.path().join(NAME);
+    let whole = fs::read(&path).unwrap();
+    for at in (from + MARK_LENGTH..last).step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        fs::write(&path, &bytes).unwrap();
+        let refused = Opened::open(folder.path(), &mut Store::new(Limits::default()));
+        let Err(error @ Error::Damaged { .. }) = refused else {
+            panic!("{at}: {refused:?}");
+        };
+        assert!(error.to_string().contains(NAME), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), bytes, "nothing was touched");
+    }
+    // A snapshot that took its place is durable to its end.
+    fs::write(&path, &whole).unwrap();
+    let (mut log, store) = open(folder.path());
+    assert!(log.rewrite(store.revision(), &store.snapshot()).unwrap());
+    drop(log);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(&path, &bytes).unwrap();
+    let refused = Opened::open(folder.path(), &mut Store::new(Limits::default()));
+    assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
 }
 
 proptest! {

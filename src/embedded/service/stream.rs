@@ -48,6 +48,8 @@ pub(super) enum Begin {
     After(u64),
     /// With what was there at a version.
     Present(Vec<Bytes>, u64),
+    /// Not at all: a watch says so in itself.
+    Refused(Refusal),
 }
 
 /// The lines of a watch.
@@ -66,6 +68,10 @@ pub(super) fn events(
         let mut bell = api.bell(&lines.watch.kind().shelf);
         let mut cursor = match begin {
             Begin::After(version) => version,
+            Begin::Refused(refusal) => {
+                yield error(&refusal);
+                return;
+            }
             Begin::Present(objects, version) => {
                 // What was read is shown when a crash can't take it back.
                 if api.wait_durable(version).await.is_err() {

@@ -66,21 +66,21 @@ impl Window {
     }
 
     fn shorten(&mut self, name: &Arc<str>) {
-        let Some(lane) = self.lanes.get_mut(name) else {
-            return;
-        };
-        while lane.waiting.len() > 1 {
+        while let Some(lane) = self
+            .lanes
+            .get_mut(name)
+            .filter(|lane| lane.waiting.len() > 1)
+        {
             let Some(last) = lane.waiting.back() else {
                 return;
             };
             let position = last.id.record.position;
-            let alone = self.records.get(&position).filter(|open| open.writes == 1);
-            let Some(bytes) = alone.map(|open| open.bytes) else {
+            let alone = self.records.get(&position).map(|open| open.writes == 1);
+            if alone != Some(true) {
                 return;
-            };
+            }
             lane.waiting.pop_back();
-            self.records.remove(&position);
-            self.bytes = self.bytes.saturating_sub(bytes);
+            self.forget(position);
             self.passed.note(position);
             self.passed.held.insert(Arc::clone(name));
         }

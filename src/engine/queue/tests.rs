@@ -70,10 +70,17 @@ fn letter(index: u32) -> Letter {
     }
 }
 
+fn home(uid: &str) -> Arc<Home> {
+    Arc::new(Home {
+        namespace: "team".into(),
+        uid: uid.into(),
+    })
+}
+
 struct Bench {
     window: Window,
     now: Instant,
-    namespace: Arc<str>,
+    home: Arc<Home>,
 }
 
 impl Bench {
@@ -81,13 +88,13 @@ impl Bench {
         Self {
             window: Window::default(),
             now: ManualClock::at(Millis(0)).instant(),
-            namespace: "team".into(),
+            home: home("n"),
         }
     }
 
     fn admit(&mut self, position: u64, verdicts: Vec<Verdict>) {
         self.window
-            .admit(&record(position), &self.namespace, verdicts);
+            .admit(&record(position), &self.home, verdicts, 10);
     }
 
     fn take(&mut self) -> Option<Batch> {
@@ -112,6 +119,21 @@ fn names_overlap_and_a_name_keeps_its_order() {
     assert!(bench.take().is_none(), "a is under way");
     bench.finish(a, &ItemEnd::Observed);
     assert_eq!(bench.take().unwrap().items[0].id.record.position.0, 3);
+}
+
+#[test]
+fn one_write_has_one_home() {
+    let mut bench = Bench::new();
+    bench.admit(1, vec![event(0, "a")]);
+    // The same, from another compilation of the spec.
+    bench.home = home("n");
+    bench.admit(2, vec![event(0, "a")]);
+    bench.home = home("another");
+    bench.admit(3, vec![event(0, "a")]);
+    let batch = bench.take().unwrap();
+    assert_eq!(batch.items.len(), 2);
+    bench.finish(batch, &ItemEnd::Observed);
+    assert_eq!(&*bench.take().unwrap().items[0].home.uid, "another");
 }
 
 #[test]

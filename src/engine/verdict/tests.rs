@@ -36,11 +36,11 @@ fn every_kind_of_failure_has_its_verdict() {
         (answer(Create, 409, "AlreadyExists", obs, "exists"), Look),
         (
             answer(Create, 409, "Conflict", "resourcequotas", "quota changed"),
-            HoldIngestor(H::Conflict),
+            HoldName(H::Conflict),
         ),
         (
             answer(Create, 409, "", "", "some proxy"),
-            HoldIngestor(H::Conflict),
+            HoldName(H::Conflict),
         ),
         (
             answer(Update, 409, "Conflict", obs, "the object has been modified"),
@@ -127,6 +127,42 @@ fn every_kind_of_failure_has_its_verdict() {
         (
             answer(Create, 418, "", "", "a teapot"),
             HoldIngestor(H::Unexpected),
+        ),
+        (
+            answer(Update, 403, "Forbidden", obs, "cannot update"),
+            HoldIngestor(H::Forbidden),
+        ),
+        (
+            answer(Update, 422, "Invalid", obs, "spec.count: never falls"),
+            AskPlain,
+        ),
+        (
+            answer(Update, 429, "TooManyRequests", "", "slow down"),
+            HoldIngestor(H::Throttled),
+        ),
+        (
+            answer(Update, 500, "InternalError", obs, "failed calling webhook"),
+            HoldName(H::ServerError),
+        ),
+        (
+            answer(Get, 401, "Unauthorized", "", "who"),
+            HoldIngestor(H::Unauthenticated),
+        ),
+        (
+            answer(Get, 403, "Forbidden", obs, "cannot get"),
+            HoldIngestor(H::Forbidden),
+        ),
+        (
+            answer(Get, 429, "TooManyRequests", "", "slow down"),
+            HoldIngestor(H::Throttled),
+        ),
+        (
+            answer(Get, 500, "InternalError", obs, "etcd"),
+            HoldName(H::ServerError),
+        ),
+        (
+            answer(Get, 503, "ServiceUnavailable", "", "starting"),
+            HoldName(H::ServerError),
         ),
         (
             broken(Cause::TimedOut(Duration::from_secs(15))),

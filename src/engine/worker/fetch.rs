@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::{
+    MOST_BYTES, MOST_ITEMS,
+    tenant::{Tenant, tenant},
+};
 use crate::{
     engine::{
         pipeline::{Decision, Verdict},
+        queue::Home,
         shared::Shared,
         specs::Decider,
-        verdict::{self, DeadReason, HoldReason},
+        verdict::{DeadReason, HoldReason},
         writer::{Scope, Trouble},
     },
     journal::{FetchLimit, IngestorUid, Letter, Position, Record, SubscriptionError},
-    kube::failure::Verb,
     ops::telemetry::context,
 };
 
@@ -25,7 +29,7 @@ pub(super) struct Fetched {
     pub(super) exhausted: bool,
     /// Why the next record can't be decided now.
     pub(super) trouble: Option<Trouble>,
-    /// Room for the bodies.
+    /// Room for the bodies, and for what was decided.
     pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
@@ -33,16 +37,10 @@ pub(super) struct Fetched {
 #[derive(Debug)]
 pub(super) struct Decided {
     pub(super) record: Record,
-    pub(super) namespace: Arc<str>,
+    pub(super) home: Arc<Home>,
     pub(super) decision: Decision,
-}
-
-/// What is known of the namespace that a spec names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Tenant {
-    Same,
-    Dead(DeadReason, String),
-    Unknown(Trouble),
+    /// What it takes in memory, about.
+    pub(super) size: usize,
 }
 
 pub(super) async fn fetch(
@@ -64,7 +62,8 @@ pub(super) async fn fetch(
         trouble: None,
         room,
     };
-    let mut tenants: Vec<(Arc<str>, Tenant)> = Vec::new();
+    let mut tenants: Vec<(Arc<Home>, Tenant)> = Vec::new();
+    let (mut items, mut size) = (0, 0);
     for record in records {
         let decider = match decider(&shared, &record) {
             Ok(decider) => decider,
@@ -73,14 +72,12 @@ pub(super) async fn fetch(
                 break;
             }
         };
-        let known = tenants
-            .iter()
-            .find(|(uid, _)| *uid == decider.namespace_uid);
+        let known = tenants.iter().find(|(home, _)| *home == decider.home);
         let tenant = if let Some((_, tenant)) = known {
             tenant.clone()
         } else {
-            let tenant = tenant(&shared, &decider).await;
-            tenants.push((Arc::clone(&decider.namespace_uid), tenant.clone()));
+            let tenant = tenant(&shared, &decider.home).await;
+            tenants.push((Arc::clone(&decider.home), tenant.clone()));
             tenant
         };
         let deciding = context::decide_span(record.event.traceparent.as_deref());
@@ -93,15 +90,40 @@ pub(super) async fn fetch(
                 break;
             }
         }
-        fetched.decided.push(Decided {
+        let decided = Decided {
+            size: decision.size(),
             record,
-            namespace: decider.namespace,
+            home: decider.home,
             decision,
-        });
+        };
+        items += decided.decision.items.len();
+        size += decided.size;
+        fetched.decided.push(decided);
+        // The rest is read again when this is written: a small body may explode into much.
+        if items >= MOST_ITEMS / 2
+            || size >= MOST_BYTES / 2
+            || !widen(&mut fetched.room, size, &shared)
+        {
+            break;
+        }
         // An event may take milliseconds to decide; others on this thread have a turn.
         tokio::task::coop::consume_budget().await;
     }
     Ok(fetched)
+}
+
+/// Sees to it that `room` is enough for `size`; false: there is none left for now.
+fn widen(room: &mut Option<OwnedSemaphorePermit>, size: usize, shared: &Shared) -> bool {
+    let Some(room) = room else { return true };
+    let missing = size.div_ceil(1_024).saturating_sub(room.num_permits());
+    let Ok(missing) = u32::try_from(missing) else {
+        return false;
+    };
+    let budget = Arc::clone(&shared.budget);
+    budget
+        .try_acquire_many_owned(missing)
+        .map(|more| room.merge(more))
+        .is_ok()
 }
 
 fn decider(shared: &Shared, record: &Record) -> Result<Decider, Trouble> {
@@ -118,43 +140,6 @@ fn decider(shared: &Shared, record: &Record) -> Result<Decider, Trouble> {
         scope: Scope::Ingestor,
         retry_after: None,
     })
-}
-
-/// The namespace is the tenant: an event is never written into one that only has the same name.
-async fn tenant(shared: &Shared, decider: &Decider) -> Tenant {
-    let (name, recorded) = (&*decider.namespace, &*decider.namespace_uid);
-    if shared.namespaces.uid(name).as_deref() == Some(recorded) {
-        return Tenant::Same;
-    }
-    let writer = &shared.writer;
-    let read = writer.observations().namespace_uid(name);
-    match writer.call(Verb::Get, read).await {
-        Ok(uid) if uid == recorded => Tenant::Same,
-        Ok(uid) => Tenant::Dead(
-            DeadReason::NamespaceReplaced,
-            format!("namespace {name} has the UID {uid}; the event was accepted for {recorded}"),
-        ),
-        Err(failure) => match verdict::verdict(&failure) {
-            verdict::Verdict::Dead(reason) => Tenant::Dead(reason, failure.to_string()),
-            verdict::Verdict::HoldName(reason) | verdict::Verdict::HoldIngestor(reason) => {
-                Tenant::Unknown(Trouble {
-                    reason,
-                    message: failure.to_string(),
-                    scope: Scope::Ingestor,
-                    retry_after: failure.cause.retry_after(),
-                })
-            }
-            verdict::Verdict::Look
-            | verdict::Verdict::ReadAgain
-            | verdict::Verdict::BeginAnew
-            | verdict::Verdict::AskPlain => Tenant::Unknown(Trouble {
-                reason: HoldReason::Unexpected,
-                message: failure.to_string(),
-                scope: Scope::Ingestor,
-                retry_after: None,
-            }),
-        },
-    }
 }
 
 fn give_up(decision: &mut Decision, reason: DeadReason, message: &str) {

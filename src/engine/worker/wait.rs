@@ -7,7 +7,7 @@ use crate::engine::{hold::Holds, pace::Permission};
 
 /// A queue that passes over records keeps so much while it can only wait, so that it needn't pass
 /// over them again.
-const KEPT_BYTES: usize = 64 * 1_024;
+const KEPT_BYTES: usize = 128 * 1_024;
 /// A queue that has to wait longer lets go of what it has in memory. Longer than [`COALESCE`].
 const LONG_WAIT: Duration = Duration::from_millis(1_500);
 /// The same for one that is held.

@@ -21,7 +21,7 @@ use crate::{
 pub(super) fn of(work: &Work, spec: ObservationSpec) -> Bytes {
     let item = &work.item;
     let mut object = Observation::new(&item.name, spec);
-    object.metadata.namespace = Some(work.namespace.to_string());
+    object.metadata.namespace = Some(work.home.namespace.to_string());
     object.metadata.labels = Some(item.labels.clone());
     object.metadata.annotations = Some(item.annotations.clone());
     bytes(&object)
@@ -55,7 +55,7 @@ pub(super) fn plain(work: &Work) -> (String, Bytes) {
             resource: Some(Resource {
                 api_version: Some("v1".to_owned()),
                 kind: Some("ConfigMap".to_owned()),
-                namespace: Some(work.namespace.to_string()),
+                namespace: Some(work.home.namespace.to_string()),
                 name: Some("plain".to_owned()),
             }),
             details,
@@ -70,7 +70,7 @@ pub(super) fn plain(work: &Work) -> (String, Bytes) {
             ttl_seconds_after_creation: Some(3_600),
         },
     );
-    object.metadata.namespace = Some(work.namespace.to_string());
+    object.metadata.namespace = Some(work.home.namespace.to_string());
     object.metadata.labels = Some(work.item.labels.clone());
     let short = [RECORD, PAYLOAD, INGESTOR_UID, RECEIVED_AT, WINDOW_END];
     let annotations = work.item.annotations.iter();

@@ -65,8 +65,10 @@ pub(super) struct Io {
     pub(super) previous: Option<Cut>,
     pub(super) next_segment: SegmentId,
     pub(super) trim: Option<Trim>,
-    /// When reading for trimming last failed.
+    /// When trimming last failed: a segment could not be read or removed.
     pub(super) trim_failed: Option<Millis>,
+    /// A removed segment may still be back after a power cut.
+    pub(super) removal_unsynced: bool,
     last_probe: Option<Millis>,
     last_sweep: Millis,
     /// Bytes appended and freed since trimming last worked.
@@ -125,6 +127,7 @@ impl Engine {
                 next_segment: found.next_segment,
                 trim: None,
                 trim_failed: None,
+                removal_unsynced: true,
                 last_probe: None,
                 last_sweep: now,
                 churn: 0,

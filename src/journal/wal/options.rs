@@ -66,6 +66,10 @@ pub enum Mutant {
     ReuseAfterFailedSync,
     /// The header of a segment that could not be begun is left as it is.
     KeepHeaderAfterFailedSync,
+    /// A start syncs what it found, and doesn't write it again first.
+    TrustCleanPages,
+    /// A segment is removed before the removal of the one before it is durable.
+    UnorderedRemovals,
 }
 
 impl Default for Options {

@@ -1,21 +1,25 @@
 //! Reads a log at start: which segments belong to it, where it ends, what it holds.
 
+mod entries;
+
 use std::{collections::BTreeMap, io, sync::Arc};
 
 use tracing::{info, warn};
 
 use super::{
     disk::{Disk, DiskFile},
-    entry::{self, LetterEntry},
-    format::{self, Cut, EntryHeader, Kind, Place, SEGMENT_HEADER, Seed, SegmentHeader, SegmentId},
-    index::{self, Index, Letters, NewRecord, RecordKey, Segment, count, keys::NewKey},
+    format::{self, Cut, SEGMENT_HEADER, Seed, SegmentHeader, SegmentId},
+    index::{Index, Segment, count},
     options::Options,
-    scan::{Item, Scanner, durable_mark},
+    scan::{Item, Scanner, durable_mark, holds_entries},
 };
-use crate::{
-    api::SpecDigest,
-    journal::{LogId, Millis},
-};
+use crate::journal::{LogId, Millis};
+
+#[cfg(feature = "testing")]
+use super::options::Mutant;
+
+use self::entries::apply;
+pub(super) use self::entries::{SPEC_IN_FORCE, half};
 
 /// Why a log can't be read. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +46,16 @@ pub enum RecoverError {
     Mixed {
         /// The file.
         file: String,
+    },
+    /// A segment of the log is not there.
+    #[error(
+        "{file} of the journal is missing, though {older}, which is older, is there; put it back, or move {older} and what is older away: what only they hold is lost then"
+    )]
+    Missing {
+        /// The file that is missing.
+        file: String,
+        /// The newest of those that came before it.
+        older: String,
     },
 }
 
@@ -113,22 +127,32 @@ pub(super) fn recover(
     };
     let mut previous = None;
     let mut files = BTreeMap::new();
+    let mut tails = Vec::new();
     for link in &chain {
-        let end = reader
+        let read = reader
             .read(link)
             .map_err(failed(format!("reading {}", format::file_name(link.id))))?;
+        if let Some(from) = read.unsure_from {
+            tails.push((link, from, read.end));
+        }
         previous = Some(Cut {
             segment: link.id,
-            len: end,
+            len: read.end,
         });
         files.insert(link.id, Arc::clone(&link.file));
     }
     reader.index.settle(now);
-    // What a crash left unsynced must not be served before it is durable.
-    for link in chain.iter().rev().take(2) {
-        link.file
-            .sync()
-            .map_err(failed(format!("syncing {}", format::file_name(link.id))))?;
+    for (link, from, end) in tails {
+        #[cfg(feature = "testing")]
+        let from = if options.is(Mutant::TrustCleanPages) {
+            end
+        } else {
+            from
+        };
+        make_durable(link.file.as_ref(), from, end).map_err(failed(format!(
+            "making {} durable",
+            format::file_name(link.id)
+        )))?;
     }
     disk.sync_dir()
         .map_err(failed("syncing the journal's directory"))?;
@@ -242,6 +266,7 @@ fn chain(
     let mut next = Some((newest.id, None));
     while let Some((id, cut)) = next {
         let Some(candidate) = candidates.get(&id) else {
+            unbroken(candidates, id, seed)?;
             break;
         };
         chain.push(Link {
@@ -262,6 +287,53 @@ fn chain(
     Ok(chain)
 }
 
+/// The log begins behind `missing`, which was trimmed: so nothing older holds entries. Trimming
+/// removes the oldest first, one durably after the other.
+fn unbroken(
+    candidates: &BTreeMap<SegmentId, Candidate>,
+    missing: SegmentId,
+    seed: Seed,
+) -> Result<(), RecoverError> {
+    for (id, candidate) in candidates.range(..missing).rev() {
+        let older = format::file_name(*id);
+        let holds = holds_entries(candidate.file.as_ref(), seed, *id)
+            .map_err(failed(format!("reading {older}")))?;
+        if holds {
+            return Err(RecoverError::Missing {
+                file: format::file_name(missing),
+                older,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// What a crash left unsynced must not be served before it is durable. A sync alone doesn't do that:
+/// after one that failed the system takes the pages for clean, and the next says "done" without
+/// having written them. So they are written again.
+fn make_durable(file: &dyn DiskFile, from: u64, end: u64) -> io::Result<()> {
+    const CHUNK: usize = 256 * 1024;
+    let mut bytes = vec![0; CHUNK];
+    let mut at = from;
+    while at < end {
+        let most = usize::try_from(end - at).map_or(CHUNK, |left| left.min(CHUNK));
+        let read = file.read_at(at, bytes.get_mut(..most).unwrap_or_default())?;
+        if read == 0 {
+            break;
+        }
+        file.write_at(at, bytes.get(..read).unwrap_or_default())?;
+        at += count(read);
+    }
+    file.sync()
+}
+
+/// How a segment was read.
+struct Read {
+    end: u64,
+    /// Nothing in the log says that it was durable from here on.
+    unsure_from: Option<u64>,
+}
+
 struct LogReader {
     index: Index,
     seed: Seed,
@@ -271,7 +343,7 @@ struct LogReader {
 
 impl LogReader {
     /// Reads one segment, and says where it ends.
-    fn read(&mut self, link: &Link) -> io::Result<u64> {
+    fn read(&mut self, link: &Link) -> io::Result<Read> {
         self.next_position = self.next_position.max(link.next_position);
         let file = link.file.as_ref();
         let len = file.len()?;
@@ -328,129 +400,13 @@ impl LogReader {
                     .unwrap_or_default()
             },
         );
-        Ok(end)
-    }
-}
-
-/// Applies an entry of a log that is read; `None`: it is valid but says nothing that is understood.
-fn apply(
-    index: &mut Index,
-    header: &EntryHeader,
-    place: Place,
-    payload: &[u8],
-    now: Millis,
-) -> Option<()> {
-    match header.kind {
-        Kind::Event | Kind::CarriedEvent => {
-            let head = entry::read_event_head(payload)?;
-            let ingestor = index.number_by_name(head.ingestor);
-            let key = head.key.map(|(hash, window)| RecordKey {
-                hash,
-                window,
-                payload: half(&head.payload.0),
-                size: index::key_size(head.ingestor, head.event_id),
-            });
-            index.record(&NewRecord {
-                position: header.position,
-                ingestor,
-                spec: head.spec,
-                accepted_at: head.accepted_at,
-                origin: head.origin,
-                key,
-                place,
-                carried: header.kind == Kind::CarriedEvent,
-            });
-        }
-        Kind::Spec => {
-            let (ingestor, text) = entry::read_spec(payload)?;
-            let number = index.number_by_name(ingestor);
-            let digest = SpecDigest::of(text);
-            index.put_spec(number, digest, text.into(), place, now);
-            if header.position == SPEC_IN_FORCE {
-                index.put_in_force(number, Some(digest), now);
-            }
-        }
-        Kind::Commit => {
-            let (ingestor, epoch, ends) = entry::read_commit(payload)?;
-            let number = index.number_by_name(ingestor);
-            if index.may_commit(number, epoch).is_ok() {
-                for ended in &ends {
-                    index.end_read(number, ended);
-                }
-            }
-        }
-        Kind::Epochs => {
-            let (holder, epoch, buckets) = entry::read_epochs(payload)?;
-            // Refused here, it was refused then.
-            drop(index.take(&holder, epoch, &buckets));
-        }
-        Kind::Key => {
-            let key = entry::read_key(payload)?;
-            let ingestor = index.number_by_name(key.ingestor);
-            index.key(&NewKey {
-                hash: key.hash,
-                payload: half(&key.payload.0),
-                position: header.position,
-                accepted_at: key.accepted_at,
-                window: key.window,
-                ingestor,
-                place,
-                size: index::key_size(key.ingestor, key.event_id),
-                end: key.end,
-            });
-        }
-        Kind::Letter => {
-            let letter = entry::read_letter(payload)?;
-            apply_letter(index, header.position, place, &letter)?;
-        }
-        Kind::Tally => index.stand(&entry::read_standing(payload)?, now),
-        Kind::Forget => {
-            let number = index.number_by_name(entry::read_forget(payload)?);
-            index.forget(number, now);
-        }
-    }
-    Some(())
-}
-
-/// Marks, in place of a position, a spec entry that puts it in force; trimming writes 0.
-pub(super) const SPEC_IN_FORCE: u64 = 1;
-
-fn apply_letter(
-    index: &mut Index,
-    position: u64,
-    place: Place,
-    letter: &LetterEntry<'_>,
-) -> Option<()> {
-    let ingestor = index.number_by_name(entry::read_event_head(letter.event)?.ingestor);
-    if let Some(epoch) = letter.epoch {
-        let ended = entry::PlainEnd {
-            position,
-            end: letter.end,
-            items: letter.items,
+        // The first batch is written with the header, before anything is synced.
+        let sure = if durable > count(SEGMENT_HEADER) {
+            durable
+        } else {
+            0
         };
-        if index.may_commit(ingestor, epoch).is_err() {
-            // As then, nothing is changed.
-            return Some(());
-        }
-        index.end_read(ingestor, &ended);
+        let unsure_from = link.cut.is_none().then_some(sure);
+        Ok(Read { end, unsure_from })
     }
-    let items = letter
-        .letters
-        .iter()
-        .map(|(letter, replayed)| (letter.index, *replayed))
-        .collect();
-    index.letter(
-        position,
-        Letters {
-            place,
-            at: letter.at,
-            ingestor,
-            items,
-        },
-    );
-    Some(())
-}
-
-pub(super) fn half(digest: &[u8; 32]) -> [u8; 16] {
-    digest.first_chunk().copied().unwrap_or_default()
 }

@@ -243,17 +243,46 @@ pub(super) fn durable_mark(
     seed: Seed,
     segment: SegmentId,
 ) -> io::Result<Option<u64>> {
+    let mut mark = None;
+    each_batch(file, seed, segment, |header| {
+        mark = mark.max(Some(header.durable));
+        true
+    })?;
+    Ok(mark)
+}
+
+/// Whether a segment holds more than the snapshot that it began with.
+pub(super) fn holds_entries(
+    file: &dyn DiskFile,
+    seed: Seed,
+    segment: SegmentId,
+) -> io::Result<bool> {
+    let mut found = false;
+    each_batch(file, seed, segment, |header| {
+        found = !header.snapshot;
+        !found
+    })?;
+    Ok(found)
+}
+
+/// Shows the headers of a segment's batches, also behind damage, as long as `more` asks for them.
+fn each_batch(
+    file: &dyn DiskFile,
+    seed: Seed,
+    segment: SegmentId,
+    mut more: impl FnMut(&BatchHeader) -> bool,
+) -> io::Result<()> {
     let end = file.len()?;
     let mut window = Window::new(file);
-    let mut mark = None;
     let mut at = count(SEGMENT_HEADER);
     while let Some(found) = find_batch(&mut window, seed, segment, at, end)? {
         let header = BatchHeader::decode(window.at(found, BATCH_HEADER)?, seed, segment);
-        let Some(header) = header else { break };
-        mark = mark.max(Some(header.durable));
+        let Some(header) = header.filter(&mut more) else {
+            break;
+        };
         at = found + count(BATCH_HEADER) + u64::from(header.len);
     }
-    Ok(mark)
+    Ok(())
 }
 
 /// Searches for a batch header from `from` on.

@@ -56,6 +56,8 @@ impl Engine {
             self.take_back(io, &name, file.as_ref(), previous);
             return Err(error);
         }
+        // The new file's sync of the directory was that of all removals before.
+        io.removal_unsynced = false;
         let used = count(bytes.len());
         {
             let mut state = self.state();
@@ -158,18 +160,40 @@ impl Engine {
         (out, entries, state.next_position)
     }
 
-    /// Removes a segment in which nothing is live.
-    pub(super) fn remove_segment(&self, id: SegmentId) {
-        {
-            let mut state = self.state();
-            state.files.remove(&id);
-            state.index.segments.remove(&id);
-            state.cache.drop_segment(id);
-        }
+    /// Removes a segment in which nothing is live; false: not yet.
+    ///
+    /// Never before the removal of the one before it is durable: so what a power cut leaves is one run
+    /// of segments, and one that is not there in the middle of it was lost, not trimmed.
+    pub(super) fn remove_segment(&self, io: &mut Io, id: SegmentId, now: Millis) -> bool {
         let name = format::file_name(id);
-        if let Err(error) = self.disk.remove(&name) {
-            // The next start removes it: it is not part of the log any more.
-            warn!(%error, %name, "removing a trimmed segment failed");
+        let removed = self
+            .settle_removals(io)
+            .and_then(|()| match self.disk.remove(&name) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            });
+        if let Err(error) = removed {
+            warn!(%error, %name, "removing a trimmed segment failed; it is tried again");
+            io.trim_failed = Some(now);
+            return false;
         }
+        io.removal_unsynced = true;
+        let mut state = self.state();
+        state.files.remove(&id);
+        state.index.segments.remove(&id);
+        state.cache.drop_segment(id);
+        true
+    }
+
+    fn settle_removals(&self, io: &mut Io) -> io::Result<()> {
+        #[cfg(feature = "testing")]
+        if self.options.is(Mutant::UnorderedRemovals) {
+            return Ok(());
+        }
+        if io.removal_unsynced {
+            self.disk.sync_dir()?;
+            io.removal_unsynced = false;
+        }
+        Ok(())
     }
 }

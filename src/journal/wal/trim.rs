@@ -86,8 +86,10 @@ impl Engine {
         let live = self.state().index.live_bytes;
         io.churn += io.live_before.saturating_sub(live);
         io.live_before = live;
-        self.finish(io);
-        self.drop_dead(io);
+        if io.trim_failed.is_none() {
+            self.finish(io, now);
+            self.drop_dead(io, now);
+        }
         let budget = self.trim_budget(io).or_else(|| self.starved(io));
         io.churn = 0;
         let Some(mut budget) = budget else {
@@ -125,12 +127,13 @@ impl Engine {
     }
 
     /// Removes segments in which nothing is live, whether room is needed or not.
-    fn drop_dead(&self, io: &mut Io) {
-        while let Some((id, true)) = self.oldest(io) {
+    fn drop_dead(&self, io: &mut Io, now: Millis) {
+        while let Some((id, true)) = self.oldest(io)
+            && self.remove_segment(io, id, now)
+        {
             if io.trim.is_some_and(|trim| trim.segment == id) {
                 io.trim = None;
             }
-            self.remove_segment(id);
         }
     }
 
@@ -150,7 +153,7 @@ impl Engine {
     }
 
     /// Removes the segment that was read whole, once what it held is durable elsewhere.
-    fn finish(&self, io: &mut Io) {
+    fn finish(&self, io: &mut Io, now: Millis) {
         let Some(trim) = io.trim.filter(|trim| trim.read) else {
             return;
         };
@@ -177,8 +180,9 @@ impl Engine {
         if self.restore_specs(trim.segment) {
             return;
         }
-        io.trim = None;
-        self.remove_segment(trim.segment);
+        if self.remove_segment(io, trim.segment, now) {
+            io.trim = None;
+        }
     }
 
     /// Puts specs again whose entries were lost; their texts are in memory.

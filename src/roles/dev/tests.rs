@@ -42,3 +42,22 @@ async fn a_part_that_panics_and_an_engine_that_stops_end_the_process() {
         tasks.token().cancel();
     }
 }
+
+#[tokio::test]
+async fn an_api_that_can_not_write_any_more_ends_the_process_and_shuts_its_gate() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = running(dir.path()).await;
+    running.ready().await;
+    running.api.embedded.as_ref().unwrap().broken().cancel();
+    assert!(matches!(running.broken().await, Error::ApiFailed(_)));
+    let waiting = running.readiness.waiting();
+    assert!(waiting.iter().any(|(gate, _)| gate == "api"), "{waiting:?}");
+    for tasks in [
+        &running.gateway_tasks,
+        &running.engine_tasks,
+        &running.api_tasks,
+        &running.admin_tasks,
+    ] {
+        tasks.token().cancel();
+    }
+}

@@ -8,148 +8,29 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt as _, future::BoxFuture};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use zen_fabric::{
-    api::{Ingestor, SpecDigest},
-    journal::{
-        AppendError, Appended, DeadLetter, Ended, Epoch, Event, FetchLimit, IngestorUid, Journal,
-        LetterId, LetterSummary, LogId, Millis, Position, Record, RecordId, Share, SpecText, Stats,
-        Subscribe, Subscription, SubscriptionError, Tally,
-    },
+    api::Ingestor,
+    journal::{IngestorUid, Journal},
 };
 
 use super::rig::{Rig, uid};
+use super::tapped::tapped;
 
-/// A journal whose subscriptions panic when one Ingestor's records are fetched, so many times.
-#[derive(Debug)]
-struct Mined {
-    journal: Arc<dyn Journal>,
-    mine: Arc<Mine>,
-}
-
-#[derive(Debug)]
-struct Mine {
-    under: IngestorUid,
-    left: AtomicU32,
-}
-
-#[derive(Debug)]
-struct MinedSubscription {
-    subscription: Arc<dyn Subscription>,
-    mine: Arc<Mine>,
-}
-
-impl Journal for Mined {
-    fn log(&self) -> LogId {
-        self.journal.log()
-    }
-    fn put_spec(
-        &self,
-        ingestor: &IngestorUid,
-        text: Arc<str>,
-    ) -> BoxFuture<'_, Result<SpecDigest, AppendError>> {
-        self.journal.put_spec(ingestor, text)
-    }
-    fn spec_in_force(&self, ingestor: &IngestorUid) -> Option<SpecText> {
-        self.journal.spec_in_force(ingestor)
-    }
-    fn forget(&self, ingestor: &IngestorUid) -> BoxFuture<'_, Result<(), AppendError>> {
-        self.journal.forget(ingestor)
-    }
-    fn append(&self, event: Event) -> BoxFuture<'_, Result<Appended, AppendError>> {
-        self.journal.append(event)
-    }
-    fn ended(&self, record: RecordId) -> BoxFuture<'_, Option<Ended>> {
-        self.journal.ended(record)
-    }
-    fn tally(&self, ingestor: &IngestorUid) -> Tally {
-        self.journal.tally(ingestor)
-    }
-    fn tallies(&self) -> Vec<(IngestorUid, Tally)> {
-        self.journal.tallies()
-    }
-    fn share(&self, ingestor: &IngestorUid) -> Share {
-        self.journal.share(ingestor)
-    }
-    fn subscribe(
-        &self,
-        subscribe: Subscribe,
-    ) -> BoxFuture<'_, Result<Arc<dyn Subscription>, SubscriptionError>> {
-        async move {
-            let subscription = self.journal.subscribe(subscribe).await?;
-            let mine = Arc::clone(&self.mine);
-            let mined = MinedSubscription { subscription, mine };
-            Ok(Arc::new(mined) as Arc<dyn Subscription>)
-        }
-        .boxed()
-    }
-    fn letters(&self, after: Option<LetterId>, limit: usize) -> BoxFuture<'_, Vec<LetterSummary>> {
-        self.journal.letters(after, limit)
-    }
-    fn letter(&self, id: LetterId) -> BoxFuture<'_, Option<DeadLetter>> {
-        self.journal.letter(id)
-    }
-    fn replay(&self, event: Event, force: bool) -> BoxFuture<'_, Result<RecordId, AppendError>> {
-        self.journal.replay(event, force)
-    }
-    fn stats(&self) -> Stats {
-        self.journal.stats()
-    }
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.journal.close()
-    }
-}
-
-impl Subscription for MinedSubscription {
-    fn epoch(&self) -> Epoch {
-        self.subscription.epoch()
-    }
-    fn ready(&self) -> BoxFuture<'_, Result<Vec<IngestorUid>, SubscriptionError>> {
-        self.subscription.ready()
-    }
-    fn fetch(
-        &self,
-        ingestor: &IngestorUid,
-        after: Option<Position>,
-        limit: FetchLimit,
-    ) -> BoxFuture<'_, Result<Vec<Record>, SubscriptionError>> {
-        if *ingestor == self.mine.under {
+/// A journal whose subscriptions panic when the records of `under` are fetched, so many times; and
+/// how many are left.
+fn mined(rig: &Rig, under: &IngestorUid, times: u32) -> (Arc<dyn Journal>, Arc<AtomicU32>) {
+    let (under, left) = (under.clone(), Arc::new(AtomicU32::new(times)));
+    let mine = Arc::clone(&left);
+    let journal = tapped(Arc::clone(&rig.journal) as _, move |ingestor, _| {
+        if *ingestor == under {
             let one_less = |left: u32| left.checked_sub(1);
-            let left = self
-                .mine
-                .left
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
+            let left = mine.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
             assert!(left.is_err(), "planted");
         }
-        self.subscription.fetch(ingestor, after, limit)
-    }
-    fn spec(&self, digest: SpecDigest) -> Option<Arc<str>> {
-        self.subscription.spec(digest)
-    }
-    fn oldest(&self, ingestor: &IngestorUid) -> Option<Millis> {
-        self.subscription.oldest(ingestor)
-    }
-    fn commit(
-        &self,
-        ingestor: &IngestorUid,
-        ends: Vec<Ended>,
-    ) -> BoxFuture<'_, Result<(), SubscriptionError>> {
-        self.subscription.commit(ingestor, ends)
-    }
-}
-
-fn mined(rig: &Rig, under: &IngestorUid, times: u32) -> (Arc<dyn Journal>, Arc<Mine>) {
-    let mine = Arc::new(Mine {
-        under: under.clone(),
-        left: AtomicU32::new(times),
     });
-    let journal = Mined {
-        journal: Arc::clone(&rig.journal) as _,
-        mine: Arc::clone(&mine),
-    };
-    (Arc::new(journal), mine)
+    (journal, left)
 }
 
 /// What the status says of the Ingestor's writes.
@@ -181,7 +62,7 @@ async fn a_panic_delays_its_ingestor_alone_is_told_and_heals() {
         told.is_some_and(|(status, message)| status == "True" && message.contains("engine failed"))
     })
     .await;
-    assert!(mine.left.load(Ordering::SeqCst) > 0, "told while it lasts");
+    assert!(mine.load(Ordering::SeqCst) > 0, "told while it lasts");
     // No further event comes, and still the work goes on.
     assert_eq!(rig.finished(&uid(&bad)).await.observed, 1);
     rig.until("the status is well again", async || {
@@ -204,7 +85,7 @@ async fn a_drain_does_not_wait_for_work_that_panics() {
     let (journal, mine) = mined(&rig, &uid(&bad), u32::MAX);
     let engine = rig.engine_on(journal).await;
     rig.until("it has panicked", async || {
-        mine.left.load(Ordering::SeqCst) < u32::MAX
+        mine.load(Ordering::SeqCst) < u32::MAX
     })
     .await;
     assert!(engine.drain(Duration::from_secs(5)).await);

@@ -18,7 +18,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use prometheus::Registry;
 use serde_json::{Value, json};
@@ -159,6 +159,14 @@ impl Rig {
         self.commit();
     }
 
+    /// Whether the journal's disk fails, so that nothing is committed.
+    pub(super) fn fail_syncs(&self, fail: bool) {
+        self.disk.set_faults(DiskFaults {
+            sync: if fail { 100 } else { 0 },
+            ..DiskFaults::default()
+        });
+    }
+
     async fn let_go_by_all_but(&self, holders: usize) {
         self.until("the journal is let go of", || async {
             Arc::strong_count(&self.journal) <= holders
@@ -211,6 +219,18 @@ impl Rig {
         let object: Ingestor = serde_json::from_value(object).unwrap();
         let api: Api<Ingestor> = Api::namespaced(self.client.clone(), "team");
         api.create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    /// The namespace is deleted, and another made of its name.
+    pub(super) async fn replace_namespace(&mut self) {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        api.delete("team", &DeleteParams::default()).await.unwrap();
+        self.until("the namespace is gone", || async {
+            api.get_opt("team").await.unwrap().is_none()
+        })
+        .await;
+        let again = serde_json::from_value(json!({ "metadata": { "name": "team" } })).unwrap();
+        api.create(&PostParams::default(), &again).await.unwrap();
     }
 
     /// Changes the spec of an Ingestor, as somebody who edits it.

@@ -1,4 +1,4 @@
-//! Crashes at seeded points of seeded histories, and the mistakes that they must find.
+//! Power cuts and kills at seeded points of seeded histories, and the mistakes that they must find.
 //!
 //! `ZEN_JOURNAL_SEED=N cargo test --features testing --test it journal::crash` replays one history;
 //! `ZEN_JOURNAL_SEEDS=N` runs so many.
@@ -140,7 +140,12 @@ impl History {
             }
             let faults = Faults {
                 crash_after: Some(self.choices.below(120)),
-                sync: if self.choices.chance(30) { 10 } else { 0 },
+                // Half of all: a failed sync is followed by a segment that can't be begun either.
+                sync: match self.choices.below(100) {
+                    0..10 => 50,
+                    10..40 => 10,
+                    _ => 0,
+                },
                 write: if self.choices.chance(20) { 5 } else { 0 },
                 create: if self.choices.chance(10) { 20 } else { 0 },
                 capacity: None,
@@ -152,13 +157,23 @@ impl History {
                     break;
                 }
             }
-            self.power_cut();
+            if self.choices.chance(30) {
+                self.kill();
+            } else {
+                self.power_cut();
+            }
         }
         self.model.life += 1;
         assert!((0..50).any(|_| self.open()), "it opens in the end");
     }
 
     fn power_cut(&mut self) {
+        self.kill();
+        self.disk.crash();
+    }
+
+    /// The process ends and the machine goes on: what was written is read again, synced or not.
+    fn kill(&mut self) {
         let faults = Faults {
             crash_after: Some(0),
             ..Faults::default()
@@ -167,7 +182,7 @@ impl History {
         self.subscription = None;
         self.asked.clear();
         self.wal = None;
-        self.disk.crash();
+        self.disk.set_faults(Faults::default());
     }
 
     /// Opens the log and compares all that it serves; false: it crashed while it was opened.
@@ -628,7 +643,7 @@ fn nothing_acknowledged_is_lost_at_any_point_of_a_crash() {
         History::new(seed, None).run();
         return;
     }
-    // Each history cuts the power four times: thousands of crash points.
+    // Each history cuts the power or kills the process four times: thousands of crash points.
     let seeds = number("ZEN_JOURNAL_SEEDS").unwrap_or(600);
     for seed in 0..seeds {
         if let Err(error) = history(seed, None) {
@@ -638,12 +653,14 @@ fn nothing_acknowledged_is_lost_at_any_point_of_a_crash() {
 }
 
 /// Each of these mistakes is found within so many histories.
-const MUTANTS: [(Mutant, u64); 5] = [
+const MUTANTS: [(Mutant, u64); 7] = [
     (Mutant::NoDataSync, 10),
     (Mutant::NoDirectorySync, 20),
     (Mutant::AnswerBeforeSync, 40),
     (Mutant::ReuseAfterFailedSync, 60),
     (Mutant::KeepHeaderAfterFailedSync, 1000),
+    (Mutant::TrustCleanPages, 300),
+    (Mutant::UnorderedRemovals, 300),
 ];
 
 #[test]

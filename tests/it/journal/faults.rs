@@ -7,8 +7,9 @@ use zen_fabric::{
     api::SpecDigest,
     journal::{
         AppendError, Appended, Bucket, End, Ended, Event, FetchLimit, Holder, IngestorUid, Items,
-        Journal, Millis, Origin, PayloadDigest, Record, Subscribe, Subscription, Tally,
-        wal::{OpenError, Options, Wal},
+        Journal, Key, KeyHash, Millis, Origin, PayloadDigest, Record, Subscribe, Subscription,
+        Tally,
+        wal::{OpenError, Options, RecoverError, Wal, disk::Disk as _},
     },
     testing::{
         clock::ManualClock,
@@ -186,6 +187,38 @@ async fn a_damaged_record_is_counted_and_the_rest_is_read_on() {
 }
 
 #[tokio::test]
+async fn a_segment_that_is_missing_in_the_middle_costs_no_older_one() {
+    let (disk, clock) = log(120).await;
+    let names: Vec<String> = disk.files().into_iter().map(|(name, _)| name).collect();
+    assert!(names.len() >= 5, "{names:?}");
+    let (older, missing) = (&names[1], &names[2]);
+    let whole = disk.fork();
+    disk.remove(missing).unwrap();
+    let before = disk.files();
+    let refused = open(&disk, &clock);
+    let Err(OpenError::Recover(error @ RecoverError::Missing { .. })) = refused else {
+        panic!("{refused:?}");
+    };
+    let told = error.to_string();
+    assert!(
+        told.contains(missing.as_str()) && told.contains(older.as_str()),
+        "{told}"
+    );
+    assert_eq!(disk.files(), before, "nothing was changed");
+    // It is put back.
+    let journal = open(&whole, &clock).unwrap();
+    assert_eq!(served(subscribe(&journal).await.as_ref()).await.len(), 117);
+    // Or the older ones are moved away: what they held is counted as lost.
+    for name in &names[..2] {
+        disk.remove(name).unwrap();
+    }
+    let journal = open(&disk, &clock).unwrap();
+    let tally = journal.tally(&uid());
+    assert_sums(&tally);
+    assert!(tally.damaged > 0 && tally.backlog > 0, "{tally:?}");
+}
+
+#[tokio::test]
 async fn whatever_bit_flips_the_sums_hold_and_what_is_whole_is_served() {
     let (disk, clock) = log(40).await;
     let files: Vec<(String, usize)> = disk.files();
@@ -325,6 +358,53 @@ async fn what_a_failed_sync_refused_is_never_served() {
         drop(subscription);
         journal.close().await;
     }
+}
+
+/// After a failed sync the system takes the pages for clean: the next sync succeeds and writes nothing.
+#[tokio::test]
+async fn what_a_failed_sync_left_is_written_again_before_a_start_answers_from_it() {
+    let keyed = || Event {
+        key: Some(Key {
+            hash: KeyHash([7; 16]),
+            window: Duration::from_hours(24),
+            named: true,
+        }),
+        ..event(1)
+    };
+    let mut replayed = 0;
+    for seed in 0..20 {
+        let (disk, clock) = (SimDisk::new(seed), ManualClock::at(NOW));
+        let journal = open(&disk, &clock).unwrap();
+        journal.put_spec(&uid(), "{}".into()).await.unwrap();
+        disk.set_faults(Faults {
+            sync: 100,
+            ..Faults::default()
+        });
+        let refused = journal.append(keyed()).await;
+        assert!(matches!(refused, Err(AppendError::Disk(_))), "{refused:?}");
+        // The process is started again, the machine is not: what was refused is read.
+        journal.close().await;
+        drop(journal);
+        disk.set_faults(Faults::default());
+        let journal = open(&disk, &clock).unwrap();
+        let again = journal.append(keyed()).await.unwrap();
+        replayed += usize::from(matches!(again, Appended::Replayed(_)));
+        let record = match again {
+            Appended::Accepted(id) => id,
+            Appended::Replayed(seen) => seen.record,
+        };
+        drop(journal);
+        disk.crash();
+        let journal = open(&disk, &clock).unwrap();
+        let subscription = subscribe(&journal).await;
+        let ids: Vec<_> = served(subscription.as_ref())
+            .await
+            .iter()
+            .map(|record| record.id)
+            .collect();
+        assert_eq!(ids, [record], "disk {seed}");
+    }
+    assert!(replayed > 0, "it was never read after the start");
 }
 
 #[tokio::test]

@@ -56,6 +56,9 @@ impl Disk for Mined {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         self.disk.open(name).map(|file| self.file(file))
     }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
     fn remove(&self, name: &str) -> io::Result<()> {
         self.disk.remove(name)
     }

@@ -3,14 +3,14 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use rustix::{fs::FallocateFlags, io::Errno};
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, make_dir};
 
 /// A directory that this process alone uses: a lock file keeps others out while it lives.
 #[derive(Debug)]
@@ -25,13 +25,13 @@ pub struct RealDisk {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenDirError {
     /// Another process has it.
-    #[error("the journal directory {} is in use by another process; stop it or name another directory", dir.display())]
+    #[error("{} is in use by another process: stop it, or name another directory", dir.display())]
     InUse {
         /// The directory.
         dir: PathBuf,
     },
     /// The system refused.
-    #[error("cannot open the journal directory {}", dir.display())]
+    #[error("cannot use the directory {}", dir.display())]
     Io {
         /// The directory.
         dir: PathBuf,
@@ -55,17 +55,8 @@ impl RealDisk {
             dir: dir.to_owned(),
             source,
         };
-        fs::create_dir_all(dir).map_err(failed)?;
-        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            // The directory's own entry must survive a power cut as well.
-            File::open(parent)
-                .and_then(|parent| parent.sync_all())
-                .map_err(failed)?;
-        }
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
+        make_dir(dir).map_err(failed)?;
+        let lock = private(OpenOptions::new().create(true).truncate(false))
             .open(dir.join("lock"))
             .map_err(failed)?;
         match lock.try_lock() {
@@ -86,6 +77,11 @@ impl RealDisk {
     }
 }
 
+/// What is made is its owner's alone: events and Secrets are in it.
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options.read(true).write(true).mode(0o600)
+}
+
 impl Disk for RealDisk {
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
@@ -100,11 +96,10 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, name: &str, allocate: u64) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(self.dir.join(name))?;
+        let file = private(OpenOptions::new().create_new(true)).open(self.dir.join(name))?;
+        if allocate == 0 {
+            return Ok(Arc::new(RealFile { file }));
+        }
         match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, allocate) {
             // A file system without preallocation: the file grows as it is written.
             Ok(()) | Err(Errno::OPNOTSUPP) => Ok(Arc::new(RealFile { file })),
@@ -116,11 +111,12 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.dir.join(name))?;
+        let file = private(&mut OpenOptions::new()).open(self.dir.join(name))?;
         Ok(Arc::new(RealFile { file }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.dir.join(from), self.dir.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

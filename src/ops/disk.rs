@@ -1,13 +1,15 @@
-//! The disk as the log sees it: one flat directory of files, reached through a trait so that
-//! crashes and failures can be simulated.
+//! The disk as logs see it: one flat directory of files, reached through a trait so that crashes and
+//! failures can be simulated.
 
 use std::{fmt, io, sync::Arc};
 
+mod folder;
 mod real;
 
+pub use folder::make_dir;
 pub use real::{OpenDirError, RealDisk};
 
-/// A directory of files. Creating and removing is durable after [`Disk::sync_dir`].
+/// A directory of files. Creating, renaming and removing is durable after [`Disk::sync_dir`].
 pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// Names of all files.
     fn list(&self) -> io::Result<Vec<String>>;
@@ -15,9 +17,12 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     fn create(&self, name: &str, allocate: u64) -> io::Result<Arc<dyn DiskFile>>;
     /// Opens a file that exists.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Gives a file another name, in place of the file that has it. Atomic; durable after
+    /// [`Disk::sync_dir`].
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file; open handles can still read it.
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// Makes creations and removals durable.
+    /// Makes creations, renamings and removals durable.
     fn sync_dir(&self) -> io::Result<()>;
     /// The log is closed; another process may have the directory.
     fn release(&self) {}

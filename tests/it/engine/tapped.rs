@@ -1,0 +1,142 @@
+//! A journal that tells which records are fetched.
+
+use std::{fmt, sync::Arc};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use zen_fabric::{
+    api::SpecDigest,
+    journal::{
+        AppendError, Appended, DeadLetter, Ended, Epoch, Event, FetchLimit, IngestorUid, Journal,
+        LetterId, LetterSummary, LogId, Millis, Position, Record, RecordId, Share, SpecText, Stats,
+        Subscribe, Subscription, SubscriptionError, Tally,
+    },
+};
+
+/// Hears of each fetch: of which queue, from behind which position.
+type OnFetch = Arc<dyn Fn(&IngestorUid, Option<Position>) + Send + Sync>;
+
+struct Tapped {
+    journal: Arc<dyn Journal>,
+    on_fetch: OnFetch,
+}
+
+struct TappedSubscription {
+    subscription: Arc<dyn Subscription>,
+    on_fetch: OnFetch,
+}
+
+/// `journal`, whose subscriptions tell `on_fetch` of each fetch before they make it.
+pub(super) fn tapped(
+    journal: Arc<dyn Journal>,
+    on_fetch: impl Fn(&IngestorUid, Option<Position>) + Send + Sync + 'static,
+) -> Arc<dyn Journal> {
+    let on_fetch = Arc::new(on_fetch);
+    Arc::new(Tapped { journal, on_fetch })
+}
+
+impl fmt::Debug for Tapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tapped").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TappedSubscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TappedSubscription").finish_non_exhaustive()
+    }
+}
+
+impl Journal for Tapped {
+    fn log(&self) -> LogId {
+        self.journal.log()
+    }
+    fn put_spec(
+        &self,
+        ingestor: &IngestorUid,
+        text: Arc<str>,
+    ) -> BoxFuture<'_, Result<SpecDigest, AppendError>> {
+        self.journal.put_spec(ingestor, text)
+    }
+    fn spec_in_force(&self, ingestor: &IngestorUid) -> Option<SpecText> {
+        self.journal.spec_in_force(ingestor)
+    }
+    fn forget(&self, ingestor: &IngestorUid) -> BoxFuture<'_, Result<(), AppendError>> {
+        self.journal.forget(ingestor)
+    }
+    fn append(&self, event: Event) -> BoxFuture<'_, Result<Appended, AppendError>> {
+        self.journal.append(event)
+    }
+    fn ended(&self, record: RecordId) -> BoxFuture<'_, Option<Ended>> {
+        self.journal.ended(record)
+    }
+    fn tally(&self, ingestor: &IngestorUid) -> Tally {
+        self.journal.tally(ingestor)
+    }
+    fn tallies(&self) -> Vec<(IngestorUid, Tally)> {
+        self.journal.tallies()
+    }
+    fn share(&self, ingestor: &IngestorUid) -> Share {
+        self.journal.share(ingestor)
+    }
+    fn subscribe(
+        &self,
+        subscribe: Subscribe,
+    ) -> BoxFuture<'_, Result<Arc<dyn Subscription>, SubscriptionError>> {
+        async move {
+            let subscription = self.journal.subscribe(subscribe).await?;
+            let on_fetch = Arc::clone(&self.on_fetch);
+            let tapped = TappedSubscription {
+                subscription,
+                on_fetch,
+            };
+            Ok(Arc::new(tapped) as Arc<dyn Subscription>)
+        }
+        .boxed()
+    }
+    fn letters(&self, after: Option<LetterId>, limit: usize) -> BoxFuture<'_, Vec<LetterSummary>> {
+        self.journal.letters(after, limit)
+    }
+    fn letter(&self, id: LetterId) -> BoxFuture<'_, Option<DeadLetter>> {
+        self.journal.letter(id)
+    }
+    fn replay(&self, event: Event, force: bool) -> BoxFuture<'_, Result<RecordId, AppendError>> {
+        self.journal.replay(event, force)
+    }
+    fn stats(&self) -> Stats {
+        self.journal.stats()
+    }
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.journal.close()
+    }
+}
+
+impl Subscription for TappedSubscription {
+    fn epoch(&self) -> Epoch {
+        self.subscription.epoch()
+    }
+    fn ready(&self) -> BoxFuture<'_, Result<Vec<IngestorUid>, SubscriptionError>> {
+        self.subscription.ready()
+    }
+    fn fetch(
+        &self,
+        ingestor: &IngestorUid,
+        after: Option<Position>,
+        limit: FetchLimit,
+    ) -> BoxFuture<'_, Result<Vec<Record>, SubscriptionError>> {
+        (self.on_fetch)(ingestor, after);
+        self.subscription.fetch(ingestor, after, limit)
+    }
+    fn spec(&self, digest: SpecDigest) -> Option<Arc<str>> {
+        self.subscription.spec(digest)
+    }
+    fn oldest(&self, ingestor: &IngestorUid) -> Option<Millis> {
+        self.subscription.oldest(ingestor)
+    }
+    fn commit(
+        &self,
+        ingestor: &IngestorUid,
+        ends: Vec<Ended>,
+    ) -> BoxFuture<'_, Result<(), SubscriptionError>> {
+        self.subscription.commit(ingestor, ends)
+    }
+}
