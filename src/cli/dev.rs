@@ -12,6 +12,14 @@ use crate::{
 /// How long threads that are busy with files may hold up the exit, after everything was drained.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
+/// A commit of the journal answers hundreds of senders from its own thread: their tasks go through
+/// the runtime's global queue, which is looked at every so many tasks. The runtime's own choice, 61
+/// and more while it is busy, leaves some waiting behind the new requests of others.
+const GLOBAL_QUEUE_INTERVAL: u32 = 8;
+
+/// After so many tasks sockets are looked at again; 61, the default, is longer than a commit takes.
+const EVENT_INTERVAL: u32 = 16;
+
 /// See [`super::Command::Dev`].
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -30,6 +38,8 @@ pub(super) fn run(
         process::forbid_core_dumps()?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .global_queue_interval(GLOBAL_QUEUE_INTERVAL)
+        .event_interval(EVENT_INTERVAL)
         .enable_all()
         .thread_name("zen-fabric")
         .build()?;

@@ -215,6 +215,8 @@ pub(super) struct State {
     pub(super) closing: bool,
     /// Whether the committer waits to be woken.
     pub(super) committer_idle: bool,
+    /// Events of the last commit.
+    pub(super) last_events: usize,
     pub(super) torn_bytes: u64,
     pub(super) snapshot_bytes: u64,
     pub(super) syncs: u64,
@@ -301,6 +303,7 @@ impl State {
             refusal: None,
             closing: false,
             committer_idle: false,
+            last_events: 0,
             torn_bytes,
             snapshot_bytes: 0,
             syncs: 0,
@@ -310,6 +313,7 @@ impl State {
 
     /// Takes all that was staged; what comes now is the next commit's.
     pub(super) fn take(&mut self) -> Staged {
+        self.last_events = self.staged.events.ops.len();
         if self.staged.is_empty() {
             return Staged::default();
         }

@@ -126,11 +126,10 @@ impl Keys {
     }
 
     fn find(&self, ingestor: u32, hash: &KeyHash) -> Option<u32> {
-        self.by_hash
-            .find(self.hash_of(ingestor, hash), |index| {
-                self.slot(*index)
-                    .is_some_and(|slot| slot.hash == *hash && slot.ingestor == ingestor)
-            })
+        self.by_hash.find(self.hash_of(ingestor, hash), |index| {
+            self.slot(*index)
+                .is_some_and(|slot| slot.hash == *hash && slot.ingestor == ingestor)
+        })
     }
 
     fn find_position(&self, position: u64) -> Option<u32> {
@@ -208,10 +207,14 @@ impl Keys {
             ..
         } = self;
         by_hash.insert(hashed, index, |index| {
-            slots.get(*index).map_or(0, |slot| hasher.hash_one((slot.ingestor, slot.hash.0)))
+            slots
+                .get(*index)
+                .map_or(0, |slot| hasher.hash_one((slot.ingestor, slot.hash.0)))
         });
         by_position.insert(hasher.hash_one(key.position), index, |index| {
-            slots.get(*index).map_or(0, |slot| hasher.hash_one(slot.position))
+            slots
+                .get(*index)
+                .map_or(0, |slot| hasher.hash_one(slot.position))
         });
         self.link(index, key.ingestor);
         if let Some((end, items)) = key.end {
