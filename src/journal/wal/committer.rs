@@ -21,7 +21,7 @@ use super::{
 
 /// From this many events in one commit on, the next one waits until its senders are back: they have
 /// just been answered all at once, and the first few of them would cost a sync of their own. It is
-/// PostgreSQL's `commit_siblings`; a load that brings fewer per commit never waits.
+/// `PostgreSQL`'s `commit_siblings`; a load that brings fewer per commit never waits.
 const SIBLINGS: usize = 32;
 
 /// The wait ends as soon as this long nothing came: some twenty requests' time on two cores.

@@ -108,16 +108,7 @@ pub(super) fn recover(
         return empty(disk, options, candidates, next_segment, fresh);
     };
     let seed = Seed::of_log(newest.salt);
-    for (id, candidate) in &candidates {
-        if candidate
-            .header
-            .is_some_and(|header| header.log != newest.log)
-        {
-            return Err(RecoverError::Mixed {
-                file: format::file_name(*id),
-            });
-        }
-    }
+    unmixed(&candidates, newest.log)?;
     let chain = chain(&candidates, newest, seed)?;
     let mut reader = LogReader {
         index: Index::new(newest.log, options),
@@ -186,6 +177,17 @@ pub(super) fn recover(
         files,
         torn_bytes: reader.torn_bytes,
     })
+}
+
+/// All segments are of one log.
+fn unmixed(candidates: &BTreeMap<SegmentId, Candidate>, log: LogId) -> Result<(), RecoverError> {
+    let foreign = |candidate: &Candidate| candidate.header.is_some_and(|header| header.log != log);
+    match candidates.iter().find(|(_, candidate)| foreign(candidate)) {
+        Some((id, _)) => Err(RecoverError::Mixed {
+            file: format::file_name(*id),
+        }),
+        None => Ok(()),
+    }
 }
 
 fn candidates(disk: &dyn Disk) -> Result<BTreeMap<SegmentId, Candidate>, RecoverError> {

@@ -1,6 +1,6 @@
 //! A file made ahead of need, so that whoever begins a new one waits for no allocation.
 //!
-//! Its room is allocated, not written: writing it with zeros first, as PostgreSQL does
+//! Its room is allocated, not written: writing it with zeros first, as `PostgreSQL` does
 //! (`wal_init_zero`), makes the median sync a third faster and doubles what the disk has to take,
 //! which on a disk that is busy costs more than it gives.
 

@@ -71,6 +71,10 @@ impl Disk for Stalling {
         Ok(Arc::new(StallingFile { file, gate }))
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         self.disk.remove(name)
     }
