@@ -125,7 +125,8 @@ async fn history(seed: u64, mistake: Option<LogMistake>) {
     )
     .expect("the log opens");
     let api = api(&server.client());
-    for (name, n) in seen.lock().unwrap().clone() {
+    let seen = seen.lock().unwrap().clone();
+    for (name, n) in seen {
         let object = api.get_opt(&name).await.unwrap();
         let there = object.as_ref().map_or(0, number);
         assert!(there >= n, "{name} was shown with {n}, and is {there}");
