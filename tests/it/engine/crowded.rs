@@ -38,6 +38,13 @@ async fn append(rig: &Rig, ingestor: &Ingestor, id: &str, count: usize, body: &V
     futures::future::join_all(ids.iter().map(|id| rig.append(&uid, spec, id, body))).await;
 }
 
+/// At once, so many events with the same id.
+async fn append_one(rig: &Rig, ingestor: &Ingestor, id: &str, count: usize, body: &Value) {
+    let uid = uid(ingestor);
+    let spec = rig.accept_under(ingestor, &uid).await;
+    futures::future::join_all((0..count).map(|_| rig.append(&uid, spec, id, body))).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_alert_storm_on_one_name_delays_no_other() {
     let mut rig = Rig::new().await;
@@ -136,6 +143,39 @@ async fn what_explodes_is_bounded_in_memory() {
     let tally = rig.finished(&uid).await;
     let items = (tally.items.observed, tally.items.deduplicated);
     assert_eq!(items, (1, 19_999));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_a_held_name_stops_the_others_in_the_end_is_told() {
+    let mut rig = Rig::new().await;
+    let ingestor = rig.ingestor("github", json!({})).await;
+    let push = json!({ "kind": "push" });
+    append(&rig, &ingestor, "e", 1, &push).await;
+    let _engine = rig.engine().await;
+    rig.finished(&uid(&ingestor)).await;
+    let made = rig.observations().await.remove(0).name_any();
+    let api: Api<Observation> = Api::namespaced(rig.client.clone(), "team");
+    api.delete(&made, &DeleteParams::default()).await.unwrap();
+    rig.faults()
+        .plan(1_000_000, creates().name(&made), Fault::InternalError);
+    let told = || async {
+        let ingestors: Api<Ingestor> = Api::namespaced(rig.client.clone(), "team");
+        let status = ingestors.get("github").await.unwrap().status?;
+        let mut conditions = status.conditions.into_iter();
+        let degraded = conditions.find(|one| one.type_ == "Degraded" && one.status == "True")?;
+        Some(degraded.message.contains("no other goes on"))
+    };
+    append_one(&rig, &ingestor, "e0", 1_000, &push).await;
+    rig.until("the hold is told", || async { told().await == Some(false) })
+        .await;
+    append_one(&rig, &ingestor, "e0", 8_500, &push).await;
+    rig.until("it is told", || async { told().await == Some(true) })
+        .await;
+    rig.faults().clear();
+    rig.finished(&uid(&ingestor)).await;
+    rig.until("all is well", || async { told().await.is_none() })
+        .await;
     rig.close().await;
 }
 
