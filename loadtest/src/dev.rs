@@ -263,7 +263,7 @@ pub(crate) async fn client(path: &Path) -> Result<Client, Error> {
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(|error| wrong(error.into()))?;
-    Client::try_from(config).map_err(|error| wrong(error.into()))
+    zen_fabric::kube::client::from_config(config).map_err(|error| wrong(error.into()))
 }
 
 fn read(path: &Path) -> Option<String> {

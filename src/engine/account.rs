@@ -29,6 +29,8 @@ pub struct Ledger {
     pub pace: Pace,
     /// Who has to wait after failures.
     pub holds: Holds,
+    /// So many records wait behind held names that no other name goes on.
+    pub crowded: bool,
     /// The last expression that failed, and when.
     pub expression: Option<(Millis, String)>,
     /// The last dead letter, and when.

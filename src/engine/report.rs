@@ -27,6 +27,10 @@ use super::{
 
 /// At least so long between two looks: changes that come together become one write.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Told beside a hold of names that stops the others as well.
+const CROWDED: &str =
+    "; so many events wait behind held names that no other goes on before one of those does";
+
 /// At most so long: tallies and holds change without notice.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
 /// Counters of one Ingestor are written at most so often.
@@ -157,7 +161,8 @@ impl Reporter {
         let ledger = account.as_ref().map(|account| account.lock());
         let held = ledger.as_ref().and_then(|ledger| {
             let hold = ledger.holds.worst()?;
-            hold.is_worth_telling().then(|| hold.message.clone())
+            let told = hold.is_worth_telling().then(|| hold.message.clone())?;
+            Some(if ledger.crowded { told + CROWDED } else { told })
         });
         let status = project(&Known {
             ingestor: &ingestor,

@@ -66,6 +66,8 @@ struct Queue {
     /// The last record that was admitted.
     cursor: Option<Position>,
     exhausted: bool,
+    /// See [`Ledger::crowded`](super::account::Ledger).
+    crowded: bool,
     room: Option<OwnedSemaphorePermit>,
     fetching: Option<BoxFuture<'static, Result<Fetched, SubscriptionError>>>,
     writing: FuturesUnordered<Writing>,
@@ -121,6 +123,7 @@ impl Queue {
             window: Window::default(),
             cursor: None,
             exhausted: false,
+            crowded: false,
             room: None,
             fetching: None,
             writing: FuturesUnordered::new(),
@@ -198,6 +201,7 @@ impl Queue {
     // === fetching ===
 
     fn start_fetch(&mut self, now: Instant) {
+        self.tell_crowded();
         let blocked = self.exhausted
             || self.fetching.is_some()
             || self.parked.is_some()
@@ -226,6 +230,15 @@ impl Queue {
         };
         let shared = Arc::clone(&self.shared);
         self.fetching = Some(fetch(shared, self.uid.clone(), self.cursor, limit).boxed());
+    }
+
+    /// Whether held names stop all others is told in the status.
+    fn tell_crowded(&mut self) {
+        let crowded = self.window.passed_over() >= MOST_PASSED;
+        if self.crowded != crowded && self.parked.is_none() {
+            self.crowded = crowded;
+            self.account.lock().crowded = crowded;
+        }
     }
 
     /// Whether more is to be fetched. What waits behind names that are held makes room for others.

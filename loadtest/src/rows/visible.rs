@@ -18,7 +18,10 @@ use super::{
     Bench, Error, Measured, errors,
     rig::{Rig, real_cluster},
 };
-use crate::generator::{Id, Outcome, Pace, Window, due_at, float, histogram, now};
+use crate::{
+    cluster,
+    generator::{Id, Outcome, Pace, Window, due_at, float, histogram, now},
+};
 
 /// Connections: at 200 a second one would do; more keep a slow answer from delaying the next request.
 const CONNECTIONS: usize = 16;
@@ -55,16 +58,21 @@ pub(crate) async fn measure(bench: &Bench) -> Result<Measured, Error> {
         .await
         .map_err(Error::other("end the watch"))?;
     let seen = lock(&seen).clone();
-    let missing = acknowledged.iter().filter(|id| !seen.contains_key(id));
-    let lost = missing.count();
+    // What the watch didn't show, or not once, the list does.
+    rig.admin.drained(LAST).await?;
+    let found = cluster::find(&rig.client, profile.namespace(), rig.run, "").await?;
+    let missing = |id: &&u64| !seen.contains_key(id) || !found.ids.contains(id);
+    let lost = acknowledged.iter().filter(missing).count();
     let first = outcome.start;
     let due = |id| first + due_at(id, per_second);
     let latencies = latencies(&seen, due, first + window.warm_up);
     rig.dev.stop().await?;
-    Ok(judge(&outcome, &latencies, lost))
+    Ok(judge(&outcome, &latencies, lost, found.doubled))
 }
 
-fn judge(outcome: &Outcome, latencies: &Histogram<u64>, lost: usize) -> Measured {
+fn judge(outcome: &Outcome, latencies: &Histogram<u64>, lost: usize, doubled: u64) -> Measured {
+    // Late ones were not sent when they were due: their latency is not in the figure.
+    let whole = outcome.error_count() + outcome.unanswered + outcome.late == 0;
     let millis = |percentile: f64| float(latencies.value_at_percentile(percentile)) / 1e6;
     let (p50, p95, p99) = (millis(50.0), millis(95.0), millis(99.0));
     Measured {
@@ -72,11 +80,19 @@ fn judge(outcome: &Outcome, latencies: &Histogram<u64>, lost: usize) -> Measured
         what: "POST to visible Observation at 200/s, real kube-apiserver".to_owned(),
         bar: "p95 ≤ 50 ms".to_owned(),
         result: format!("p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms"),
-        met: Some(lost == 0 && outcome.error_count() == 0 && p95 <= BAR_MILLIS),
+        met: Some(lost == 0 && doubled == 0 && whole && p95 <= BAR_MILLIS),
         details: vec![
             ("events".to_owned(), latencies.len().to_string()),
             ("acknowledged and not seen".to_owned(), lost.to_string()),
+            (
+                "events with several objects".to_owned(),
+                doubled.to_string(),
+            ),
             ("errors".to_owned(), errors(outcome)),
+            (
+                "never answered, not sent in time".to_owned(),
+                format!("{}, {}", outcome.unanswered, outcome.late),
+            ),
             (
                 "POST to 202, p99".to_owned(),
                 format!("{:.2} ms", outcome.millis(99.0)),
@@ -140,4 +156,29 @@ fn latencies(
         }
     }
     latencies
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_is_met_by_a_whole_run_alone() {
+        let window = Window {
+            warm_up: Duration::ZERO,
+            measure: Duration::from_secs(1),
+            at_most: None,
+        };
+        let quick = histogram();
+        let met = |change: fn(&mut Outcome), lost, doubled| {
+            let mut outcome = Outcome::of_nothing(window);
+            change(&mut outcome);
+            judge(&outcome, &quick, lost, doubled).met
+        };
+        assert_eq!(met(|_| {}, 0, 0), Some(true));
+        assert_eq!(met(|outcome| outcome.late = 1, 0, 0), Some(false));
+        assert_eq!(met(|outcome| outcome.unanswered = 1, 0, 0), Some(false));
+        assert_eq!(met(|_| {}, 1, 0), Some(false));
+        assert_eq!(met(|_| {}, 0, 1), Some(false));
+    }
 }

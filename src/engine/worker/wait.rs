@@ -51,7 +51,10 @@ impl Queue {
             return false;
         }
         // Nothing is left that could be held.
-        self.account.lock().holds = Holds::default();
+        let mut ledger = self.account.lock();
+        ledger.holds = Holds::default();
+        ledger.crowded = false;
+        drop(ledger);
         if self.shared.slots.leave(&self.uid) {
             if self.shared.ingestors.get(&self.uid).is_none() {
                 self.shared.accounts.close(&self.uid);

@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use kube::{Api, ResourceExt as _, api::DeleteParams};
+use futures::{FutureExt as _, StreamExt as _};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, WatchEvent, WatchParams},
+};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use zen_fabric::{
@@ -32,6 +36,13 @@ async fn append(rig: &Rig, ingestor: &Ingestor, id: &str, count: usize, body: &V
     let spec = rig.accept_under(ingestor, &uid).await;
     let ids: Vec<String> = (0..count).map(|n| format!("{id}{n}")).collect();
     futures::future::join_all(ids.iter().map(|id| rig.append(&uid, spec, id, body))).await;
+}
+
+/// At once, so many events with the same id.
+async fn append_one(rig: &Rig, ingestor: &Ingestor, id: &str, count: usize, body: &Value) {
+    let uid = uid(ingestor);
+    let spec = rig.accept_under(ingestor, &uid).await;
+    futures::future::join_all((0..count).map(|_| rig.append(&uid, spec, id, body))).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,6 +143,77 @@ async fn what_explodes_is_bounded_in_memory() {
     let tally = rig.finished(&uid).await;
     let items = (tally.items.observed, tally.items.deduplicated);
     assert_eq!(items, (1, 19_999));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_a_held_name_stops_the_others_in_the_end_is_told() {
+    let mut rig = Rig::new().await;
+    let ingestor = rig.ingestor("github", json!({})).await;
+    let push = json!({ "kind": "push" });
+    append(&rig, &ingestor, "e", 1, &push).await;
+    let _engine = rig.engine().await;
+    rig.finished(&uid(&ingestor)).await;
+    let made = rig.observations().await.remove(0).name_any();
+    let api: Api<Observation> = Api::namespaced(rig.client.clone(), "team");
+    api.delete(&made, &DeleteParams::default()).await.unwrap();
+    rig.faults()
+        .plan(1_000_000, creates().name(&made), Fault::InternalError);
+    let told = || async {
+        let ingestors: Api<Ingestor> = Api::namespaced(rig.client.clone(), "team");
+        let status = ingestors.get("github").await.unwrap().status?;
+        let mut conditions = status.conditions.into_iter();
+        let degraded = conditions.find(|one| one.type_ == "Degraded" && one.status == "True")?;
+        Some(degraded.message.contains("no other goes on"))
+    };
+    append_one(&rig, &ingestor, "e0", 1_000, &push).await;
+    rig.until("the hold is told", || async { told().await == Some(false) })
+        .await;
+    append_one(&rig, &ingestor, "e0", 8_500, &push).await;
+    rig.until("it is told", || async { told().await == Some(true) })
+        .await;
+    rig.faults().clear();
+    rig.finished(&uid(&ingestor)).await;
+    rig.until("all is well", || async { told().await.is_none() })
+        .await;
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn counters_are_written_within_a_budget() {
+    let mut rig = Rig::new().await;
+    // What is filtered costs no write but the status's.
+    let quiet = json!({ "filters": [{ "name": "none", "keepIf": "false" }] });
+    let ingestor = rig.ingestor("github", quiet).await;
+    let uid = uid(&ingestor);
+    let spec = rig.accept_under(&ingestor, &uid).await;
+    let _engine = rig.engine().await;
+    let api: Api<Ingestor> = Api::namespaced(rig.client.clone(), "team");
+    // Its conditions come first, and may come with the counters of nothing.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let version = api.get("github").await.unwrap().resource_version().unwrap();
+    let changes = api.watch(&WatchParams::default(), &version).await.unwrap();
+    let mut changes = changes.boxed();
+    let push = json!({ "kind": "push" });
+    let since = Instant::now();
+    for n in 0..1_000 {
+        rig.append(&uid, spec, &format!("e{n}"), &push).await;
+        tokio::time::sleep_until(since + Duration::from_millis(10) * (n + 1)).await;
+    }
+    assert!(since.elapsed() >= Duration::from_secs(10));
+    let mut written = 0;
+    while let Some(Some(Ok(change))) = changes.next().now_or_never() {
+        assert!(matches!(change, WatchEvent::Modified(_)), "{change:?}");
+        written += 1;
+    }
+    assert!((1..=3).contains(&written), "{written} writes");
+    // And what is told in the end is exact.
+    rig.until("all is told", || async {
+        let status = api.get("github").await.unwrap().status.unwrap();
+        let counters = status.counters.unwrap();
+        (counters.accepted, counters.filtered) == (1_000, 1_000)
+    })
+    .await;
     rig.close().await;
 }
 
