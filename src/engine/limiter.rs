@@ -2,7 +2,7 @@
 //!
 //! Each queue waits with one request at a time, so the order of arrival is a round over the
 //! Ingestors that have work: a busy one can't crowd out a quiet one. One whose calls hang can't
-//! either: it has at most [`SHARE`] times as many as it leaves free, and once it is held it tries
+//! either: it has at most `SHARE` times as many as it leaves free, and once it is held it tries
 //! again from a pool of its own kind.
 
 use std::{
