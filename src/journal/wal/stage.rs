@@ -3,6 +3,8 @@
 //! The index knows only what is durable. What is staged or in flight is counted here beside it, and
 //! taken back when its commit fails.
 
+mod admit;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
@@ -11,21 +13,21 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+pub(super) use self::admit::{Admission, Prepared};
 use super::{
     cache::{Cache, Chunk},
     disk::DiskFile,
     engine::{Engine, Recent, Subscribers, Waiters},
-    entry::{self, Origin2},
+    entry::Origin2,
     flight::{Failure, Flight},
-    format::{self, BATCH_HEADER, ENTRY_HEADER, EntryHeader, Kind, Place, SegmentId},
-    index::{self, Index, NewRecord, RecordKey, count, keys::KeySlot},
-    recover::half,
+    format::{self, BATCH_HEADER, Kind, Place, SegmentId},
+    index::{Index, NewRecord, count},
 };
 use crate::{
     api::SpecDigest,
     journal::{
-        AppendError, Ended, Epoch, Event, Holder, IngestorUid, KeyHash, LetterId, Millis, Origin,
-        Position, RecordId, SubscriptionError,
+        AppendError, Ended, Epoch, Holder, IngestorUid, KeyHash, LetterId, Millis, SpecText,
+        SubscriptionError,
     },
 };
 
@@ -223,59 +225,6 @@ pub(super) struct State {
     pub(super) appended: u64,
 }
 
-/// An event ready to be staged: encoded and checksummed outside of the lock.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    ingestor: IngestorUid,
-    spec: SpecDigest,
-    accepted_at: Millis,
-    origin: Origin2,
-    key: Option<RecordKey>,
-    payload: Vec<u8>,
-    crc: u32,
-    force: bool,
-}
-
-/// What became of an attempt to stage an event.
-#[derive(Debug)]
-pub(super) enum Admission {
-    /// Durable when the flight has landed.
-    Staged(Arc<Flight>, RecordId),
-    /// Something that it depends on is in flight: to be tried again after that.
-    After(Arc<Flight>),
-    /// The key is remembered.
-    Known { slot: KeySlot, same: bool },
-}
-
-impl Prepared {
-    pub(super) fn new(event: &Event, force: bool, limit: usize) -> Result<Self, AppendError> {
-        let size = entry::event_size(event);
-        if size > limit {
-            return Err(AppendError::TooLarge { size, limit });
-        }
-        let mut payload = Vec::with_capacity(size);
-        entry::put_event(&mut payload, event);
-        Ok(Self {
-            ingestor: event.ingestor.clone(),
-            spec: event.spec,
-            accepted_at: event.accepted_at,
-            origin: match &event.origin {
-                Origin::Request => Origin2::Request,
-                Origin::Replay { letter } => Origin2::Replay(*letter),
-            },
-            key: event.key.as_ref().map(|key| RecordKey {
-                hash: key.hash,
-                window: entry::window_millis(key),
-                payload: half(&event.payload.0),
-                size: index::key_size(&event.ingestor.0, &event.event_id),
-            }),
-            crc: crc32c::crc32c(&payload),
-            payload,
-            force,
-        })
-    }
-}
-
 impl State {
     pub(super) fn new(
         index: Index,
@@ -328,6 +277,22 @@ impl State {
             control_flight: Arc::default(),
         };
         std::mem::replace(&mut self.staged, next)
+    }
+
+    /// The spec that is in force for an Ingestor.
+    pub(super) fn in_force(&self, ingestor: &IngestorUid) -> Option<SpecText> {
+        let number = self.index.number_of(ingestor)?;
+        let spec = usize::try_from(self.index.ingestor(number)?.in_force?).ok()?;
+        let spec = self
+            .index
+            .specs
+            .get(spec)?
+            .as_ref()
+            .filter(|spec| spec.place.len > 0)?;
+        Some(SpecText {
+            digest: spec.digest,
+            text: Arc::clone(&spec.text),
+        })
     }
 
     pub(super) fn used_share(&self, ingestor: u32) -> u64 {
@@ -445,141 +410,5 @@ pub(super) fn answer(reply: Option<Reply>, result: Result<(), SubscriptionError>
     if let Some(reply) = reply {
         // Whoever asked may have gone.
         drop(reply.send(result));
-    }
-}
-
-impl Engine {
-    /// Stages an event, if it may be.
-    pub(super) fn admit(&self, prepared: &Prepared) -> Result<Admission, AppendError> {
-        let len = prepared.payload.len() + ENTRY_HEADER;
-        let mut guard = self.state();
-        let state = &mut *guard;
-        state.refused()?;
-        let ingestor = state.index.number(&prepared.ingestor);
-        if let Some(key) = &prepared.key {
-            if let Some(slot) = state
-                .index
-                .keys
-                .get(ingestor, &key.hash, prepared.accepted_at)
-            {
-                return Ok(Admission::Known {
-                    slot: *slot,
-                    same: slot.payload == key.payload,
-                });
-            }
-            if let Some(pending) = state.pending_keys.get(&(ingestor, key.hash)) {
-                return Ok(Admission::After(Arc::clone(&pending.flight)));
-            }
-        }
-        if state
-            .index
-            .spec(&prepared.spec)
-            .is_none_or(|spec| spec.place.len == 0)
-        {
-            return Err(AppendError::UnknownSpec(prepared.spec));
-        }
-        if let Origin2::Replay(letter) = prepared.origin
-            && !prepared.force
-            && (state.pending_replays.contains(&letter) || state.is_replayed(letter))
-        {
-            return Err(AppendError::AlreadyReplayed);
-        }
-        if state.staged.events.bytes.len() + len > self.options.stage_bytes()
-            && !state.staged.events.ops.is_empty()
-        {
-            return Ok(Admission::After(Arc::clone(&state.staged.flight)));
-        }
-        if state.used_share(ingestor) + count(len) > self.options.share_bytes {
-            return Err(AppendError::ShareFull);
-        }
-        let coming = state.pending_total + count(len);
-        if state.live_bytes() + coming > self.options.live_limit()
-            || state.disk_bytes() + coming > self.options.total_bytes
-        {
-            return Err(AppendError::Full);
-        }
-        let staged = self.stage_event(state, prepared, ingestor);
-        self.wake(state);
-        Ok(staged)
-    }
-
-    fn stage_event(&self, state: &mut State, prepared: &Prepared, ingestor: u32) -> Admission {
-        let position = state.next_position;
-        state.next_position += 1;
-        let header = EntryHeader {
-            len: u32::try_from(prepared.payload.len()).unwrap_or(u32::MAX),
-            kind: Kind::Event,
-            position,
-            payload_crc: prepared.crc,
-        };
-        let events = &mut state.staged.events;
-        let offset = events.begin();
-        events.bytes.extend_from_slice(&header.encode(self.seed));
-        events.bytes.extend_from_slice(&prepared.payload);
-        let len = u32::try_from(events.bytes.len() - offset).unwrap_or(u32::MAX);
-        let record = NewRecord {
-            position,
-            ingestor,
-            spec: prepared.spec,
-            accepted_at: prepared.accepted_at,
-            origin: prepared.origin,
-            key: prepared.key,
-            place: Place {
-                segment: 0,
-                offset: 0,
-                len,
-            },
-            carried: false,
-        };
-        events.ops.push(Op {
-            offset,
-            len,
-            what: What::Event(record),
-        });
-        *state.pending_bytes.entry(ingestor).or_default() += u64::from(len);
-        state.pending_total += u64::from(len);
-        let flight = Arc::clone(&state.staged.flight);
-        if let Some(key) = &prepared.key {
-            state.pending_keys.insert(
-                (ingestor, key.hash),
-                PendingKey {
-                    flight: Arc::clone(&flight),
-                },
-            );
-        }
-        if let Origin2::Replay(letter) = prepared.origin {
-            state.pending_replays.insert(letter);
-        }
-        Admission::Staged(
-            flight,
-            RecordId {
-                log: self.log,
-                position: Position(position),
-            },
-        )
-    }
-
-    /// Stages something that is not an event.
-    pub(super) fn stage(
-        &self,
-        state: &mut State,
-        kind: Kind,
-        position: u64,
-        payload: &[u8],
-        what: What,
-    ) -> Arc<Flight> {
-        state
-            .staged
-            .control
-            .push(self, kind, position, payload, what);
-        self.wake(state);
-        Arc::clone(&state.staged.control_flight)
-    }
-
-    /// Wakes the committer, which is asleep only when nothing was staged.
-    pub(super) fn wake(&self, state: &mut State) {
-        if std::mem::take(&mut state.committer_idle) {
-            self.work.notify_one();
-        }
     }
 }
