@@ -5,7 +5,6 @@ use std::{fmt, io, sync::Arc};
 
 mod folder;
 mod real;
-mod spare;
 
 pub use folder::make_dir;
 pub use real::{OpenDirError, RealDisk};
@@ -25,8 +24,6 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes creations, renamings and removals durable.
     fn sync_dir(&self) -> io::Result<()>;
-    /// A file with room for `allocate` bytes will be wanted soon; it may be made ahead.
-    fn expect(&self, _allocate: u64) {}
     /// The log is closed; another process may have the directory.
     fn release(&self) {}
 }

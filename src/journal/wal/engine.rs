@@ -64,8 +64,6 @@ pub(super) struct Io {
     /// Where the newest segment ends, once it is closed.
     pub(super) previous: Option<Cut>,
     pub(super) next_segment: SegmentId,
-    /// The segment in which the disk was told that it will want another.
-    expected: SegmentId,
     pub(super) trim: Option<Trim>,
     /// When trimming last failed: a segment could not be read or removed.
     pub(super) trim_failed: Option<Millis>,
@@ -127,8 +125,6 @@ impl Engine {
                 active: None,
                 previous: found.previous,
                 next_segment: found.next_segment,
-                // No segment has this number.
-                expected: 0,
                 trim: None,
                 trim_failed: None,
                 removal_unsynced: true,
@@ -335,11 +331,6 @@ impl Engine {
             .entry(active.id)
             .or_default()
             .bytes = bytes;
-        // Half a segment's time is enough to make the next file; a log that is seldom written makes none.
-        if used > self.options.segment_bytes / 2 && io.expected != active.id {
-            io.expected = active.id;
-            self.disk.expect(self.options.segment_bytes);
-        }
         io.active = Some(Active { used, ..active });
     }
 

@@ -10,17 +10,13 @@ use std::{
 
 use rustix::{fs::FallocateFlags, io::Errno};
 
-use super::{
-    Disk, DiskFile, make_dir,
-    spare::{self, Spare},
-};
+use super::{Disk, DiskFile, make_dir};
 
 /// A directory that this process alone uses: a lock file keeps others out while it lives.
 #[derive(Debug)]
 pub struct RealDisk {
     dir: PathBuf,
     handle: File,
-    spare: Spare,
     /// Held, not read: the lock goes with the file.
     lock: Mutex<Option<File>>,
 }
@@ -76,7 +72,6 @@ impl RealDisk {
         Ok(Self {
             dir: dir.to_owned(),
             handle,
-            spare: Spare::new(dir).map_err(failed)?,
             lock: Mutex::new(Some(lock)),
         })
     }
@@ -92,9 +87,7 @@ impl Disk for RealDisk {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             // A name that is not UTF-8 is none of ours.
-            if let Ok(name) = entry?.file_name().into_string()
-                && name != spare::NAME
-            {
+            if let Ok(name) = entry?.file_name().into_string() {
                 names.push(name);
             }
         }
@@ -103,13 +96,7 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, name: &str, allocate: u64) -> io::Result<Arc<dyn DiskFile>> {
-        let path = self.dir.join(name);
-        if allocate > 0
-            && let Some(file) = self.spare.take(&path, allocate)?
-        {
-            return Ok(Arc::new(RealFile { file }));
-        }
-        let file = private(OpenOptions::new().create_new(true)).open(path)?;
+        let file = private(OpenOptions::new().create_new(true)).open(self.dir.join(name))?;
         if allocate == 0 {
             return Ok(Arc::new(RealFile { file }));
         }
@@ -140,12 +127,7 @@ impl Disk for RealDisk {
         self.handle.sync_all()
     }
 
-    fn expect(&self, allocate: u64) {
-        self.spare.make(allocate);
-    }
-
     fn release(&self) {
-        self.spare.end();
         drop(
             self.lock
                 .lock()
