@@ -51,10 +51,6 @@ pub enum Durability {
 /// A planted mistake.
 #[cfg(feature = "testing")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::enum_variant_names,
-    reason = "each is named after what it leaves out"
-)]
 pub enum Mutant {
     /// Data is never synced.
     NoDataSync,

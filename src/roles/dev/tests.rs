@@ -49,7 +49,10 @@ async fn an_api_that_can_not_write_any_more_ends_the_process_and_shuts_its_gate(
     running.api.embedded.as_ref().unwrap().broken().cancel();
     assert!(matches!(running.broken().await, Error::ApiFailed(_)));
     let waiting = running.readiness.waiting();
-    assert!(waiting.iter().any(|(gate, _)| gate == "api"), "{waiting:?}");
+    assert!(
+        waiting.iter().any(|(gate, _)| *gate == "api"),
+        "{waiting:?}"
+    );
     for tasks in [
         &running.gateway_tasks,
         &running.engine_tasks,

@@ -125,7 +125,8 @@ async fn history(seed: u64, mistake: Option<LogMistake>) {
     )
     .expect("the log opens");
     let api = api(&server.client());
-    for (name, n) in seen.lock().unwrap().clone() {
+    let seen = seen.lock().unwrap().clone();
+    for (name, n) in seen {
         let object = api.get_opt(&name).await.unwrap();
         let there = object.as_ref().map_or(0, number);
         assert!(there >= n, "{name} was shown with {n}, and is {there}");
@@ -217,8 +218,8 @@ async fn without_room_to_compact_writes_go_on_and_without_any_the_failure_is_tol
 async fn planted_mistakes_are_found() {
     for mistake in [
         LogMistake::NoSync,
-        LogMistake::ShowBeforeSync,
-        LogMistake::RenameBeforeSync,
+        LogMistake::ShowEarly,
+        LogMistake::RenameEarly,
     ] {
         let mut found = None;
         for seed in 0..500 {
