@@ -44,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     faults::Faults,
     kind::{BuiltIn, Kind, Traits},
-    log::Error as LogError,
+    log::{Error as LogError, Settings as LogSettings},
     patch::Patch,
     refusal::{Fault as FieldFault, FieldError, Refusal},
     tls::Error as TlsError,
@@ -59,7 +59,7 @@ use crate::ops::{tasks::Tasks, time::Clock};
 use std::path::Path;
 
 #[cfg(feature = "testing")]
-pub use self::log::{Mistake as LogMistake, Settings as LogSettings};
+pub use self::log::Mistake as LogMistake;
 #[cfg(feature = "testing")]
 use crate::ops::disk::Disk;
 

@@ -118,9 +118,9 @@ pub enum Mistake {
     /// Changes are not synced.
     NoSync,
     /// Changes are shown before they are synced.
-    ShowBeforeSync,
+    ShowEarly,
     /// A new file takes the old one's place before it is synced.
-    RenameBeforeSync,
+    RenameEarly,
 }
 
 impl Default for Settings {
@@ -298,7 +298,7 @@ impl Opened {
         file.write_at(size, &buffer)?;
         size += length(&buffer);
         #[cfg(feature = "testing")]
-        if !self.is(Mistake::RenameBeforeSync) {
+        if !self.is(Mistake::RenameEarly) {
             file.sync()?;
         }
         #[cfg(not(feature = "testing"))]
@@ -421,7 +421,7 @@ impl Shared {
         let mut compact_at = next(opened.size);
         while let Some((mut buffer, revision, shelves)) = self.take() {
             #[cfg(feature = "testing")]
-            if opened.is(Mistake::ShowBeforeSync)
+            if opened.is(Mistake::ShowEarly)
                 && let Some(api) = api.upgrade()
             {
                 api.publish(revision, &shelves);

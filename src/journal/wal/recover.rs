@@ -133,18 +133,7 @@ pub(super) fn recover(
         files.insert(link.id, Arc::clone(&link.file));
     }
     reader.index.settle(now);
-    for (link, from, end) in tails {
-        #[cfg(feature = "testing")]
-        let from = if options.is(Mutant::TrustCleanPages) {
-            end
-        } else {
-            from
-        };
-        make_durable(link.file.as_ref(), from, end).map_err(failed(format!(
-            "making {} durable",
-            format::file_name(link.id)
-        )))?;
-    }
+    settle(options, tails)?;
     disk.sync_dir()
         .map_err(failed("syncing the journal's directory"))?;
     for id in candidates.keys().filter(|id| !files.contains_key(id)) {
@@ -306,6 +295,27 @@ fn unbroken(
                 older,
             });
         }
+    }
+    Ok(())
+}
+
+/// The parts of segments of which nothing says that they were durable.
+#[cfg_attr(
+    not(feature = "testing"),
+    expect(unused_variables, reason = "for a planted mistake")
+)]
+fn settle(options: &Options, tails: Vec<(&Link, u64, u64)>) -> Result<(), RecoverError> {
+    for (link, from, end) in tails {
+        #[cfg(feature = "testing")]
+        let from = if options.is(Mutant::TrustCleanPages) {
+            end
+        } else {
+            from
+        };
+        make_durable(link.file.as_ref(), from, end).map_err(failed(format!(
+            "making {} durable",
+            format::file_name(link.id)
+        )))?;
     }
     Ok(())
 }

@@ -218,8 +218,8 @@ async fn without_room_to_compact_writes_go_on_and_without_any_the_failure_is_tol
 async fn planted_mistakes_are_found() {
     for mistake in [
         LogMistake::NoSync,
-        LogMistake::ShowBeforeSync,
-        LogMistake::RenameBeforeSync,
+        LogMistake::ShowEarly,
+        LogMistake::RenameEarly,
     ] {
         let mut found = None;
         for seed in 0..500 {
