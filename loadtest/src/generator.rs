@@ -216,7 +216,7 @@ pub(crate) fn run(
         && !run.ending
     {
         let whole = window.warm_up + window.measure;
-        outcome.late = due_by(whole, per_second).saturating_sub(run.sent);
+        outcome.late = due_within(whole, per_second).saturating_sub(run.sent);
     }
     outcome.elapsed = now().saturating_duration_since(run.start);
     outcome.cpu = cpu_time().saturating_sub(cpu);
@@ -411,6 +411,11 @@ fn register(epoll: &OwnedFd, connection: &Connection, number: usize) -> io::Resu
 fn due_by(passed: Duration, per_second: u32) -> u64 {
     let due = passed.as_nanos() * u128::from(per_second) / 1_000_000_000 + 1;
     u64::try_from(due).unwrap_or(u64::MAX)
+}
+
+/// How many requests a window has: what is due at its very end is the next one's.
+fn due_within(window: Duration, per_second: u32) -> u64 {
+    due_by(window.saturating_sub(Duration::from_nanos(1)), per_second)
 }
 
 /// When request `number` is due.

@@ -110,10 +110,6 @@ pub struct Settings {
 /// A planted mistake.
 #[cfg(feature = "testing")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::enum_variant_names,
-    reason = "each is named after what it does with the sync"
-)]
 pub enum Mistake {
     /// Changes are not synced.
     NoSync,

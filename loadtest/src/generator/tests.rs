@@ -48,6 +48,7 @@ fn a_schedule_is_due_when_it_says() {
         }
     }
     assert_eq!(due_by(Duration::from_mins(1), 15_000), 900_001);
+    assert_eq!(due_within(Duration::from_mins(1), 15_000), 900_000);
 }
 
 #[test]

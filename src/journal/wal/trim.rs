@@ -66,12 +66,10 @@ impl Engine {
             return None;
         }
         let over = (sealed - begin).saturating_mul(16) / (bound - begin).max(1);
-        let room = self
-            .options
-            .append_limit()
+        let room = (self.options.segment_bytes / 4 * 3)
             .saturating_sub(active.used)
             .max(self.options.segment_bytes / 64);
-        // What must go before this segment is full, in proportion to what was appended.
+        // What must go before three quarters of this segment are full, in proportion to what was appended.
         let excess = sealed.saturating_sub(bound).saturating_mul(4) / room;
         let factor = over.clamp(1, 16).max(excess).min(1024);
         Some(io.churn.saturating_mul(factor).max(READ_MIN))
