@@ -1,0 +1,6 @@
+//! Who does what, and why two never do it at once.
+//!
+//! Gossip makes it fast, compare-and-swap makes it agreed, the epoch makes it safe. Nothing that
+//! gossip says is ever needed for safety.
+
+pub mod names;
