@@ -12,3 +12,4 @@ pub mod protocol;
 pub mod records;
 pub mod replica;
 pub mod timing;
+pub mod wire;

@@ -131,5 +131,5 @@ pub fn decode(object: &Object, value: &Value) -> Stored {
     }
 }
 
-#[cfg(test)]
-mod tests;
+
+

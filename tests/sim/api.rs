@@ -8,21 +8,23 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
 use zen_fabric::{
-    api::crds::crds,
     coordination::{
         names::Holder,
         port::{Answer, Object, Op, Stored},
         wire,
     },
     embedded::{
-        Refusal,
+        Patch, Refusal,
         store::{self, Action, At, Body, Limits, Part, Request, Store, Target, Write},
     },
     journal::{Epoch, Millis},
     testing::samples,
 };
 
-use crate::time::{SECOND, Time};
+use crate::{
+    time::{SECOND, Time},
+    world::names,
+};
 
 /// How many Ingestors the prepared store has; a schedule uses some of them.
 pub(crate) const KEYS: usize = 4;
@@ -135,8 +137,8 @@ fn prepared() -> &'static (Store, Vec<Key>) {
             cluster("", "namespaces"),
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
         );
-        for crd in crds() {
-            let object = serde_json::to_value(crd).unwrap();
+        for mut object in crate::provisional::crds() {
+            let _ = &mut object;
             create(
                 cluster("apiextensions.k8s.io", "customresourcedefinitions"),
                 object,
@@ -210,14 +212,13 @@ impl Api {
 
     /// Does what a replica's core asks, and notes what it changed.
     pub(crate) fn core(&mut self, now: Time, object: &Object, op: &Op) -> Answer {
-        let (group, plural) = wire::resource(object);
-        let name = wire::name(object);
+        let (group, _, plural) = wire::resource(object);
+        let name = names().name(object);
         let named = target(group, plural, Some(&name));
-        let wall = at(now, 0).now;
         let action = match op {
             Op::Read => Action::Get(None),
             Op::Create(record) => {
-                let value = wire::encode(object, record, NAMESPACE, wall);
+                let value = names().encode(object, record, wire::Seconds(15)).unwrap();
                 let unnamed = target(group, plural, None);
                 let answer = self.apply(now, unnamed, Action::Create(value, Write::default()));
                 return self.answer(now, object, answer);
@@ -226,9 +227,14 @@ impl Api {
                 record,
                 resource_version,
             } => {
-                let mut value = wire::encode(object, record, NAMESPACE, wall);
-                value["metadata"]["resourceVersion"] = json!(&**resource_version);
-                Action::Update(value, Write::default())
+                let mut value = names().encode(object, record, wire::Seconds(15)).unwrap();
+                if resource_version.is_empty() {
+                    // Only mutants and baselines do so: whoever is there is overwritten.
+                    Action::Patch(Patch::Merge(value), Write::default())
+                } else {
+                    value["metadata"]["resourceVersion"] = json!(&**resource_version);
+                    Action::Update(value, Write::default())
+                }
             }
             Op::Delete {
                 uid,
@@ -303,8 +309,8 @@ impl Api {
 
     /// Somebody with `kubectl` deletes an object.
     pub(crate) fn remove(&mut self, now: Time, object: &Object) -> bool {
-        let (group, plural) = wire::resource(object);
-        let named = target(group, plural, Some(&wire::name(object)));
+        let (group, _, plural) = wire::resource(object);
+        let named = target(group, plural, Some(&names().name(object)));
         let done = self.apply(now, named, Action::Delete(store::Delete::default()));
         if done.is_ok() {
             self.note(now, object, None);
@@ -319,8 +325,8 @@ impl Api {
         object: &Object,
         edit: impl FnOnce(&mut Value),
     ) -> bool {
-        let (group, plural) = wire::resource(object);
-        let named = target(group, plural, Some(&wire::name(object)));
+        let (group, _, plural) = wire::resource(object);
+        let named = target(group, plural, Some(&names().name(object)));
         let Ok(found) = self.apply(now, named.clone(), Action::Get(None)) else {
             return false;
         };

@@ -34,6 +34,10 @@ pub(crate) struct Pod {
     pub(crate) protocol: u32,
     /// Its zone.
     pub(crate) zone: usize,
+    /// It is wanted again when its next process starts.
+    pub(crate) returning: bool,
+    /// Its next process has another pod UID.
+    pub(crate) renewed: bool,
     /// How many processes it has had.
     pub(crate) lives: u32,
     /// The one that runs.

@@ -10,6 +10,9 @@ pub(crate) const MS: Time = 1_000;
 /// A second.
 pub(crate) const SECOND: Time = 1_000_000;
 
+/// The wall clock when the world begins: 2026-01-01, in microseconds since the Unix epoch.
+pub(crate) const WALL: u64 = 1_767_225_600_000_000;
+
 /// The monotonic clock of one process: an origin of its own and a rate of its own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LocalClock {
@@ -20,13 +23,14 @@ pub(crate) struct LocalClock {
 }
 
 impl LocalClock {
-    /// A clock of a process born at `born`, that gains or loses up to `drift` microseconds a second.
-    pub(crate) fn new(born: Time, drift: u64, rng: &mut Seeded) -> Self {
+    /// A clock of a process born at `born`, that is up to `skew` off, and gains or loses up to `drift`
+    /// microseconds a second.
+    pub(crate) fn new(born: Time, skew: Time, drift: u64, rng: &mut Seeded) -> Self {
         let gained = i64::try_from(rng.below(drift * 2 + 1)).unwrap();
         Self {
             born,
-            // A process may find its clock anywhere: shortly after boot, or after years.
-            origin: rng.below(10_000_000 * SECOND),
+            // As production has it: the wall clock when the process began, and monotonic since.
+            origin: WALL + born + rng.below(skew * 2 + 1) - skew,
             drift: gained - i64::try_from(drift).unwrap(),
         }
     }
@@ -59,7 +63,7 @@ pub(crate) fn between(rng: &mut Seeded, (from, to): (Time, Time)) -> Time {
 fn a_local_clock_and_the_world_agree_on_when_a_moment_comes() {
     let mut rng = Seeded::new(7);
     for drift in [0, 500, 100_000] {
-        let clock = LocalClock::new(3 * SECOND, drift, &mut rng);
+        let clock = LocalClock::new(3 * SECOND, 77 * SECOND, drift, &mut rng);
         for after in [0, 1, 999, SECOND, 77 * SECOND + 13] {
             let moment = Moment(clock.local(3 * SECOND).0 + after);
             let at = clock.world(moment);
