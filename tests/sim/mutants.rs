@@ -58,3 +58,9 @@ fn baselines() {
     }
     println!("naive: {doubled} in {hit} of {count} schedules; {events} events in {:?}", start.elapsed());
 }
+
+#[test]
+fn look_at_naive() {
+    let seed = crate::run::number("ZEN_SIM_SEED").unwrap_or(1);
+    println!("{}", crate::run::told(seed, Planted::Naive));
+}

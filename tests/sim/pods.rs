@@ -155,8 +155,10 @@ impl World {
             process.inbox.push_back(input);
             return;
         }
-        if self.trace.is_written() {
-            self.tell(pod, format_args!("← {}", brief(&input)));
+        if self.trace.is_written()
+            && let Some(line) = brief(&input)
+        {
+            self.tell(pod, format_args!("← {line}"));
         }
         self.learn(pod, life, &input);
         let Some(process) = self.pods[pod].life(life) else {
@@ -423,14 +425,33 @@ impl World {
     }
 }
 
-/// An input in a few words.
-fn brief(input: &Input) -> String {
-    let text = format!("{input:?}");
-    shorten(&text)
+/// An input in a few words; nothing for what says nothing.
+fn brief(input: &Input) -> Option<String> {
+    Some(match input {
+        Input::Current => return None,
+        Input::Seen { object, stored } => match stored {
+            Some(stored) => format!(
+                "sees {object:?} at {}: {}",
+                stored.resource_version,
+                crate::report::record(&stored.record)
+            ),
+            None => format!("sees that {object:?} is gone"),
+        },
+        Input::Answer { request, answer } => {
+            format!("gets answer {}: {}", request.0, crate::report::answer(answer))
+        }
+        other => shorten(&format!("{other:?}")),
+    })
 }
 
 fn brief_action(action: &Action) -> String {
-    shorten(&format!("{action:?}"))
+    match action {
+        Action::Request { id, object, op } => {
+            format!("asks {}: {}", id.0, crate::report::op(object, op))
+        }
+        Action::Tell(event) => format!("tells {event:?}"),
+        other => shorten(&format!("{other:?}")),
+    }
 }
 
 fn shorten(text: &str) -> String {
