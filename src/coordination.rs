@@ -3,13 +3,25 @@
 //! Gossip makes it fast, compare-and-swap makes it agreed, the epoch makes it safe. Nothing that
 //! gossip says is ever needed for safety.
 
+mod chance;
+mod contact;
+mod damping;
+mod drain;
+mod elector;
 pub mod event;
+mod evidence;
+mod gate;
 pub mod layout;
+mod leader;
 pub mod message;
 pub mod names;
+mod out;
+mod owner;
 pub mod port;
 pub mod protocol;
 pub mod records;
+mod register;
 pub mod replica;
 pub mod timing;
 pub mod wire;
+mod view;
