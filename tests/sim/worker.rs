@@ -152,6 +152,7 @@ impl Work {
     pub(crate) fn want(&mut self, log: usize, gate: bool, planted: Planted) -> Want {
         let (epoch, releasing) = (self.epoch, self.releasing);
         let lane = &mut self.lanes[log];
+        lane.pass_filtered();
         match &mut lane.stage {
             // What is in flight is committed under the epoch that the log has accepted.
             Stage::Idle | Stage::Listening if releasing => Want::Nothing,
@@ -185,7 +186,7 @@ impl Work {
                 at,
                 flying,
                 read,
-            } => act(batch, at, flying, read, log, planted),
+            } => act(batch, *at, flying, read, log, planted),
         }
     }
 }
@@ -193,22 +194,16 @@ impl Work {
 /// The next effect of a batch.
 fn act(
     batch: &[Accepted],
-    at: &mut usize,
+    at: usize,
     flying: &mut bool,
     read: &mut Option<Aggregate>,
     log: usize,
     planted: Planted,
 ) -> Want {
-    let event = batch[*at];
+    let event = batch[at];
     match (event.verdict, read.take()) {
-        (Verdict::Filter, _) => {
-            *at += 1;
-            if *at < batch.len() {
-                return act(batch, at, flying, read, log, planted);
-            }
-            // Called again at once for the commit.
-            Want::Nothing
-        }
+        // Passed before.
+        (Verdict::Filter, _) => Want::Nothing,
         (Verdict::Observe, _) => {
             *flying = true;
             Want::Observe(event)
@@ -219,7 +214,7 @@ fn act(
         }
         (Verdict::Add, Some(aggregate)) => {
             let covered = aggregate.applied.get(&log).copied().unwrap_or_default();
-            let same = batch[*at..]
+            let same = batch[at..]
                 .iter()
                 .take_while(|one| one.verdict == Verdict::Add);
             let events: Vec<Accepted> = same
@@ -245,6 +240,23 @@ fn act(
 }
 
 impl Lane {
+    /// What a filter drops has no effect but its end.
+    fn pass_filtered(&mut self) {
+        if let Stage::Acting {
+            batch,
+            at,
+            flying: false,
+            ..
+        } = &mut self.stage
+        {
+            let open = &batch[*at..];
+            *at += open
+                .iter()
+                .take_while(|one| one.verdict == Verdict::Filter)
+                .count();
+        }
+    }
+
     /// The log has accepted an epoch and gives what waits.
     pub(crate) fn subscribed(&mut self, epoch: Epoch, records: Vec<Accepted>) {
         self.epoch = Some(epoch);
