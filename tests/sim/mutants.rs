@@ -43,6 +43,44 @@ impl Planted {
     }
 }
 
+/// Every mutant, with the most schedules it may survive.
+fn mutants() -> Vec<Planted> {
+    let mut all: Vec<Planted> = Mutation::ALL.into_iter().map(Planted::Core).collect();
+    all.extend([
+        Planted::NoFence,
+        Planted::CommitWithoutEpoch,
+        Planted::JournalForgets,
+        Planted::EndCountedTwice,
+        Planted::MergePatch,
+        Planted::StatusWithoutOwner,
+        Planted::EpochInCallbackKey,
+        Planted::AggregateWithoutPosition,
+        Planted::TodaysSpec,
+        Planted::ReleasedInFlight,
+    ]);
+    all
+}
+
+#[test]
+fn every_mutant_is_found() {
+    let most = crate::run::number("ZEN_SIM_MOST").unwrap_or(2_000);
+    let mut survivors = Vec::new();
+    for planted in mutants() {
+        let sum = crate::run::many(1, most, planted);
+        match &sum.broken {
+            Some((seed, violation)) => println!(
+                "{planted:?}: after {} schedules (seed {seed}): {}: {}",
+                sum.schedules, violation.invariant, violation.what
+            ),
+            None => {
+                println!("{planted:?}: survives {} schedules", sum.schedules);
+                survivors.push(planted);
+            }
+        }
+    }
+    assert!(survivors.is_empty(), "not found: {survivors:?}");
+}
+
 #[test]
 fn baselines() {
     let count = crate::run::number("ZEN_SIM_SCHEDULES").unwrap_or(300);
