@@ -3,4 +3,12 @@
 //! Gossip makes it fast, compare-and-swap makes it agreed, the epoch makes it safe. Nothing that
 //! gossip says is ever needed for safety.
 
+pub mod event;
+pub mod layout;
+pub mod message;
 pub mod names;
+pub mod port;
+pub mod protocol;
+pub mod records;
+pub mod replica;
+pub mod timing;

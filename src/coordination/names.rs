@@ -61,7 +61,11 @@ impl FromStr for Holder {
         let wrong = || NotAHolder(text.chars().take(300).collect());
         let (pod, number) = text.split_once('#').ok_or_else(wrong)?;
         let plain = !number.starts_with(['0', '+']) && !pod.is_empty() && pod.len() <= 253;
-        let incarnation: u64 = number.parse().ok().filter(|n| *n <= MOST).ok_or_else(wrong)?;
+        let incarnation: u64 = number
+            .parse()
+            .ok()
+            .filter(|n| *n <= MOST)
+            .ok_or_else(wrong)?;
         if !plain {
             return Err(wrong());
         }

@@ -13,7 +13,7 @@
 //! `poll_action()` is drained after each of both, `poll_timeout()` says when to call next.
 //! Production and the simulator drive the same code through these types.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::names::{Holder, PodName};
 use crate::{
@@ -26,6 +26,21 @@ use crate::{
 /// Moments of two processes are never compared: their clocks start anywhere and may drift.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(pub u64);
+
+impl Moment {
+    /// This much later.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(micros))
+    }
+
+    /// How long ago `earlier` was; nothing where it is later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
 
 /// Names a request until its answer comes; never used twice by one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,8 +157,8 @@ pub enum Input {
     /// A watch of all three kinds is known to be current as of now (an event, a bookmark, a
     /// consistent list).
     Current,
-    /// What a probe of another holder says, whenever it changes, and again at least every second
-    /// while it is not [`Link::Reached`].
+    /// What a probe of another holder says: the first one, whenever it changes, and again at least
+    /// every 500 ms while it is not [`Link::Reached`] (votes count for 1 s).
     Link {
         /// Whom.
         holder: Holder,
@@ -176,6 +191,9 @@ pub enum Input {
         /// The stored holder.
         holder: Holder,
     },
+    /// An answer to [`Action::Survey`], of one journal or of the statuses: the highest epoch stored
+    /// there. Any number of them.
+    Surveyed(Epoch),
     /// Caches are filled; from now on this pod may get buckets and lead.
     Ready,
     /// SIGTERM, or the operator asks: give everything away, then [`Action::Ended`].
@@ -196,6 +214,8 @@ pub enum Action {
         /// What.
         op: Op,
     },
+    /// The map is lost: ask every journal and the statuses for the highest epoch that they hold.
+    Survey,
     /// Tell another replica, best effort.
     Send {
         /// Whom.
