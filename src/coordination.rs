@@ -3,6 +3,8 @@
 //! Gossip makes it fast, compare-and-swap makes it agreed, the epoch makes it safe. Nothing that
 //! gossip says is ever needed for safety.
 
+pub mod assign;
+pub mod buckets;
 pub mod event;
 pub mod layout;
 pub mod message;
@@ -11,4 +13,5 @@ pub mod port;
 pub mod protocol;
 pub mod records;
 pub mod replica;
+pub mod ring;
 pub mod timing;

@@ -22,229 +22,126 @@
 //! Everything is integers and ordered maps: equal input gives equal bytes, on every machine.
 
 mod deal;
-mod loads;
 mod slots;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{buckets::Buckets, names::PodName};
-use crate::journal::{BUCKETS, Bucket};
+use super::{
+    buckets::Buckets,
+    layout::{Balance, Layout, Place, Wanted},
+    names::Holder,
+};
+use crate::journal::{Bucket, IngestorUid};
 
 use deal::Deal;
-pub use loads::Loads;
 use slots::Slots;
 
-/// Which pod has which bucket. A bucket that is absent has none.
-pub type Owners = BTreeMap<Bucket, PodName>;
-
-/// What the leader holds of a member's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum MemberState {
-    /// It works.
-    Active,
-    /// It asks to give everything away.
-    Draining,
-    /// A majority can't reach it, though it lives.
-    Unreachable,
-    /// It is dead: its member Lease says so.
-    Down,
-}
-
-/// Whether a member's caches are filled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Readiness {
-    /// It may get buckets.
-    Ready,
-    /// It keeps what it has, and gets none.
-    Starting,
-}
-
-/// A replica, as the assignment sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Where it lives. Buckets are dealt out within a region alone: another region's members get
-    /// none, whatever else is said about them.
-    pub region: Arc<str>,
-    /// Where it may fail together with others; empty where nobody knows.
-    pub zone: Arc<str>,
-    /// Its share of the work, against the others' weights; one of 0 gives everything away.
-    pub weight: u32,
-    /// Its life.
-    pub state: MemberState,
-    /// Its build: the greater, the newer.
-    pub build: u64,
-    /// Whether it may get buckets.
-    pub readiness: Readiness,
-}
-
-/// Whether pods over their bounds give away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Balance {
-    /// They do.
-    Free,
-    /// They wait: only what has to go goes. While an update is [`rolling`], every bucket that is moved
-    /// for balance from one old pod to another is moved once too often.
-    Held,
-}
-
-/// What an operator may set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// Whether pods over their bounds give away.
-    pub balance: Balance,
-    /// A bucket moves for balance only if the two pods are at least this much closer to each other
-    /// behind it, in thousandths of the mean load of a pod.
-    pub min_gain: u16,
-}
-
-/// 5 % of the mean: half of what the bound leaves above it. A measured load that wavers by less moves
-/// nothing to and fro.
-pub const MIN_GAIN: u16 = 50;
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            balance: Balance::Free,
-            min_gain: MIN_GAIN,
-        }
-    }
-}
-
-/// All that an assignment depends on.
-#[derive(Clone, Copy, Debug)]
-pub struct Input<'a> {
-    /// Whose buckets are dealt out.
-    pub region: &'a str,
-    /// The replicas.
-    pub members: &'a BTreeMap<PodName, Member>,
-    /// What each bucket weighs.
-    pub loads: &'a Loads,
-    /// Who has what today. A bucket that is under way counts as where it goes.
-    pub today: &'a Owners,
-    /// What an operator has set.
-    pub policy: Policy,
-}
-
-/// What [`assign`] decides.
+/// What one pod carries today, and may carry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Assignment {
-    /// Who is to have each bucket; none only while nobody may take any.
-    pub owners: Owners,
-    /// Who takes it when its owner is gone; none where there is nobody else.
-    pub standbys: Owners,
-}
-
-/// What one pod carries and may carry.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// Its buckets.
     pub buckets: Buckets,
     /// Their load.
     pub load: u64,
-    /// The load that it is not given more than; `None` where it is given nothing.
+    /// The load that it is given no more than; `None` where it is given nothing.
     pub bound: Option<u64>,
 }
 
-/// Who is to own each bucket, and who stands by. It depends on `input` alone.
+/// Who is to own each bucket, and who stands by. It depends on `wanted` alone.
 ///
 /// It holds that
-/// - with what it gave as `today`, it gives the same again;
-/// - a bucket leaves a pod that is Active only from above that pod's bound, and a pod is given one
-///   only within its bound;
-/// - every bucket has an owner if anybody may take one; else those that are not gone keep theirs.
+/// - with its own answer as `current` it gives the same answer again;
+/// - a bucket leaves a candidate only from above that one's bound, and one is given a bucket only
+///   within its bound;
+/// - every bucket has an owner if there is a candidate.
 ///
-/// A pod may stay above its bound where no single move gains as much as [`Policy::min_gain`], or while
-/// [`Policy::balance`] holds it.
+/// A pod may stay above its bound where no single move gains as much as [`Wanted::gain_percent`], or
+/// while [`Wanted::balance`] holds it.
 #[must_use]
-pub fn assign(input: &Input<'_>) -> Assignment {
-    let slots = Slots::new(input.region, input.members);
-    let mut assignment = Assignment::default();
-    for mut deal in deals(&slots, input) {
+pub fn assign(wanted: &Wanted) -> Layout {
+    let slots = Slots::new(wanted);
+    let mut layout = Layout::new();
+    for mut deal in deals(&slots, wanted) {
         deal.place_homeless();
-        match input.policy.balance {
-            Balance::Free => deal.balance(input.policy.min_gain),
+        match wanted.balance {
+            Balance::Free => deal.balance(wanted.gain_percent),
             Balance::Held => {}
         }
-        let name = |(bucket, slot)| Some((bucket, slots.pod(slot)?.clone()));
-        assignment.owners.extend(deal.owners().filter_map(name));
-        assignment.standbys.extend(deal.standbys().filter_map(name));
-    }
-    assignment
-}
-
-/// What each member carries of `input.today`, and may carry. Who isn't a member has no account.
-#[must_use]
-pub fn accounts(input: &Input<'_>) -> BTreeMap<PodName, Account> {
-    let slots = Slots::new(input.region, input.members);
-    let [loaded, _] = deals(&slots, input);
-    let account = |pod: &PodName| {
-        let buckets: Buckets = of_pod(input.today, pod);
-        Account {
-            load: buckets.iter().map(|b| u64::from(input.loads.of(b))).sum(),
-            buckets,
-            bound: slots.slot(pod).and_then(|slot| loaded.bound(slot)),
+        let standbys = deal.standbys();
+        for (bucket, owner) in deal.owners() {
+            let Some(owner) = slots.holder(owner).cloned() else {
+                continue;
+            };
+            let standby = standbys
+                .get(&bucket)
+                .and_then(|id| slots.holder(*id))
+                .cloned();
+            layout.insert(bucket, Place { owner, standby });
         }
-    };
-    input.members.keys().map(|pod| (pod.clone(), account(pod))).collect()
+    }
+    layout
 }
 
-/// Whether members of different builds are at work: then the leader holds balance, though not for
-/// ever, as an update may get stuck half-way.
+/// What each candidate, and each owner of today, carries today and may carry.
 #[must_use]
-pub fn rolling(region: &str, members: &BTreeMap<PodName, Member>) -> bool {
-    let mut builds = members
-        .values()
-        .filter(|member| *member.region == *region && member.state != MemberState::Down)
-        .map(|member| member.build);
-    let first = builds.next();
-    builds.any(|build| Some(build) != first)
+pub fn accounts(wanted: &Wanted) -> BTreeMap<Holder, Account> {
+    let slots = Slots::new(wanted);
+    let [loaded, _] = deals(&slots, wanted);
+    let bounds = wanted.candidates.keys().map(|holder| {
+        let account = Account {
+            bound: slots.slot(holder).map(|id| loaded.bound(id)),
+            ..Account::default()
+        };
+        (holder.clone(), account)
+    });
+    let mut accounts: BTreeMap<Holder, Account> = bounds.collect();
+    for (bucket, holder) in &wanted.current {
+        let account = accounts.entry(holder.clone()).or_default();
+        account.buckets.insert(*bucket);
+        account.load += u64::from(wanted.loads.get(bucket).copied().unwrap_or(0));
+    }
+    accounts
 }
 
-/// The buckets of one pod.
+/// Whether candidates are of different builds: an update is rolling.
 #[must_use]
-pub fn of_pod(owners: &Owners, pod: &PodName) -> Buckets {
-    let of_pod = owners.iter().filter(|(_, owner)| *owner == pod);
-    of_pod.map(|(bucket, _)| *bucket).collect()
+pub fn rolling(wanted: &Wanted) -> bool {
+    let builds: BTreeSet<&str> = wanted.candidates.values().map(|c| &*c.build).collect();
+    builds.len() > 1
+}
+
+/// The number of Ingestors in each bucket: the least that it weighs.
+#[must_use]
+pub fn counted<'a>(ingestors: impl IntoIterator<Item = &'a IngestorUid>) -> BTreeMap<Bucket, u32> {
+    let mut loads = BTreeMap::new();
+    for uid in ingestors {
+        let load: &mut u32 = loads.entry(Bucket::of(uid)).or_default();
+        *load = load.saturating_add(1);
+    }
+    loads
 }
 
 /// Buckets with load and buckets without, each dealt out for itself.
-fn deals<'a>(slots: &'a Slots<'a>, input: &Input<'_>) -> [Deal<'a>; 2] {
+fn deals<'a>(slots: &'a Slots<'a>, wanted: &Wanted) -> [Deal<'a>; 2] {
     let (mut loaded, mut empty) = (Vec::new(), Vec::new());
-    for bucket in (0..BUCKETS).map(Bucket) {
-        match input.loads.of(bucket) {
+    for bucket in (0..wanted.buckets).map(Bucket) {
+        match wanted.loads.get(&bucket).copied().unwrap_or(0) {
             0 => empty.push((bucket, 1)),
             load => loaded.push((bucket, u64::from(load))),
         }
     }
     let heaviest = loaded.iter().map(|(_, load)| *load).max().unwrap_or(0);
+    let slack = u64::from(wanted.buckets / EMPTY_PER_SLACK).max(1);
     [
-        Deal::new(slots, loaded, heaviest, input.today),
-        Deal::new(slots, empty, EMPTY_SLACK, input.today),
+        Deal::new(slots, loaded, heaviest, &wanted.current),
+        Deal::new(slots, empty, slack, &wanted.current),
     ]
 }
 
-/// How many empty buckets a pod may have above its share, where a tenth of the share is less: they
-/// cost nothing, and are not worth a write of the map as one more or less comes to be empty.
-const EMPTY_SLACK: u64 = 8;
-
-// === impl Assignment ===
-
-impl fmt::Display for Assignment {
-    /// A line per pod: `core-0: 0-3,9 standby 17-20`. Equal assignments have equal texts.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut lines: BTreeMap<&PodName, (Buckets, Buckets)> = BTreeMap::new();
-        for (bucket, pod) in &self.owners {
-            lines.entry(pod).or_default().0.insert(*bucket);
-        }
-        for (bucket, pod) in &self.standbys {
-            lines.entry(pod).or_default().1.insert(*bucket);
-        }
-        for (pod, (owned, standby)) in lines {
-            writeln!(f, "{pod}: {owned} standby {standby}")?;
-        }
-        Ok(())
-    }
-}
+/// A pod may have one empty bucket above its share for so many buckets that there are, where a tenth
+/// of the share is less: under 1 % of them all. They cost nothing, and are not worth a write of the map
+/// as one more or less comes to be empty.
+const EMPTY_PER_SLACK: u16 = 128;
 
 #[cfg(test)]
 mod tests;

@@ -49,7 +49,9 @@ impl Buckets {
 
     /// Adds a bucket; whether it was not there. One that is out of bounds is never added.
     pub fn insert(&mut self, bucket: Bucket) -> bool {
-        let added = self.word(bucket).is_some_and(|word| word & bit(bucket) == 0);
+        let added = self
+            .word(bucket)
+            .is_some_and(|word| word & bit(bucket) == 0);
         if let Some(word) = self.word_mut(bucket) {
             *word |= bit(bucket);
         }
@@ -68,7 +70,8 @@ impl Buckets {
     /// Whether the bucket is in the set.
     #[must_use]
     pub fn contains(&self, bucket: Bucket) -> bool {
-        self.word(bucket).is_some_and(|word| word & bit(bucket) != 0)
+        self.word(bucket)
+            .is_some_and(|word| word & bit(bucket) != 0)
     }
 
     /// How many there are.
@@ -86,7 +89,9 @@ impl Buckets {
 
     /// All of them, rising.
     pub fn iter(&self) -> impl Iterator<Item = Bucket> + use<'_> {
-        (0..BUCKETS).map(Bucket).filter(|bucket| self.contains(*bucket))
+        (0..BUCKETS)
+            .map(Bucket)
+            .filter(|bucket| self.contains(*bucket))
     }
 
     /// What is in either.
@@ -260,10 +265,7 @@ mod tests {
         for text in ["2,1", "1,1", "1-3,2-4", "1-3,4", "1,2", "1-3,2"] {
             assert!(matches!(wrong(text), NotBuckets::Disordered(_)), "{text}");
         }
-        assert_eq!(
-            wrong(&"1,".repeat(500_000)),
-            NotBuckets::TooLong(1_000_000)
-        );
+        assert_eq!(wrong(&"1,".repeat(500_000)), NotBuckets::TooLong(1_000_000));
         assert_eq!(
             wrong("5,17-x").to_string(),
             "`17-x` is neither a bucket nor a range of buckets such as 17-20"
@@ -293,10 +295,15 @@ mod tests {
         (1_u64..1024, any::<u64>()).prop_map(|(density, seed)| {
             let mut state = seed;
             let mut next = || {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 (state >> 33) % 1024
             };
-            (0..BUCKETS).map(Bucket).filter(|_| next() < density).collect()
+            (0..BUCKETS)
+                .map(Bucket)
+                .filter(|_| next() < density)
+                .collect()
         })
     }
 

@@ -8,17 +8,19 @@
 //!
 //! Every replica must come to the same order on every machine. So there is no floating point here:
 //! logarithms are integers of 32 fractional bits, shares are compared by multiplying across, and what
-//! ties goes by name.
+//! ties goes by the hash itself, then by name.
 
-use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
+use std::{cmp::Ordering, sync::Arc};
 
 use super::names::PodName;
-use crate::journal::{BUCKETS, Bucket};
+use crate::journal::Bucket;
 
 /// Who sits at the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seat {
-    /// How much of the work is its share, against the others' weights; one of 0 has no seat.
+    /// Its name, by which it is hashed.
+    pub pod: PodName,
+    /// How much of the work is its share, against the others' weights; one of 0 comes last.
     pub weight: u32,
     /// Where it may fail together with others; empty where nobody knows.
     pub zone: Arc<str>,
@@ -27,42 +29,40 @@ pub struct Seat {
 /// The pods in their order for every bucket. Equal seats make equal rings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ring {
-    seats: Vec<(PodName, Seat)>,
+    seats: Vec<Seat>,
     /// Bucket by bucket, indices of `seats`, best first: as many for each bucket as there are seats.
     order: Vec<u16>,
 }
 
-/// Most seats of a ring: more members than a `ShardMap` may list. Those behind, by name, get none.
-pub const MOST_SEATS: usize = 1_024;
-
 // === impl Ring ===
 
 impl Ring {
-    /// The ring of these pods.
+    /// The ring of these pods, for so many buckets. Seats keep the order in which they come; what ties
+    /// goes to the first. Seats beyond the 65,536th are never anybody's choice.
     #[must_use]
-    pub fn new(pods: &BTreeMap<PodName, Seat>) -> Self {
-        let seats: Vec<(PodName, Seat)> = pods
+    pub fn new(buckets: u16, seats: Vec<Seat>) -> Self {
+        let hashes: Vec<u64> = seats
             .iter()
-            .filter(|(_, seat)| seat.weight > 0)
-            .take(MOST_SEATS)
-            .map(|(pod, seat)| (pod.clone(), seat.clone()))
+            .map(|seat| fnv1a(seat.pod.0.as_bytes()))
             .collect();
-        let hashes: Vec<u64> = seats.iter().map(|(pod, _)| fnv1a(pod.0.as_bytes())).collect();
         let even = seats.windows(2).all(|two| match two {
-            [(_, a), (_, b)] => a.weight == b.weight,
+            [a, b] => a.weight == b.weight,
             _ => true,
         });
-        let mut order = Vec::with_capacity(seats.len() * usize::from(BUCKETS));
+        let mut order = Vec::with_capacity(seats.len() * usize::from(buckets));
         let mut scored: Vec<(Score, u16)> = Vec::with_capacity(seats.len());
-        for bucket in (0..BUCKETS).map(Bucket) {
+        for bucket in 0..buckets {
             scored.clear();
-            let all = (0_u16..).zip(&seats).zip(&hashes);
-            scored.extend(all.map(|((n, (_, seat)), hash)| {
-                let u = mixed(hash ^ mixed(u64::from(bucket.0)));
-                let score = if even { Score::even(u) } else { Score::weighted(u, seat.weight) };
+            let all = (0..=u16::MAX).zip(&seats).zip(&hashes);
+            scored.extend(all.map(|((n, seat), hash)| {
+                let u = mixed(hash ^ mixed(u64::from(bucket)));
+                let score = if even {
+                    Score::even(u)
+                } else {
+                    Score::weighted(u, seat.weight)
+                };
                 (score, n)
             }));
-            // Seats lie in the order of their names, so ties go by name.
             scored.sort_unstable();
             order.extend(scored.iter().map(|(_, n)| *n));
         }
@@ -71,7 +71,7 @@ impl Ring {
 
     /// The pods for a bucket, best first.
     pub fn order(&self, bucket: Bucket) -> impl Iterator<Item = &PodName> + Clone {
-        self.ranked(bucket).map(|(pod, _)| pod)
+        self.ranked(bucket).map(|seat| &seat.pod)
     }
 
     /// The first choice; `None` where nobody sits.
@@ -85,34 +85,21 @@ impl Ring {
     #[must_use]
     pub fn second(&self, bucket: Bucket) -> Option<&PodName> {
         let mut others = self.ranked(bucket);
-        let (_, first) = others.next()?;
-        let apart = others.clone().find(|(_, seat)| seat.zone != first.zone);
-        apart.or_else(|| others.next()).map(|(pod, _)| pod)
+        let first = others.next()?;
+        let apart = others.clone().find(|seat| seat.zone != first.zone);
+        apart.or_else(|| others.next()).map(|seat| &seat.pod)
     }
 
-    /// For a bucket, who sits where: places in the order of names, best first.
+    /// For a bucket, who sits where: numbers of seats, best first.
     pub(super) fn places(&self, bucket: Bucket) -> &[u16] {
-        let start = usize::from(bucket.0) * self.len();
-        self.order.get(start..start + self.len()).unwrap_or_default()
+        let start = usize::from(bucket.0) * self.seats.len();
+        let places = self.order.get(start..start + self.seats.len());
+        places.unwrap_or_default()
     }
 
-    /// How many sit.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.seats.len()
-    }
-
-    /// Whether nobody sits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.seats.is_empty()
-    }
-
-    fn ranked(&self, bucket: Bucket) -> impl Iterator<Item = (&PodName, &Seat)> + Clone {
-        self.places(bucket)
-            .iter()
-            .filter_map(|n| self.seats.get(usize::from(*n)))
-            .map(|(pod, seat)| (pod, seat))
+    fn ranked(&self, bucket: Bucket) -> impl Iterator<Item = &Seat> + Clone {
+        let places = self.places(bucket).iter();
+        places.filter_map(|n| self.seats.get(usize::from(*n)))
     }
 }
 
@@ -147,6 +134,7 @@ impl Score {
 
 impl Ord for Score {
     fn cmp(&self, other: &Self) -> Ordering {
+        // One without weight is infinitely far: 0 on the other's side, and never less.
         let mine = u128::from(self.length) * u128::from(other.weight);
         let theirs = u128::from(other.length) * u128::from(self.weight);
         mine.cmp(&theirs).then_with(|| other.u.cmp(&self.u))

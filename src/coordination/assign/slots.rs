@@ -1,47 +1,35 @@
-//! The members as the deal sees them: by number, with what they do and the order of the ring.
+//! The candidates as the deal sees them: by number, with the order of the ring.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Member, MemberState, Readiness};
 use crate::{
     coordination::{
-        names::PodName,
+        layout::{Candidate, Wanted},
+        names::{Holder, newer},
         ring::{Ring, Seat},
     },
     journal::Bucket,
 };
 
-/// A member's number, in the order of names.
+/// A candidate's number, in the order of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SlotId(usize);
 
-/// What happens to the buckets of a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// It keeps them, and may get more.
-    Takes,
-    /// It keeps them.
-    Keeps,
-    /// They go if anybody takes them.
-    Leaves,
-    /// They are without owner.
-    Gone,
-}
-
 #[derive(Debug)]
 struct Slot<'a> {
-    pod: &'a PodName,
-    member: &'a Member,
-    role: Role,
+    holder: &'a Holder,
+    candidate: &'a Candidate,
+    weight: u64,
+    /// 0 for the newest build there is, 1 for the one before, and so on.
+    build: usize,
 }
 
+/// All that may own and has a weight.
 #[derive(Debug)]
 pub(super) struct Slots<'a> {
     slots: Vec<Slot<'a>>,
+    zones: &'a BTreeMap<Holder, Arc<str>>,
     ring: Ring,
-    /// Which slot has which seat of the ring.
-    seated: Vec<SlotId>,
-    takers: Vec<SlotId>,
 }
 
 /// Weights above this count as this: products of weights and loads stay within 128 bits.
@@ -50,89 +38,84 @@ const MOST_WEIGHT: u32 = 1_000_000;
 // === impl Slots ===
 
 impl<'a> Slots<'a> {
-    pub(super) fn new(region: &str, members: &'a BTreeMap<PodName, Member>) -> Self {
-        let role = |member: &Member| match member.state {
-            _ if *member.region != *region => Role::Gone,
-            MemberState::Down => Role::Gone,
-            MemberState::Draining | MemberState::Unreachable => Role::Leaves,
-            MemberState::Active if member.weight == 0 => Role::Leaves,
-            MemberState::Active => match member.readiness {
-                Readiness::Ready => Role::Takes,
-                Readiness::Starting => Role::Keeps,
-            },
+    pub(super) fn new(wanted: &'a Wanted) -> Self {
+        let may = || {
+            wanted
+                .candidates
+                .iter()
+                .filter(|(_, candidate)| candidate.weight > 0)
         };
-        let slots: Vec<Slot<'a>> = members
-            .iter()
-            .map(|(pod, member)| Slot {
-                pod,
-                member,
-                role: role(member),
+        let mut builds: Vec<&str> = may().map(|(_, candidate)| &*candidate.build).collect();
+        builds.sort_by(|a, b| newer(b, a));
+        builds.dedup_by(|a, b| newer(a, b).is_eq());
+        let slots: Vec<Slot<'a>> = may()
+            .map(|(holder, candidate)| Slot {
+                holder,
+                weight: u64::from(candidate.weight.min(MOST_WEIGHT)),
+                build: builds
+                    .iter()
+                    .position(|build| newer(build, &candidate.build).is_eq())
+                    .unwrap_or(builds.len()),
+                candidate,
             })
             .collect();
-        let takers: Vec<SlotId> = (0..)
-            .map(SlotId)
-            .zip(&slots)
-            .filter(|(_, slot)| slot.role == Role::Takes)
-            .map(|(id, _)| id)
-            .collect();
-        // Only takers sit: who sits beside them changes nothing about their order.
-        let seat = |slot: &Slot<'_>| Seat {
-            weight: slot.member.weight.min(MOST_WEIGHT),
-            zone: Arc::clone(&slot.member.zone),
-        };
-        let seats = slots.iter().filter(|slot| slot.role == Role::Takes);
-        let ring = Ring::new(&seats.map(|slot| (slot.pod.clone(), seat(slot))).collect());
+        let seats = slots.iter().map(|slot| Seat {
+            // The pod, not the holder: one that comes back finds its place as it was.
+            pod: slot.holder.pod.clone(),
+            weight: slot.candidate.weight.min(MOST_WEIGHT),
+            zone: Arc::clone(&slot.candidate.zone),
+        });
         Self {
-            seated: takers.clone(),
+            ring: Ring::new(wanted.buckets, seats.collect()),
+            zones: &wanted.zones,
             slots,
-            ring,
-            takers,
         }
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.slots.len()
+    /// All of them, by name.
+    pub(super) fn all(&self) -> impl Iterator<Item = SlotId> + use<> {
+        (0..self.slots.len()).map(SlotId)
     }
 
-    /// Those that may get buckets, by name.
-    pub(super) fn takers(&self) -> &[SlotId] {
-        &self.takers
-    }
-
-    /// For a bucket, those that may get it, in the order of the ring.
+    /// All of them, in the order of the ring for a bucket.
     pub(super) fn choices(&self, bucket: Bucket) -> impl Iterator<Item = SlotId> + '_ {
         let places = self.ring.places(bucket).iter();
-        places.filter_map(|place| self.seated.get(usize::from(*place)).copied())
+        places.map(|place| SlotId(usize::from(*place)))
     }
 
-    pub(super) fn slot(&self, pod: &PodName) -> Option<SlotId> {
-        let found = self.slots.binary_search_by(|slot| slot.pod.cmp(pod));
+    pub(super) fn slot(&self, holder: &Holder) -> Option<SlotId> {
+        let found = self.slots.binary_search_by(|slot| slot.holder.cmp(holder));
         found.ok().map(SlotId)
     }
 
-    pub(super) fn pod(&self, id: SlotId) -> Option<&'a PodName> {
-        self.slots.get(id.0).map(|slot| slot.pod)
-    }
-
-    /// What happens to its buckets; as if it were gone where nobody has the number.
-    pub(super) fn role(&self, id: SlotId) -> Role {
-        self.slots.get(id.0).map_or(Role::Gone, |slot| slot.role)
+    pub(super) fn holder(&self, id: SlotId) -> Option<&'a Holder> {
+        self.slots.get(id.0).map(|slot| slot.holder)
     }
 
     pub(super) fn weight(&self, id: SlotId) -> u64 {
-        let weight = |slot: &Slot<'_>| slot.member.weight.min(MOST_WEIGHT);
-        self.slots.get(id.0).map(weight).map_or(0, u64::from)
+        self.slots.get(id.0).map_or(0, |slot| slot.weight)
     }
 
-    pub(super) fn build(&self, id: SlotId) -> u64 {
-        self.slots.get(id.0).map_or(0, |slot| slot.member.build)
+    /// How many builds are newer.
+    pub(super) fn build(&self, id: SlotId) -> usize {
+        self.slots.get(id.0).map_or(usize::MAX, |slot| slot.build)
     }
 
-    /// Whether the two fail together, as far as anybody knows.
-    pub(super) fn same_zone(&self, one: SlotId, other: Option<SlotId>) -> bool {
-        let zone = |id: SlotId| self.slots.get(id.0).map(|slot| &slot.member.zone);
-        other.is_some_and(|other| zone(one) == zone(other))
+    /// The zone of one who owns, or did.
+    pub(super) fn zone_of(&self, holder: &Holder) -> Option<&'a str> {
+        let known = || self.zones.get(holder).map(|zone| &**zone);
+        self.slot(holder)
+            .and_then(|id| self.zone(id))
+            .or_else(known)
+    }
+
+    pub(super) fn zone(&self, id: SlotId) -> Option<&'a str> {
+        self.slots.get(id.0).map(|slot| &*slot.candidate.zone)
+    }
+
+    /// A number for each, zero.
+    pub(super) fn zeros(&self) -> PerSlot {
+        PerSlot(vec![0; self.slots.len()])
     }
 }
 
@@ -143,10 +126,6 @@ pub(super) struct PerSlot(Vec<u64>);
 // === impl PerSlot ===
 
 impl PerSlot {
-    pub(super) fn zero(slots: &Slots<'_>) -> Self {
-        Self(vec![0; slots.len()])
-    }
-
     pub(super) fn of(&self, id: SlotId) -> u64 {
         self.0.get(id.0).copied().unwrap_or(0)
     }

@@ -56,7 +56,10 @@ fn the_logarithm_is_right_to_its_last_bits() {
     assert_eq!(negative_log2(u64::MAX), 1);
     for n in 1..2_000_u64 {
         let u = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        #[expect(clippy::cast_precision_loss, reason = "what it is compared with is a float")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "what it is compared with is a float"
+        )]
         let (exact, found) = (
             64.0 - (u as f64).log2(),
             negative_log2(u) as f64 / one as f64,
