@@ -13,13 +13,22 @@ pub(super) struct Deal<'a> {
     slots: &'a Slots<'a>,
     /// What there is to deal out, the heaviest first: what is hard to place is placed while there is
     /// room. Among equals by number.
-    buckets: Vec<(Bucket, u64)>,
+    buckets: Vec<Item<'a>>,
+    /// The cost of all, and the weight of all candidates.
+    total: u64,
+    all_weight: u64,
     /// How much a pod may have above its share at least.
     slack: u64,
-    owners: BTreeMap<Bucket, SlotId>,
-    /// Zones of those who had what is without owner now, where they are known.
-    former: BTreeMap<Bucket, &'a str>,
     books: Books,
+}
+
+#[derive(Debug)]
+struct Item<'a> {
+    bucket: Bucket,
+    cost: u64,
+    owner: Option<SlotId>,
+    /// Of one without owner: the zone of the one who had it, where that is known.
+    former: Option<&'a str>,
 }
 
 /// What each candidate has, and may have.
@@ -32,19 +41,11 @@ struct Books {
 /// A move that balance would make, the best first by this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Relief {
-    fit: Fit,
     preference: Preference,
-    bucket: Bucket,
+    /// Index of the bucket.
+    index: usize,
     to: SlotId,
     cost: u64,
-}
-
-/// First the largest that the excess has room for, then the smallest of the others: so the load that
-/// moves is the excess and little more, in few buckets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Fit {
-    Within(Reverse<u64>),
-    Beyond(u64),
 }
 
 /// How good a pod is for a bucket among those within their bounds; the least is the best.
@@ -60,51 +61,48 @@ struct Preference {
 impl<'a> Deal<'a> {
     pub(super) fn new(
         slots: &'a Slots<'a>,
-        mut buckets: Vec<(Bucket, u64)>,
+        mut costs: Vec<(Bucket, u64)>,
         slack: u64,
         current: &BTreeMap<Bucket, Holder>,
     ) -> Self {
-        buckets.sort_unstable_by_key(|(bucket, cost)| (Reverse(*cost), *bucket));
-        let mut deal = Self {
-            books: Books {
-                held: slots.zeros(),
-                bound: bounds(slots, None, total(&buckets), slack),
-            },
-            slots,
-            slack,
-            owners: BTreeMap::new(),
-            former: BTreeMap::new(),
-            buckets,
+        costs.sort_unstable_by_key(|(bucket, cost)| (Reverse(*cost), *bucket));
+        let total = costs.iter().map(|(_, cost)| *cost).sum();
+        let mut books = Books {
+            held: slots.zeros(),
+            bound: bounds(slots, None, total, slack),
         };
-        deal.keep(current);
-        deal
-    }
-
-    /// What can stay, stays.
-    fn keep(&mut self, current: &BTreeMap<Bucket, Holder>) {
-        for (bucket, cost) in &self.buckets {
-            let Some(holder) = current.get(bucket) else {
-                continue;
-            };
-            if let Some(id) = self.slots.slot(holder) {
-                self.owners.insert(*bucket, id);
-                self.books.held.add(id, *cost);
-            } else if let Some(zone) = self.slots.zone_of(holder) {
-                self.former.insert(*bucket, zone);
+        // What can stay, stays.
+        let keep = |(bucket, cost)| {
+            let holder = current.get(&bucket);
+            let owner = holder.and_then(|holder| slots.slot(holder));
+            if let Some(id) = owner {
+                books.held.add(id, cost);
             }
+            Item {
+                bucket,
+                cost,
+                owner,
+                former: holder
+                    .filter(|_| owner.is_none())
+                    .and_then(|holder| slots.former_zone(holder)),
+            }
+        };
+        Self {
+            buckets: costs.into_iter().map(keep).collect(),
+            all_weight: slots.all().map(|id| slots.weight(id)).sum(),
+            slots,
+            total,
+            slack,
+            books,
         }
     }
 
     /// Every bucket without owner gets one, if anybody takes.
     pub(super) fn place_homeless(&mut self) {
-        for (bucket, cost) in &self.buckets {
-            if self.owners.contains_key(bucket) {
-                continue;
-            }
-            let zone = self.former.get(bucket).copied();
-            if let Some(to) = best(self.slots, &self.books, (*bucket, *cost), zone) {
-                self.books.held.add(to, *cost);
-                self.owners.insert(*bucket, to);
+        for item in self.buckets.iter_mut().filter(|item| item.owner.is_none()) {
+            item.owner = best(self.slots, &self.books, item, item.former);
+            if let Some(to) = item.owner {
+                self.books.held.add(to, item.cost);
             }
         }
     }
@@ -120,64 +118,78 @@ impl<'a> Deal<'a> {
                 while let Some(relief) = self.relief(from, gain_percent) {
                     self.books.held.take(from, relief.cost);
                     self.books.held.add(relief.to, relief.cost);
-                    self.owners.insert(relief.bucket, relief.to);
+                    if let Some(item) = self.buckets.get_mut(relief.index) {
+                        item.owner = Some(relief.to);
+                    }
                     moved = true;
                 }
             }
         }
     }
 
-    /// The best move away from a pod that is over its bound.
+    /// The best move away from a pod that is over its bound: of the largest bucket that the excess has
+    /// room for, else of the smallest that there is. So the load that moves is the excess and little
+    /// more, in few buckets.
     fn relief(&self, from: SlotId, gain_percent: u32) -> Option<Relief> {
         let (held, bound) = (self.books.held.of(from), self.books.bound.of(from));
         let excess = held.checked_sub(bound).filter(|excess| *excess > 0)?;
+        let beyond = self.buckets.partition_point(|item| item.cost > excess);
+        let falling = (beyond..self.buckets.len()).chain((0..beyond).rev());
         let mut best: Option<Relief> = None;
-        for (bucket, cost) in &self.buckets {
-            let fit = if *cost <= excess {
-                Fit::Within(Reverse(*cost))
-            } else {
-                Fit::Beyond(*cost)
-            };
-            let worse = best.is_some_and(|best| best.fit < fit);
-            if worse || self.owners.get(bucket) != Some(&from) {
+        for index in falling {
+            let Some(item) = self.buckets.get(index) else {
                 continue;
-            }
-            let may = |to: SlotId| {
-                to != from
-                    && self.books.fits(to, *cost)
-                    && self.gains(from, to, *cost, gain_percent)
             };
-            let choices = self.slots.choices(*bucket).enumerate();
-            let reliefs = choices
-                .filter(|(_, to)| may(*to))
-                .map(|(place, to)| Relief {
-                    fit,
-                    preference: preference(self.slots, None, place, to),
-                    bucket: *bucket,
-                    to,
-                    cost: *cost,
-                });
-            best = best.into_iter().chain(reliefs).min();
+            if best.is_some_and(|best| best.cost != item.cost) {
+                break;
+            }
+            if item.owner == Some(from) {
+                let found = self.reliefs(from, index, item, gain_percent).min();
+                best = best.into_iter().chain(found).min();
+            }
         }
         best
+    }
+
+    /// Where a bucket may go for balance.
+    fn reliefs(
+        &self,
+        from: SlotId,
+        index: usize,
+        item: &Item<'_>,
+        gain_percent: u32,
+    ) -> impl Iterator<Item = Relief> {
+        let cost = item.cost;
+        let may = move |to: SlotId| {
+            to != from && self.books.fits(to, cost) && self.gains(from, to, cost, gain_percent)
+        };
+        let choices = self.slots.choices(item.bucket).enumerate();
+        choices
+            .filter(move |(_, to)| may(*to))
+            .map(move |(place, to)| Relief {
+                preference: preference(self.slots, None, place, to),
+                index,
+                to,
+                cost,
+            })
     }
 
     /// Whether the pod that gives still carries so much more for its weight than the one that is
     /// given, with the bucket: `held/w − (held' + cost)/w' ≥ gain · mean`, multiplied out.
     fn gains(&self, from: SlotId, to: SlotId, cost: u64, gain_percent: u32) -> bool {
         let weight = |id| u128::from(self.slots.weight(id));
-        let all_weight: u128 = self.slots.all().map(weight).sum();
-        let all: u128 = total(&self.buckets).into();
         let held = |id| u128::from(self.books.held.of(id));
         let gives = held(from) * weight(to);
         let takes = (held(to) + u128::from(cost)) * weight(from);
-        let least = u128::from(gain_percent) * all * weight(from) * weight(to);
-        gives > takes && (gives - takes) * all_weight * 100 >= least
+        let mean = u128::from(self.total) * weight(from) * weight(to);
+        let gain = gives.saturating_sub(takes) * u128::from(self.all_weight);
+        gain > 0 && gain * 100 >= mean * u128::from(gain_percent)
     }
 
     /// Who owns what.
     pub(super) fn owners(&self) -> impl Iterator<Item = (Bucket, SlotId)> + '_ {
-        self.owners.iter().map(|(bucket, id)| (*bucket, *id))
+        let owned = |item: &Item<'_>| item.owner.map(|owner| (item.bucket, owner));
+        self.buckets.iter().filter_map(owned)
     }
 
     /// What a candidate is given no more than.
@@ -187,39 +199,24 @@ impl<'a> Deal<'a> {
 
     /// For each owner: where its buckets would go if it, alone, were gone.
     pub(super) fn standbys(&self) -> BTreeMap<Bucket, SlotId> {
-        let mut of: BTreeMap<SlotId, Vec<(Bucket, u64)>> = BTreeMap::new();
-        for (bucket, cost) in &self.buckets {
-            if let Some(owner) = self.owners.get(bucket) {
-                of.entry(*owner).or_default().push((*bucket, *cost));
-            }
-        }
         let mut standbys = BTreeMap::new();
-        for (owner, buckets) in of {
-            self.stand_by(owner, &buckets, &mut standbys);
+        for owner in self.slots.all() {
+            let mut books = Books {
+                held: self.books.held.clone(),
+                bound: bounds(self.slots, Some(owner), self.total, self.slack),
+            };
+            // The one that is gone has no room: of all that are over their bounds it is the most.
+            books.held.set(owner, u64::MAX);
+            let zone = self.slots.zone(owner);
+            for item in self.buckets.iter().filter(|item| item.owner == Some(owner)) {
+                let found = best(self.slots, &books, item, zone);
+                if let Some(to) = found.filter(|to| *to != owner) {
+                    books.held.add(to, item.cost);
+                    standbys.insert(item.bucket, to);
+                }
+            }
         }
         standbys
-    }
-
-    fn stand_by(
-        &self,
-        owner: SlotId,
-        buckets: &[(Bucket, u64)],
-        standbys: &mut BTreeMap<Bucket, SlotId>,
-    ) {
-        let mut books = Books {
-            held: self.books.held.clone(),
-            bound: bounds(self.slots, Some(owner), total(&self.buckets), self.slack),
-        };
-        // The one that is gone has no room: of all that are over their bounds it is the most.
-        books.held.set(owner, u64::MAX);
-        for (bucket, cost) in buckets {
-            let zone = self.slots.zone(owner);
-            let found = best(self.slots, &books, (*bucket, *cost), zone);
-            if let Some(to) = found.filter(|to| *to != owner) {
-                books.held.add(to, *cost);
-                standbys.insert(*bucket, to);
-            }
-        }
     }
 }
 
@@ -233,18 +230,13 @@ impl Books {
 
 /// The best pod for a bucket without owner: by preference among those within their bounds; where none
 /// is, the one that is least over.
-fn best(
-    slots: &Slots<'_>,
-    books: &Books,
-    (bucket, cost): (Bucket, u64),
-    zone: Option<&str>,
-) -> Option<SlotId> {
+fn best(slots: &Slots<'_>, books: &Books, item: &Item<'_>, zone: Option<&str>) -> Option<SlotId> {
     let key = |(place, to): &(usize, SlotId)| {
-        let with = books.held.of(*to).saturating_add(cost);
+        let with = books.held.of(*to).saturating_add(item.cost);
         let over = with.saturating_sub(books.bound.of(*to));
         (over, preference(slots, zone, *place, *to))
     };
-    let choices = slots.choices(bucket).enumerate();
+    let choices = slots.choices(item.bucket).enumerate();
     choices.min_by_key(key).map(|(_, to)| to)
 }
 
@@ -255,10 +247,6 @@ fn preference(slots: &Slots<'_>, zone: Option<&str>, place: usize, to: SlotId) -
         same_zone: zone.is_some() && slots.zone(to) == zone,
         place,
     }
-}
-
-fn total(buckets: &[(Bucket, u64)]) -> u64 {
-    buckets.iter().map(|(_, cost)| *cost).sum()
 }
 
 /// What each but `without` may have, if they share `total`.

@@ -29,6 +29,7 @@ struct Slot<'a> {
 pub(super) struct Slots<'a> {
     slots: Vec<Slot<'a>>,
     zones: &'a BTreeMap<Holder, Arc<str>>,
+    candidates: &'a BTreeMap<Holder, Candidate>,
     ring: Ring,
 }
 
@@ -68,6 +69,7 @@ impl<'a> Slots<'a> {
         Self {
             ring: Ring::new(wanted.buckets, seats.collect()),
             zones: &wanted.zones,
+            candidates: &wanted.candidates,
             slots,
         }
     }
@@ -101,12 +103,17 @@ impl<'a> Slots<'a> {
         self.slots.get(id.0).map_or(usize::MAX, |slot| slot.build)
     }
 
-    /// The zone of one who owns, or did.
-    pub(super) fn zone_of(&self, holder: &Holder) -> Option<&'a str> {
-        let known = || self.zones.get(holder).map(|zone| &**zone);
-        self.slot(holder)
-            .and_then(|id| self.zone(id))
-            .or_else(known)
+    /// The zone of one that is no candidate, where it is known.
+    pub(super) fn former_zone(&self, holder: &Holder) -> Option<&'a str> {
+        let weightless = || {
+            self.candidates
+                .get(holder)
+                .map(|candidate| &*candidate.zone)
+        };
+        self.zones
+            .get(holder)
+            .map(|zone| &**zone)
+            .or_else(weightless)
     }
 
     pub(super) fn zone(&self, id: SlotId) -> Option<&'a str> {

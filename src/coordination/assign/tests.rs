@@ -164,7 +164,7 @@ fn a_death_moves_what_the_dead_one_had_and_nothing_else() {
 #[test]
 fn one_more_pod_takes_little_more_than_it_must() {
     for pods in [1, 2, 4, 9] {
-        let trials = (0..50).map(|seed| {
+        let trials = (0..20).map(|seed| {
             let mut wanted = fleet(pods, keys(seed, 3_000));
             settle(&mut wanted);
             wanted
@@ -305,7 +305,7 @@ fn where_a_zone_is_too_small_standbys_lie_in_the_owners() {
         .filter(|standby| ***standby == holder("d"))
         .count();
     assert!(
-        with_d > of_a.len() / 3 && with_d < of_a.len(),
+        with_d > of_a.len() / 5 && with_d < of_a.len() / 2,
         "{with_d} of {}",
         of_a.len()
     );
@@ -446,7 +446,7 @@ fn the_answer_is_pinned() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
     assert_eq!(
-        hash, 0,
+        hash, 950_314_163_036_068_281,
         "another answer than on other machines, or a changed rule"
     );
 }

@@ -1,24 +1,28 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::journal::BUCKETS;
 
 fn pod(name: &str) -> PodName {
     PodName(Arc::from(name))
 }
 
-fn seat(weight: u32, zone: &str) -> Seat {
-    Seat {
+fn ring<'a>(pods: impl IntoIterator<Item = (&'a str, u32, &'a str)>) -> Ring {
+    let seat = |(name, weight, zone)| Seat {
+        pod: pod(name),
         weight,
         zone: Arc::from(zone),
-    }
+    };
+    Ring::new(BUCKETS, pods.into_iter().map(seat).collect())
 }
 
-fn ring<'a>(pods: impl IntoIterator<Item = (&'a str, u32, &'a str)>) -> Ring {
-    let pods = pods
-        .into_iter()
-        .map(|(name, weight, zone)| (pod(name), seat(weight, zone)))
-        .collect();
-    Ring::new(&pods)
+fn seats(pods: &BTreeMap<String, (u32, String)>) -> Ring {
+    ring(
+        pods.iter()
+            .map(|(name, (weight, zone))| (name.as_str(), *weight, zone.as_str())),
+    )
 }
 
 fn all() -> impl Iterator<Item = Bucket> {
@@ -42,8 +46,8 @@ fn the_order_is_pinned() {
         .flat_map(|n| ring.order(Bucket(n)))
         .filter_map(|pod| pod.0.chars().last())
         .collect();
-    assert_eq!(digits, "PINNED");
-    assert_eq!(fnv1a(b"core-0"), 0);
+    assert_eq!(digits, "102120201012120021201021");
+    assert_eq!(fnv1a(b"core-0"), 0xe61c_68da_e956_777b);
     assert_eq!(mixed(0), 0xe220_a839_7b1d_cdaf);
 }
 
@@ -80,7 +84,6 @@ fn shares_follow_weights() {
     // Half of them: 512 with a deviation of 16.
     assert!((448..=576).contains(&share(&uneven, "b")));
     assert_eq!(share(&uneven, "d"), 0);
-    assert_eq!(uneven.len(), 3);
 }
 
 #[test]
@@ -99,12 +102,8 @@ fn the_second_is_in_another_zone_where_there_is_one() {
     assert_eq!(two.first(Bucket(BUCKETS)), None);
 }
 
-fn pods() -> impl Strategy<Value = BTreeMap<PodName, Seat>> {
-    prop::collection::btree_map(
-        "[a-z]{1,8}".prop_map(|name| pod(&name)),
-        (1_u32..=1000, "[abc]").prop_map(|(weight, zone)| seat(weight, &zone)),
-        1..12,
-    )
+fn pods() -> impl Strategy<Value = BTreeMap<String, (u32, String)>> {
+    prop::collection::btree_map("[a-z]{1,8}", (1_u32..=1000, "[abc]"), 1..12)
 }
 
 /// Equal weights are ranked without logarithms: as they would be with them.
@@ -126,9 +125,9 @@ proptest! {
         let gone = pods.keys().nth(who.index(pods.len())).unwrap().clone();
         let mut fewer = pods.clone();
         fewer.remove(&gone);
-        let (before, after) = (Ring::new(&pods), Ring::new(&fewer));
+        let (before, after) = (seats(&pods), seats(&fewer));
         for bucket in all() {
-            let rest: Vec<&PodName> = before.order(bucket).filter(|p| **p != gone).collect();
+            let rest: Vec<&PodName> = before.order(bucket).filter(|p| *p.0 != *gone).collect();
             prop_assert_eq!(rest, after.order(bucket).collect::<Vec<_>>());
         }
     }
@@ -137,21 +136,21 @@ proptest! {
     fn more_weight_takes_and_never_gives(pods in pods(), who in any::<prop::sample::Index>(), more in 1_u32..1000) {
         let heavier = pods.keys().nth(who.index(pods.len())).unwrap().clone();
         let mut changed = pods.clone();
-        changed.get_mut(&heavier).unwrap().weight += more;
-        let (before, after) = (Ring::new(&pods), Ring::new(&changed));
+        changed.get_mut(&heavier).unwrap().0 += more;
+        let (before, after) = (seats(&pods), seats(&changed));
         for bucket in all() {
             let (old, new) = (before.first(bucket), after.first(bucket));
-            prop_assert!(old == new || new == Some(&heavier));
+            prop_assert!(old == new || new == Some(&pod(&heavier)));
         }
     }
 
     #[test]
     fn everyone_has_a_place_in_every_order(pods in pods()) {
-        let ring = Ring::new(&pods);
+        let ring = seats(&pods);
         for bucket in all() {
             let mut order: Vec<&PodName> = ring.order(bucket).collect();
             order.sort();
-            prop_assert_eq!(order, pods.keys().collect::<Vec<_>>());
+            prop_assert!(order.iter().map(|p| &*p.0).eq(pods.keys().map(String::as_str)));
         }
     }
 
