@@ -32,7 +32,6 @@ use super::{
 /// A leadership as it was last confirmed.
 #[derive(Clone, Debug)]
 struct Leading {
-    holder: Holder,
     record: LeaderRecord,
     resource_version: ResourceVersion,
     renew_at: Moment,
@@ -329,11 +328,11 @@ impl Elector {
             let record = observed.record.clone()?;
             let holder = record.holder.clone()?;
             let at = observed.resource_version.clone()?;
-            (Some(&holder) == view.holder.as_ref()).then_some((holder, record, at))
+            (Some(&holder) == view.holder.as_ref()).then_some((record, at))
         });
         let before = self.leading.take();
         match found {
-            Some((holder, record, resource_version)) => {
+            Some((record, resource_version)) => {
                 let term = record.term;
                 if *purpose == Purpose::Keep {
                     self.bump = false;
@@ -350,7 +349,6 @@ impl Elector {
                 }
                 self.opening = None;
                 self.leading = Some(Leading {
-                    holder,
                     record,
                     resource_version,
                     renew_at,

@@ -23,11 +23,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use self::{healing::Healing, moves::Moves, plan::Plan};
 use super::{
+    assign::rolling,
     chance::{Backoff, Chance},
     elector::Elector,
     event::Event,
     evidence::Evidence,
-    layout::Assign,
+    layout::{Assign, Balance},
     message::Body,
     names::Holder,
     out::{Out, Purpose},
@@ -60,6 +61,8 @@ pub(super) struct Leader {
     asked_at: u64,
     /// A map that was made again was refused: the stored one can't be passed.
     stuck: bool,
+    /// Since when an update is rolling.
+    rolling: Option<Moment>,
     rebalance: Moment,
     backoff: Backoff,
 }
@@ -90,6 +93,7 @@ impl Leader {
             weighed: BTreeMap::new(),
             asked_at: 0,
             stuck: false,
+            rolling: None,
             rebalance: Moment(0),
             backoff: Backoff::new(view.timing.retry, view.timing.retry_most),
         }
@@ -230,6 +234,7 @@ impl Leader {
     ) -> Option<Arc<ShardMapSpec>> {
         let view = &*desk.view;
         self.moves.look(now, map, &view.timing);
+        let balance = self.balance(now, map, view);
         let plan = Plan {
             now,
             term,
@@ -239,12 +244,28 @@ impl Leader {
             moves: &self.moves,
             fences: &self.fences,
             loads: &self.weighed,
+            balance,
         };
         let (next, events) = plan.next(map);
         for event in events {
             desk.out.tell(event);
         }
         next.map(Arc::new)
+    }
+
+    /// While an update is rolling, nothing moves for balance: it would move once too often. But one
+    /// that is stuck half-way must not keep a fleet unbalanced for ever.
+    fn balance(&mut self, now: Moment, map: &ShardMapSpec, view: &View) -> Balance {
+        if !rolling(&view.wanted(map)) {
+            self.rolling = None;
+            return Balance::Free;
+        }
+        let until = self.rolling.get_or_insert(now).after(view.timing.rolling);
+        if now < until {
+            Balance::Held
+        } else {
+            Balance::Free
+        }
     }
 
     /// Makes the map again, where it is missing, unreadable, or older than one that was seen.

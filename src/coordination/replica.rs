@@ -397,3 +397,6 @@ impl Replica {
         self.leader.answered(now, purpose, answer, desk);
     }
 }
+
+#[cfg(test)]
+mod tests;
