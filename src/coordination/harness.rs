@@ -37,6 +37,7 @@ enum Due {
     Arrive(usize, u64, RequestId, Object, Op),
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "switches of a test")]
 pub(super) struct Process {
     pub(super) replica: Replica,
     pub(super) up: bool,
@@ -385,7 +386,7 @@ impl World {
                     let Some(from) = process.holder.clone() else {
                         continue;
                     };
-                    let to = self.index(&to.pod);
+                    let to = Self::index(&to.pod);
                     if !self.cuts.contains_key(&(n, to)) && self.processes[to].up {
                         self.later(to, Input::Message { from, message });
                     }
@@ -469,7 +470,7 @@ impl World {
         }
     }
 
-    fn index(&self, pod: &PodName) -> usize {
+    fn index(pod: &PodName) -> usize {
         pod.0.trim_start_matches("core-").parse().unwrap()
     }
 
@@ -504,7 +505,7 @@ impl World {
 
     pub(super) fn leader(&self) -> usize {
         let holder = self.lease().holder.expect("somebody leads");
-        self.index(&holder.pod)
+        Self::index(&holder.pod)
     }
 
     /// Every bucket is worked on by exactly one live process with an open gate, as the map says.
@@ -517,7 +518,7 @@ impl World {
             let Some(grant) = map.grants.get(&bucket) else {
                 return false;
             };
-            let owner = self.index(&grant.owner.pod);
+            let owner = Self::index(&grant.owner.pod);
             let owners = self.processes.iter().enumerate().filter(|(_, process)| {
                 process.up && !process.paused && process.owns.contains_key(&bucket)
             });

@@ -165,7 +165,7 @@ impl Leader {
             desk.out.ask(now, Object::Map, Purpose::Read, Op::Read);
             return;
         }
-        self.bury(now, desk.view, desk.out);
+        bury(now, desk.view, desk.out);
         self.lead(now, term, &mut desk);
         if let Some(due) = self.moves.next(now) {
             desk.out.wake_at(due);
@@ -221,7 +221,7 @@ impl Leader {
             self.weighed.clone_from(&self.loads);
         }
         if let Some(next) = self.plan(now, term, &map, desk) {
-            self.write(now, next, at.map(|(at, _)| at), desk.out);
+            write(now, next, at.map(|(at, _)| at), desk.out);
         }
     }
 
@@ -278,7 +278,7 @@ impl Leader {
     ) {
         if std::mem::take(&mut self.stuck) {
             // Its numbers leave no room above them; a new object has room.
-            self.unmap(now, at, desk.out);
+            unmap(now, at, desk.out);
             return;
         }
         let view = &*desk.view;
@@ -306,61 +306,7 @@ impl Leader {
         let planned = self.plan(now, term, &Arc::new(map), desk);
         if let Some(next) = planned {
             self.planned = None;
-            self.write(now, next, at.map(|(at, _)| at), desk.out);
-        }
-    }
-
-    fn write(
-        &self,
-        now: Moment,
-        next: Arc<ShardMapSpec>,
-        at: Option<ResourceVersion>,
-        out: &mut Out,
-    ) {
-        let record = Record::Map(Arc::clone(&next));
-        let op = match at {
-            Some(resource_version) => Op::Replace {
-                record,
-                resource_version,
-            },
-            None => Op::Create(record),
-        };
-        out.ask(now, Object::Map, Purpose::Map(next), op);
-    }
-
-    fn unmap(&self, now: Moment, at: Option<(ResourceVersion, Arc<str>)>, out: &mut Out) {
-        if let Some((resource_version, uid)) = at {
-            let op = Op::Delete {
-                uid,
-                resource_version,
-            };
-            out.ask(now, Object::Map, Purpose::Unmap, op);
-        }
-    }
-
-    /// Deletes member Leases that have been dead for long.
-    fn bury(&self, now: Moment, view: &View, out: &mut Out) {
-        for (pod, observed) in &view.roster {
-            let dead = observed
-                .record
-                .as_ref()
-                .is_some_and(|record| record.life != Life::Live);
-            let (true, Some(at)) = (dead, &observed.resource_version) else {
-                continue;
-            };
-            let Some(due) = view.contact.due(now, observed.changed, view.timing.bury) else {
-                continue;
-            };
-            let object = Object::Member(pod.clone());
-            if now < due {
-                out.wake_at(due);
-            } else if !out.busy(&object) {
-                let op = Op::Delete {
-                    uid: Arc::clone(&observed.uid),
-                    resource_version: Arc::clone(at),
-                };
-                out.ask(now, object, Purpose::Bury, op);
-            }
+            write(now, next, at.map(|(at, _)| at), desk.out);
         }
     }
 
@@ -430,4 +376,52 @@ impl Leader {
 /// Whether what a store has accepted is above what the map grants, or equal under another holder.
 pub(super) fn above(epoch: Epoch, holder: &Holder, grant: &Grant) -> bool {
     epoch > grant.epoch || (epoch == grant.epoch && *holder != grant.owner)
+}
+
+fn write(now: Moment, next: Arc<ShardMapSpec>, at: Option<ResourceVersion>, out: &mut Out) {
+    let record = Record::Map(Arc::clone(&next));
+    let op = match at {
+        Some(resource_version) => Op::Replace {
+            record,
+            resource_version,
+        },
+        None => Op::Create(record),
+    };
+    out.ask(now, Object::Map, Purpose::Map(next), op);
+}
+
+fn unmap(now: Moment, at: Option<(ResourceVersion, Arc<str>)>, out: &mut Out) {
+    if let Some((resource_version, uid)) = at {
+        let op = Op::Delete {
+            uid,
+            resource_version,
+        };
+        out.ask(now, Object::Map, Purpose::Unmap, op);
+    }
+}
+
+/// Deletes member Leases that have been dead for long.
+fn bury(now: Moment, view: &View, out: &mut Out) {
+    for (pod, observed) in &view.roster {
+        let dead = observed
+            .record
+            .as_ref()
+            .is_some_and(|record| record.life != Life::Live);
+        let (true, Some(at)) = (dead, &observed.resource_version) else {
+            continue;
+        };
+        let Some(due) = view.contact.due(now, observed.changed, view.timing.bury) else {
+            continue;
+        };
+        let object = Object::Member(pod.clone());
+        if now < due {
+            out.wake_at(due);
+        } else if !out.busy(&object) {
+            let op = Op::Delete {
+                uid: Arc::clone(&observed.uid),
+                resource_version: Arc::clone(at),
+            };
+            out.ask(now, object, Purpose::Bury, op);
+        }
+    }
 }

@@ -207,6 +207,7 @@ impl View {
     pub(super) fn sound(&self, spec: &ShardMapSpec) -> bool {
         let buckets = |bucket: &Bucket| bucket.0 < spec.buckets;
         spec.version < MOST
+            && spec.term < MOST
             && spec.buckets == self.me.buckets
             && spec.grants.keys().all(buckets)
             && spec.moves.keys().all(buckets)

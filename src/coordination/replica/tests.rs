@@ -6,7 +6,7 @@ use super::super::{
     event::Event,
     harness::{Cut, World},
     port::{Input, Object, Record},
-    records::{Life, MemberState},
+    records::{Life, MemberState, Stage},
 };
 
 fn secs(secs: u64) -> Duration {
@@ -167,10 +167,19 @@ fn an_owner_that_does_not_stop_is_fenced_at_the_deadline() {
     let victim = (leader + 1) % 3;
     world.processes[victim].stubborn = true;
     world.tell(victim, Input::Drain);
-    let took = world.until(secs(25), |world| world.processes[victim].ended);
-    assert!(took > secs(14) && took < secs(25), "{took:?}");
-    let slow = world.count(leader, |event| matches!(event, Event::Slow { .. }));
-    assert!(slow > 0);
+    world.run(secs(14));
+    world.run(secs(2));
+    let fenced = |event: &Event| {
+        matches!(
+            event,
+            Event::Slow {
+                stage: Stage::Fence,
+                ..
+            }
+        )
+    };
+    assert!(world.count(leader, fenced) > 0);
+    world.until(secs(10), |world| world.processes[victim].ended);
     world.run(secs(1));
     world.assert_healthy();
 }
