@@ -3,6 +3,8 @@
 //! Gossip makes it fast, compare-and-swap makes it agreed, the epoch makes it safe. Nothing that
 //! gossip says is ever needed for safety.
 
+pub mod assign;
+pub mod buckets;
 mod chance;
 mod contact;
 mod damping;
@@ -11,6 +13,8 @@ mod elector;
 pub mod event;
 mod evidence;
 mod gate;
+#[cfg(test)]
+mod harness;
 pub mod layout;
 mod leader;
 pub mod message;
@@ -22,6 +26,7 @@ pub mod protocol;
 pub mod records;
 mod register;
 pub mod replica;
+pub mod ring;
 pub mod timing;
 pub mod wire;
 mod view;

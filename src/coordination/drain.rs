@@ -5,8 +5,15 @@
 //! deadline is over. The leader gives its Lease away first.
 
 use super::{
-    elector::Elector, event::Event, names::Holder, out::Out, owner::Owner, port::Moment,
-    protocol::planted, register::Register, view::View,
+    elector::Elector,
+    event::Event,
+    names::{Holder, newer},
+    out::Out,
+    owner::Owner,
+    port::Moment,
+    protocol::planted,
+    register::Register,
+    view::View,
 };
 
 /// A drain, from SIGTERM or an operator's word.
@@ -116,6 +123,6 @@ impl Drain {
 /// Who takes the lead from one that drains: the newest build first, then the first by name.
 fn heir(view: &View) -> Option<Holder> {
     view.heirs()
-        .max_by(|(one, a), (other, b)| a.build.cmp(&b.build).then_with(|| other.cmp(one)))
+        .max_by(|(one, a), (other, b)| newer(&a.build, &b.build).then_with(|| other.cmp(one)))
         .map(|(holder, _)| holder.clone())
 }

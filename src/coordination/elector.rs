@@ -32,7 +32,6 @@ use super::{
 /// A leadership as it was last confirmed.
 #[derive(Clone, Debug)]
 struct Leading {
-    holder: Holder,
     record: LeaderRecord,
     resource_version: ResourceVersion,
     renew_at: Moment,
@@ -139,7 +138,7 @@ impl Elector {
             term: leading.record.term,
         };
         let resource_version = Arc::clone(&leading.resource_version);
-        self.replace(now, Purpose::Release, record, resource_version, out);
+        replace(now, Purpose::Release, record, resource_version, out);
     }
 
     /// Does what is due.
@@ -184,7 +183,7 @@ impl Elector {
             } else {
                 Arc::clone(&leading.resource_version)
             };
-            self.replace(now, Purpose::Keep, record, resource_version, out);
+            replace(now, Purpose::Keep, record, resource_version, out);
         } else {
             out.wake_at(leading.renew_at);
         }
@@ -244,20 +243,17 @@ impl Elector {
             renewed: now,
             heir: None,
         };
-        match at {
-            Some(at) => {
-                let at = if planted!(view.protocol, TakeByPatch) {
-                    Arc::from("")
-                } else {
-                    at
-                };
-                self.replace(now, Purpose::Take, record, at, out);
-            }
-            None => {
-                let op = Op::Create(Record::Leader(record));
-                out.ask(now, Object::Leader, Purpose::Take, op);
-            }
-        }
+        let Some(at) = at else {
+            let op = Op::Create(Record::Leader(record));
+            out.ask(now, Object::Leader, Purpose::Take, op);
+            return;
+        };
+        let at = if planted!(view.protocol, TakeByPatch) {
+            Arc::from("")
+        } else {
+            at
+        };
+        replace(now, Purpose::Take, record, at, out);
     }
 
     /// Above all that could still be written under: the Lease's and the map's.
@@ -278,21 +274,6 @@ impl Elector {
             .fold(0, u64::max)
             + 1;
         self.term
-    }
-
-    fn replace(
-        &self,
-        now: Moment,
-        purpose: Purpose,
-        record: LeaderRecord,
-        resource_version: ResourceVersion,
-        out: &mut Out,
-    ) {
-        let op = Op::Replace {
-            record: Record::Leader(record),
-            resource_version,
-        };
-        out.ask(now, Object::Leader, purpose, op);
     }
 
     /// An answer about the leader Lease came; the view knows it already.
@@ -329,11 +310,11 @@ impl Elector {
             let record = observed.record.clone()?;
             let holder = record.holder.clone()?;
             let at = observed.resource_version.clone()?;
-            (Some(&holder) == view.holder.as_ref()).then_some((holder, record, at))
+            (Some(&holder) == view.holder.as_ref()).then_some((record, at))
         });
         let before = self.leading.take();
         match found {
-            Some((holder, record, resource_version)) => {
+            Some((record, resource_version)) => {
                 let term = record.term;
                 if *purpose == Purpose::Keep {
                     self.bump = false;
@@ -350,7 +331,6 @@ impl Elector {
                 }
                 self.opening = None;
                 self.leading = Some(Leading {
-                    holder,
                     record,
                     resource_version,
                     renew_at,
@@ -371,4 +351,18 @@ impl Elector {
             None => {}
         }
     }
+}
+
+fn replace(
+    now: Moment,
+    purpose: Purpose,
+    record: LeaderRecord,
+    resource_version: ResourceVersion,
+    out: &mut Out,
+) {
+    let op = Op::Replace {
+        record: Record::Leader(record),
+        resource_version,
+    };
+    out.ask(now, Object::Leader, purpose, op);
 }

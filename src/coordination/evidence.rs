@@ -130,63 +130,9 @@ impl Evidence {
             }
             let mut suspect = self.suspects.remove(&holder).unwrap_or_default();
             suspect.reach(now, view, &holder, self.leads, out);
-            self.judge(now, view, role, (&holder, &mut suspect), out);
+            judge(now, view, role, (&holder, &mut suspect), out);
             self.suspects.insert(holder, suspect);
         }
-    }
-
-    fn judge(
-        &self,
-        now: Moment,
-        view: &View,
-        role: Role,
-        (holder, suspect): (&Holder, &mut Suspect),
-        out: &mut Out,
-    ) {
-        let object = Object::Member(holder.pod.clone());
-        if out.busy(&object) {
-            return;
-        }
-        if let Some(until) = suspect.waits(now) {
-            out.wake_at(until);
-            return;
-        }
-        let Some(turn) = self.turn(now, view, role, holder, suspect) else {
-            return;
-        };
-        match suspect.verdict(now, view, holder, turn) {
-            Verdict::Nothing => {}
-            Verdict::Later(moment) => out.wake_at(moment),
-            Verdict::Read => out.ask(now, object, Purpose::Check(holder.clone()), Op::Read),
-            Verdict::Answered => {
-                out.tell(Event::Answered(holder.clone()));
-                out.wake_at(now);
-            }
-            Verdict::Challenge => challenge(now, view, holder, out),
-            Verdict::Mark(why, unconditional) => mark(now, view, holder, (why, unconditional), out),
-        }
-    }
-
-    /// From when on it is this replica's turn to act on what is held against a holder; `None`: it is
-    /// another's business.
-    fn turn(
-        &self,
-        now: Moment,
-        view: &View,
-        role: Role,
-        holder: &Holder,
-        suspect: &Suspect,
-    ) -> Option<Moment> {
-        if role.leads {
-            return Some(now);
-        }
-        if view.leading() != Some(holder) || !view.ready || view.draining {
-            return None;
-        }
-        let term = view.leader.as_ref()?.record.as_ref()?.term;
-        let begun = suspect.begun().unwrap_or(now);
-        let turn = begun.after(view.timing.step * view.rank(term));
-        Some(role.damped.map_or(turn, |damped| damped.max(turn)))
     }
 
     /// An answer about another's member Lease came; the view knows it already.
@@ -297,5 +243,57 @@ fn blank(view: &View, holder: &Holder) -> MemberRecord {
         renewed: Moment(0),
         life: Life::Marked,
         challenge: None,
+    }
+}
+
+/// From when on it is this replica's turn to act on what is held against a holder; `None`: it is
+/// another's business.
+fn turn(
+    now: Moment,
+    view: &View,
+    role: Role,
+    holder: &Holder,
+    suspect: &Suspect,
+) -> Option<Moment> {
+    if role.leads {
+        return Some(now);
+    }
+    if view.leading() != Some(holder) || !view.ready || view.draining {
+        return None;
+    }
+    let term = view.leader.as_ref()?.record.as_ref()?.term;
+    let begun = suspect.begun().unwrap_or(now);
+    let turn = begun.after(view.timing.step * view.rank(term));
+    Some(role.damped.map_or(turn, |damped| damped.max(turn)))
+}
+
+fn judge(
+    now: Moment,
+    view: &View,
+    role: Role,
+    (holder, suspect): (&Holder, &mut Suspect),
+    out: &mut Out,
+) {
+    let object = Object::Member(holder.pod.clone());
+    if out.busy(&object) {
+        return;
+    }
+    if let Some(until) = suspect.waits(now) {
+        out.wake_at(until);
+        return;
+    }
+    let Some(turn) = turn(now, view, role, holder, suspect) else {
+        return;
+    };
+    match suspect.verdict(now, view, holder, turn) {
+        Verdict::Nothing => {}
+        Verdict::Later(moment) => out.wake_at(moment),
+        Verdict::Read => out.ask(now, object, Purpose::Check(holder.clone()), Op::Read),
+        Verdict::Answered => {
+            out.tell(Event::Answered(holder.clone()));
+            out.wake_at(now);
+        }
+        Verdict::Challenge => challenge(now, view, holder, out),
+        Verdict::Mark(why, unconditional) => mark(now, view, holder, (why, unconditional), out),
     }
 }

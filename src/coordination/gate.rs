@@ -95,13 +95,13 @@ mod tests {
         let mut out = Out::new(Arc::from("f"), 1);
         let mut gate = Gate::new(&Timing::default(), Protocol::default());
         gate.step(secs(0), Some(secs(0)), &mut out);
-        assert_eq!(gates(&mut out), []);
+        assert_eq!(gates(&mut out), Vec::<bool>::new());
         gate.mapped(secs(1));
         gate.step(secs(1), Some(secs(0)), &mut out);
         assert_eq!(gates(&mut out), [true]);
         assert_eq!(out.wake(), Some(secs(10)));
         gate.step(secs(10), Some(secs(5)), &mut out);
-        assert_eq!(gates(&mut out), []);
+        assert_eq!(gates(&mut out), Vec::<bool>::new());
         gate.step(secs(11), Some(secs(5)), &mut out);
         assert_eq!(gates(&mut out), [false], "the map's view is 10 s old");
         gate.mapped(secs(12));

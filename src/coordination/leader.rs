@@ -23,11 +23,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use self::{healing::Healing, moves::Moves, plan::Plan};
 use super::{
+    assign::rolling,
     chance::{Backoff, Chance},
     elector::Elector,
     event::Event,
     evidence::Evidence,
-    layout::Assign,
+    layout::{Assign, Balance},
     message::Body,
     names::Holder,
     out::{Out, Purpose},
@@ -60,6 +61,8 @@ pub(super) struct Leader {
     asked_at: u64,
     /// A map that was made again was refused: the stored one can't be passed.
     stuck: bool,
+    /// Since when an update is rolling.
+    rolling: Option<Moment>,
     rebalance: Moment,
     backoff: Backoff,
 }
@@ -90,6 +93,7 @@ impl Leader {
             weighed: BTreeMap::new(),
             asked_at: 0,
             stuck: false,
+            rolling: None,
             rebalance: Moment(0),
             backoff: Backoff::new(view.timing.retry, view.timing.retry_most),
         }
@@ -161,7 +165,7 @@ impl Leader {
             desk.out.ask(now, Object::Map, Purpose::Read, Op::Read);
             return;
         }
-        self.bury(now, desk.view, desk.out);
+        bury(now, desk.view, desk.out);
         self.lead(now, term, &mut desk);
         if let Some(due) = self.moves.next(now) {
             desk.out.wake_at(due);
@@ -217,7 +221,7 @@ impl Leader {
             self.weighed.clone_from(&self.loads);
         }
         if let Some(next) = self.plan(now, term, &map, desk) {
-            self.write(now, next, at.map(|(at, _)| at), desk.out);
+            write(now, next, at.map(|(at, _)| at), desk.out);
         }
     }
 
@@ -230,6 +234,7 @@ impl Leader {
     ) -> Option<Arc<ShardMapSpec>> {
         let view = &*desk.view;
         self.moves.look(now, map, &view.timing);
+        let balance = self.balance(now, map, view);
         let plan = Plan {
             now,
             term,
@@ -239,12 +244,28 @@ impl Leader {
             moves: &self.moves,
             fences: &self.fences,
             loads: &self.weighed,
+            balance,
         };
         let (next, events) = plan.next(map);
         for event in events {
             desk.out.tell(event);
         }
         next.map(Arc::new)
+    }
+
+    /// While an update is rolling, nothing moves for balance: it would move once too often. But one
+    /// that is stuck half-way must not keep a fleet unbalanced for ever.
+    fn balance(&mut self, now: Moment, map: &ShardMapSpec, view: &View) -> Balance {
+        if !rolling(&view.wanted(map)) {
+            self.rolling = None;
+            return Balance::Free;
+        }
+        let until = self.rolling.get_or_insert(now).after(view.timing.rolling);
+        if now < until {
+            Balance::Held
+        } else {
+            Balance::Free
+        }
     }
 
     /// Makes the map again, where it is missing, unreadable, or older than one that was seen.
@@ -257,7 +278,7 @@ impl Leader {
     ) {
         if std::mem::take(&mut self.stuck) {
             // Its numbers leave no room above them; a new object has room.
-            self.unmap(now, at, desk.out);
+            unmap(now, at, desk.out);
             return;
         }
         let view = &*desk.view;
@@ -285,61 +306,7 @@ impl Leader {
         let planned = self.plan(now, term, &Arc::new(map), desk);
         if let Some(next) = planned {
             self.planned = None;
-            self.write(now, next, at.map(|(at, _)| at), desk.out);
-        }
-    }
-
-    fn write(
-        &self,
-        now: Moment,
-        next: Arc<ShardMapSpec>,
-        at: Option<ResourceVersion>,
-        out: &mut Out,
-    ) {
-        let record = Record::Map(Arc::clone(&next));
-        let op = match at {
-            Some(resource_version) => Op::Replace {
-                record,
-                resource_version,
-            },
-            None => Op::Create(record),
-        };
-        out.ask(now, Object::Map, Purpose::Map(next), op);
-    }
-
-    fn unmap(&self, now: Moment, at: Option<(ResourceVersion, Arc<str>)>, out: &mut Out) {
-        if let Some((resource_version, uid)) = at {
-            let op = Op::Delete {
-                uid,
-                resource_version,
-            };
-            out.ask(now, Object::Map, Purpose::Unmap, op);
-        }
-    }
-
-    /// Deletes member Leases that have been dead for long.
-    fn bury(&self, now: Moment, view: &View, out: &mut Out) {
-        for (pod, observed) in &view.roster {
-            let dead = observed
-                .record
-                .as_ref()
-                .is_some_and(|record| record.life != Life::Live);
-            let (true, Some(at)) = (dead, &observed.resource_version) else {
-                continue;
-            };
-            let Some(due) = view.contact.due(now, observed.changed, view.timing.bury) else {
-                continue;
-            };
-            let object = Object::Member(pod.clone());
-            if now < due {
-                out.wake_at(due);
-            } else if !out.busy(&object) {
-                let op = Op::Delete {
-                    uid: Arc::clone(&observed.uid),
-                    resource_version: Arc::clone(at),
-                };
-                out.ask(now, object, Purpose::Bury, op);
-            }
+            write(now, next, at.map(|(at, _)| at), desk.out);
         }
     }
 
@@ -409,4 +376,52 @@ impl Leader {
 /// Whether what a store has accepted is above what the map grants, or equal under another holder.
 pub(super) fn above(epoch: Epoch, holder: &Holder, grant: &Grant) -> bool {
     epoch > grant.epoch || (epoch == grant.epoch && *holder != grant.owner)
+}
+
+fn write(now: Moment, next: Arc<ShardMapSpec>, at: Option<ResourceVersion>, out: &mut Out) {
+    let record = Record::Map(Arc::clone(&next));
+    let op = match at {
+        Some(resource_version) => Op::Replace {
+            record,
+            resource_version,
+        },
+        None => Op::Create(record),
+    };
+    out.ask(now, Object::Map, Purpose::Map(next), op);
+}
+
+fn unmap(now: Moment, at: Option<(ResourceVersion, Arc<str>)>, out: &mut Out) {
+    if let Some((resource_version, uid)) = at {
+        let op = Op::Delete {
+            uid,
+            resource_version,
+        };
+        out.ask(now, Object::Map, Purpose::Unmap, op);
+    }
+}
+
+/// Deletes member Leases that have been dead for long.
+fn bury(now: Moment, view: &View, out: &mut Out) {
+    for (pod, observed) in &view.roster {
+        let dead = observed
+            .record
+            .as_ref()
+            .is_some_and(|record| record.life != Life::Live);
+        let (true, Some(at)) = (dead, &observed.resource_version) else {
+            continue;
+        };
+        let Some(due) = view.contact.due(now, observed.changed, view.timing.bury) else {
+            continue;
+        };
+        let object = Object::Member(pod.clone());
+        if now < due {
+            out.wake_at(due);
+        } else if !out.busy(&object) {
+            let op = Op::Delete {
+                uid: Arc::clone(&observed.uid),
+                resource_version: Arc::clone(at),
+            };
+            out.ask(now, object, Purpose::Bury, op);
+        }
+    }
 }

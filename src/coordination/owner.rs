@@ -91,11 +91,6 @@ impl Owner {
         self.work.values().all(|work| work.stage == Stage::Stopped)
     }
 
-    /// The epoch under which a bucket is held.
-    pub(super) fn epoch(&self, bucket: Bucket) -> Option<Epoch> {
-        self.work.get(&bucket).map(|work| work.epoch)
-    }
-
     /// Stops everything, for good or until [`Owner::resume`].
     pub(super) fn finish(&mut self, out: &mut Out) {
         self.finishing = true;

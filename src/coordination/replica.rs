@@ -327,19 +327,14 @@ impl Replica {
             purpose,
             sent,
         } = pending;
-        let heard = match answer {
-            Answer::Done(stored) => Some(Some(stored)),
-            Answer::Absent => Some(None),
-            Answer::Exists | Answer::Conflict | Answer::Refused(_) | Answer::Unknown => None,
-        };
-        if let Some(stored) = heard
-            && *object != Object::Map
-        {
-            self.view.observe(now, object, stored, true);
+        match answer {
+            Answer::Done(stored) => self.view.observe(now, object, Some(stored), true),
+            Answer::Absent => self.view.observe(now, object, None, true),
+            Answer::Exists | Answer::Conflict | Answer::Refused(_) | Answer::Unknown => {}
         }
         let asked = (purpose, *sent);
         match object {
-            Object::Map => self.map_answered(now, asked, answer, heard),
+            Object::Map => self.map_answered(now, asked, answer),
             Object::Leader => {
                 let chance = (&mut self.chance, &mut self.out);
                 self.elector
@@ -366,25 +361,20 @@ impl Replica {
         }
     }
 
-    fn map_answered(
-        &mut self,
-        now: Moment,
-        asked: (&Purpose, Moment),
-        answer: &Answer,
-        heard: Option<Option<&Stored>>,
-    ) {
+    fn map_answered(&mut self, now: Moment, asked: (&Purpose, Moment), answer: &Answer) {
         let (purpose, sent) = asked;
-        if let Some(stored) = heard {
-            self.map_backoff.reset();
-            match self.view.observe_map(now, stored, true) {
-                Heard::Newer | Heard::Same => self.gate.mapped(sent),
-                Heard::Odd => {
-                    // What was there is known now. It is looked at again as often as a renewal comes.
-                    self.map_backoff.failed(now, &mut self.chance);
-                }
+        let heard = match answer {
+            Answer::Done(stored) => self.view.observe_map(now, Some(stored), true),
+            Answer::Absent => self.view.observe_map(now, None, true),
+            Answer::Exists | Answer::Conflict | Answer::Refused(_) | Answer::Unknown => Heard::Odd,
+        };
+        match heard {
+            Heard::Newer | Heard::Same => {
+                self.map_backoff.reset();
+                self.gate.mapped(sent);
             }
-        } else {
-            self.map_backoff.failed(now, &mut self.chance);
+            // The view is not confirmed: it is asked again, but not at every turn.
+            Heard::Odd => self.map_backoff.failed(now, &mut self.chance),
         }
         let desk = Desk {
             view: &mut self.view,
@@ -397,3 +387,6 @@ impl Replica {
         self.leader.answered(now, purpose, answer, desk);
     }
 }
+
+#[cfg(test)]
+mod tests;

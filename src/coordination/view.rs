@@ -14,7 +14,7 @@ pub(super) use self::observed::{Known, Observed};
 use super::{
     chance::mixed,
     contact::Contact,
-    layout::{Candidate, Wanted},
+    layout::{Balance, Candidate, Wanted},
     names::{Holder, MOST, PodName},
     port::{Link, Moment, Object, Record, Stored},
     protocol::{Protocol, planted},
@@ -207,6 +207,7 @@ impl View {
     pub(super) fn sound(&self, spec: &ShardMapSpec) -> bool {
         let buckets = |bucket: &Bucket| bucket.0 < spec.buckets;
         spec.version < MOST
+            && spec.term < MOST
             && spec.buckets == self.me.buckets
             && spec.grants.keys().all(buckets)
             && spec.moves.keys().all(buckets)
@@ -307,7 +308,7 @@ impl View {
         self.map.as_ref().map_or(stored, |map| map.term.max(stored))
     }
 
-    /// The question to the assignment that a map poses.
+    /// The question to the assignment that a map poses; what moves already counts as moved.
     pub(super) fn wanted(&self, map: &ShardMapSpec) -> Wanted {
         let candidates = map
             .holders()
@@ -326,7 +327,7 @@ impl View {
                 (holder, candidate)
             })
             .collect();
-        Wanted {
+        let mut wanted = Wanted {
             buckets: map.buckets,
             candidates,
             current: map
@@ -334,8 +335,21 @@ impl View {
                 .iter()
                 .map(|(bucket, grant)| (*bucket, grant.owner.clone()))
                 .collect(),
+            zones: map
+                .holders()
+                .filter(|(_, member)| member.state != MemberState::Active)
+                .map(|(holder, member)| (holder, Arc::clone(&member.zone)))
+                .collect(),
             loads: BTreeMap::new(),
+            balance: Balance::Free,
+            gain_percent: self.timing.gain_percent,
+        };
+        for (bucket, of) in &map.moves {
+            if wanted.candidates.contains_key(&of.to) {
+                wanted.current.insert(*bucket, of.to.clone());
+            }
         }
+        wanted
     }
 
     /// Every pod that a Lease or the map names.

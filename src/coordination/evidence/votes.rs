@@ -1,6 +1,6 @@
 //! Majorities.
 
-use super::super::{names::Holder, view::View};
+use super::super::{names::Holder, records::MemberState, view::View};
 
 /// Whether this replica votes: it is in the map, and reaches at least one other; else its own
 /// network may be what is broken, and only the API server may convict.
@@ -8,7 +8,7 @@ pub(super) fn may_vote(view: &View) -> bool {
     let (Some(map), Some(me)) = (&view.map, &view.holder) else {
         return false;
     };
-    map.state(me).is_some_and(|state| state.votes())
+    map.state(me).is_some_and(MemberState::votes)
         && map
             .voters()
             .any(|other| other != *me && view.reaches(&other))

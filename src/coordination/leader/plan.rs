@@ -1,12 +1,12 @@
 //! The next version of the map, from the present one and all that is known.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     super::{
         event::Event,
         evidence::Evidence,
-        layout::{Assign, Layout, Wanted},
+        layout::{Assign, Balance, Layout, Wanted},
         names::{Holder, MOST, PodName},
         port::Moment,
         protocol::planted,
@@ -29,6 +29,7 @@ pub(super) struct Plan<'a> {
     pub(super) moves: &'a Moves,
     pub(super) fences: &'a BTreeMap<Bucket, (Epoch, Holder)>,
     pub(super) loads: &'a BTreeMap<Bucket, u32>,
+    pub(super) balance: Balance,
 }
 
 // === impl Plan ===
@@ -161,16 +162,14 @@ impl Plan<'_> {
             && self.view.reaches(holder)
     }
 
-    /// What is asked of the assignment: what moves already counts as moved.
+    /// What is asked of the assignment.
     fn wanted(&self, next: &ShardMapSpec) -> Wanted {
-        let mut wanted = self.view.wanted(next);
-        wanted.loads.clone_from(self.loads);
-        for (bucket, of) in &next.moves {
-            if wanted.candidates.contains_key(&of.to) {
-                wanted.current.insert(*bucket, of.to.clone());
-            }
+        let wanted = self.view.wanted(next);
+        Wanted {
+            loads: self.loads.clone(),
+            balance: self.balance,
+            ..wanted
         }
-        wanted
     }
 
     /// Gives what nobody alive owns to who takes it in one write.
@@ -261,9 +260,6 @@ impl Plan<'_> {
                 Some(MemberState::Down) | None => {}
             }
         }
-        if !self.is_worth_it(next, layout) {
-            better.clear();
-        }
         for (bucket, of) in leaving.into_iter().chain(better) {
             if room == 0 {
                 break;
@@ -272,52 +268,12 @@ impl Plan<'_> {
             next.moves.insert(bucket, of);
         }
     }
-
-    /// Whether the layout narrows the gap between the busiest and the idlest pod by enough.
-    fn is_worth_it(&self, next: &ShardMapSpec, layout: &Layout) -> bool {
-        let pods: BTreeMap<Holder, u32> = next
-            .holders()
-            .filter(|(_, member)| member.state == MemberState::Active && member.weight > 0)
-            .map(|(holder, member)| (holder, member.weight))
-            .collect();
-        let gap = |owner: &dyn Fn(&Bucket) -> Option<Holder>| {
-            let mut loads: BTreeMap<&Holder, u64> = pods.keys().map(|pod| (pod, 0)).collect();
-            for bucket in layout.keys() {
-                let load = u64::from(self.loads.get(bucket).copied().unwrap_or(1).max(1));
-                if let Some(sum) = owner(bucket).and_then(|owner| loads.get_mut(&owner)) {
-                    *sum += load;
-                }
-            }
-            // Per 1,000,000 of weight, so that whole numbers do.
-            let per = loads.iter().map(|(pod, sum)| {
-                let weight = u64::from(pods.get(*pod).copied().unwrap_or(1).max(1));
-                sum.saturating_mul(1_000_000) / weight
-            });
-            let all: BTreeSet<u64> = per.collect();
-            all.last()
-                .zip(all.first())
-                .map_or(0, |(most, least)| most - least)
-        };
-        let total: u64 = layout
-            .keys()
-            .map(|bucket| u64::from(self.loads.get(bucket).copied().unwrap_or(1).max(1)))
-            .sum();
-        let weights: u64 = pods.values().map(|weight| u64::from(*weight)).sum();
-        let mean = total.saturating_mul(1_000_000) / weights.max(1);
-        let today = gap(&|bucket| match next.moves.get(bucket) {
-            Some(of) => Some(of.to.clone()),
-            None => next.grants.get(bucket).map(|grant| grant.owner.clone()),
-        });
-        let then = gap(&|bucket| layout.get(bucket).map(|place| place.owner.clone()));
-        let gain = u64::from(self.view.timing.gain_percent);
-        today.saturating_sub(then) * 100 >= mean.saturating_mul(gain) && today > then
-    }
 }
 
 fn joined(holder: &Holder, record: &MemberRecord) -> Member {
     Member {
         incarnation: holder.incarnation,
-        zone: std::sync::Arc::clone(&record.zone),
+        zone: Arc::clone(&record.zone),
         weight: record.weight,
         state: MemberState::Active,
     }
