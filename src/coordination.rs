@@ -14,4 +14,5 @@ pub mod protocol;
 pub mod records;
 pub mod replica;
 pub mod ring;
+pub mod text;
 pub mod timing;
