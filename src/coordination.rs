@@ -27,6 +27,7 @@ pub mod records;
 mod register;
 pub mod replica;
 pub mod ring;
+pub mod text;
 pub mod timing;
 pub mod wire;
 mod view;
