@@ -45,6 +45,9 @@ pub enum Malformed {
         /// What it should be.
         expected: &'static str,
     },
+    /// The map says what can't be.
+    #[error(transparent)]
+    Map(#[from] super::text::Malformed),
 }
 
 // === impl Malformed ===
@@ -93,7 +96,7 @@ impl Place {
         let mut value = match record {
             Record::Leader(record) => lease::leader(record, lease),
             Record::Member(record) => lease::member(record, lease, self.owned),
-            Record::Map(map) => map::encode(map),
+            Record::Map(map) => map::encode(map)?,
             Record::Malformed(_) => return None,
         };
         let metadata = value.get_mut("metadata")?.as_object_mut()?;

@@ -8,9 +8,11 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
 use zen_fabric::{
+    api::crds,
     coordination::{
         names::Holder,
-        port::{Answer, Object, Op, Stored},
+        port::{Answer, Object, Op, Record, Stored},
+        records::ShardMapSpec,
         wire,
     },
     embedded::{
@@ -23,7 +25,7 @@ use zen_fabric::{
 
 use crate::{
     time::{SECOND, Time},
-    world::names,
+    world::{BUCKETS, names},
 };
 
 /// How many Ingestors the prepared store has; a schedule uses some of them.
@@ -137,8 +139,8 @@ fn prepared() -> &'static (Store, Vec<Key>) {
             cluster("", "namespaces"),
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
         );
-        for mut object in crate::provisional::crds() {
-            let _ = &mut object;
+        for crd in crds() {
+            let object = serde_json::to_value(crd).unwrap();
             create(
                 cluster("apiextensions.k8s.io", "customresourcedefinitions"),
                 object,
@@ -156,6 +158,32 @@ fn prepared() -> &'static (Store, Vec<Key>) {
         drop(store.take_changes());
         (store, keys)
     })
+}
+
+/// As the edge does it, but for the number of buckets: what is stored always says 1,024, and the
+/// simulated fleet has fewer, so that a schedule takes a millisecond.
+fn encode(object: &Object, record: &Record) -> Value {
+    let full = match record {
+        Record::Map(map) => Record::Map(Arc::new(ShardMapSpec {
+            buckets: zen_fabric::journal::BUCKETS,
+            ..(**map).clone()
+        })),
+        other => other.clone(),
+    };
+    names().encode(object, &full, wire::Seconds(15)).unwrap()
+}
+
+/// The way back.
+fn decode(object: &Object, value: &Value) -> Stored {
+    let stored = wire::decode(object, value);
+    let record = match stored.record {
+        Record::Map(map) => Record::Map(Arc::new(ShardMapSpec {
+            buckets: BUCKETS,
+            ..(*map).clone()
+        })),
+        other => other,
+    };
+    Stored { record, ..stored }
 }
 
 fn body(answer: store::Answer) -> Value {
@@ -218,7 +246,7 @@ impl Api {
         let action = match op {
             Op::Read => Action::Get(None),
             Op::Create(record) => {
-                let value = names().encode(object, record, wire::Seconds(15)).unwrap();
+                let value = encode(object, record);
                 let unnamed = target(group, plural, None);
                 let answer = self.apply(now, unnamed, Action::Create(value, Write::default()));
                 return self.answer(now, object, answer);
@@ -227,7 +255,7 @@ impl Api {
                 record,
                 resource_version,
             } => {
-                let mut value = names().encode(object, record, wire::Seconds(15)).unwrap();
+                let mut value = encode(object, record);
                 if resource_version.is_empty() {
                     // Only mutants and baselines do so: whoever is there is overwritten.
                     Action::Patch(Patch::Merge(value), Write::default())
@@ -251,7 +279,7 @@ impl Api {
         if reads {
             return refused(answer).map_or_else(
                 |answer| answer,
-                |value| Answer::Done(wire::decode(object, &value)),
+                |value| Answer::Done(decode(object, &value)),
             );
         }
         if deletes {
@@ -274,7 +302,7 @@ impl Api {
     ) -> Answer {
         match refused(answer) {
             Ok(value) => {
-                let stored = wire::decode(object, &value);
+                let stored = decode(object, &value);
                 self.note(now, object, Some(stored.clone()));
                 Answer::Done(stored)
             }

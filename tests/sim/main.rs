@@ -44,7 +44,6 @@
 )]
 
 mod api;
-mod assign;
 mod brain;
 mod calls;
 mod check;
@@ -58,7 +57,6 @@ mod plan;
 mod pods;
 mod probe;
 mod process;
-mod provisional;
 mod queue;
 mod report;
 mod run;

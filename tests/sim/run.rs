@@ -36,7 +36,7 @@ pub(crate) struct Outcome {
 /// Runs the schedule of a seed.
 pub(crate) fn schedule(seed: u64, planted: Planted, counting: bool, trace: Trace) -> Outcome {
     let plan = Plan::of(seed);
-    let mut world = World::new(seed, plan, planted, crate::assign::assign, trace);
+    let mut world = World::new(seed, plan, planted, zen_fabric::coordination::assign::assign, trace);
     world.check.counting = counting;
     world.run();
     Outcome {
