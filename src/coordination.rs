@@ -13,8 +13,6 @@ mod elector;
 pub mod event;
 mod evidence;
 mod gate;
-#[cfg(test)]
-mod harness;
 pub mod layout;
 mod leader;
 pub mod message;
@@ -29,3 +27,6 @@ pub mod replica;
 pub mod ring;
 pub mod timing;
 mod view;
+
+#[cfg(test)]
+mod tests;
