@@ -13,8 +13,6 @@ mod elector;
 pub mod event;
 mod evidence;
 mod gate;
-#[cfg(test)]
-mod harness;
 pub mod layout;
 mod leader;
 pub mod message;
@@ -31,3 +29,6 @@ pub mod text;
 pub mod timing;
 pub mod wire;
 mod view;
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,11 @@
 mod suspect;
 mod votes;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use self::suspect::{Suspect, Verdict};
 use super::{
@@ -107,6 +111,15 @@ impl Evidence {
     /// Whether most others can't reach a holder, for so long that it should have no buckets.
     pub(super) fn unreachable(&self, holder: &Holder) -> bool {
         self.suspects.get(holder).is_some_and(Suspect::unreachable)
+    }
+
+    /// All of those.
+    pub(super) fn all_unreachable(&self) -> BTreeSet<Holder> {
+        self.suspects
+            .iter()
+            .filter(|(_, suspect)| suspect.unreachable())
+            .map(|(holder, _)| holder.clone())
+            .collect()
     }
 
     /// Does what is due.

@@ -19,7 +19,10 @@ mod moves;
 mod plan;
 mod size;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use self::{healing::Healing, moves::Moves, plan::Plan};
 use super::{
@@ -61,6 +64,7 @@ pub(super) struct Leader {
     asked_at: u64,
     /// A map that was made again was refused: the stored one can't be passed.
     stuck: bool,
+    unreachable: BTreeSet<Holder>,
     /// Since when an update is rolling.
     rolling: Option<Moment>,
     rebalance: Moment,
@@ -93,6 +97,7 @@ impl Leader {
             weighed: BTreeMap::new(),
             asked_at: 0,
             stuck: false,
+            unreachable: BTreeSet::new(),
             rolling: None,
             rebalance: Moment(0),
             backoff: Backoff::new(view.timing.retry, view.timing.retry_most),
@@ -149,7 +154,9 @@ impl Leader {
             self.term = Some(term);
             self.planned = None;
         }
-        if self.moves.due(now) || self.rebalance <= now {
+        let unreachable = desk.evidence.all_unreachable();
+        if unreachable != self.unreachable || self.moves.due(now) || self.rebalance <= now {
+            self.unreachable = unreachable;
             self.told += 1;
         }
         if desk.out.busy(&Object::Map) || desk.elector.bumping() {

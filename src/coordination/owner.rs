@@ -209,7 +209,8 @@ impl Owner {
             // Once they have stopped it is decided again.
             (Some(work), _) if work.stage == Stage::Stopping => *work,
             (Some(work), true) if !planted!(self.protocol, ResumesWhileMoving) => *work,
-            (Some(work), false) if work.stage == Stage::Working && work.epoch == epoch => *work,
+            // Epochs only rise: what is below is an editor's slip.
+            (Some(work), false) if work.stage == Stage::Working && work.epoch >= epoch => *work,
             (Some(_), true) | (Some(_) | None, false) => {
                 out.push(Action::Own { bucket, epoch });
                 Work {
@@ -298,3 +299,6 @@ impl Owner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

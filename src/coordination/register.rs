@@ -387,3 +387,6 @@ impl Register {
         self.renewed
     }
 }
+
+#[cfg(test)]
+mod tests;

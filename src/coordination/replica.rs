@@ -387,6 +387,3 @@ impl Replica {
         self.leader.answered(now, purpose, answer, desk);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -35,6 +35,9 @@ pub(super) enum Turn {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Moves {
     tracks: BTreeMap<Bucket, Track>,
+    /// Acknowledgements that came before this leader knew that the map lists the move: the owner's
+    /// watch was faster than the answer to the write.
+    early: BTreeMap<Bucket, (Holder, u64)>,
 }
 
 // === impl Moves ===
@@ -53,7 +56,12 @@ impl Moves {
                 .tracks
                 .get(bucket)
                 .filter(|track| track.of.since == of.since && track.of.from == of.from);
-            let acknowledged = same.and_then(|track| track.acknowledged);
+            let early = self.early.remove(bucket);
+            let acknowledged = same.and_then(|track| track.acknowledged).or_else(|| {
+                early
+                    .filter(|(from, version)| fits(of, from, *version))
+                    .map(|e| e.1)
+            });
             let wait = match of.stage {
                 Stage::Ask => timing.ask,
                 Stage::Warn | Stage::Fence => timing.warn,
@@ -69,16 +77,14 @@ impl Moves {
 
     /// The owner says that it has stopped; whether that is news.
     pub(super) fn acknowledged(&mut self, bucket: Bucket, from: &Holder, version: u64) -> bool {
-        let Some(track) = self.tracks.get_mut(&bucket) else {
+        let track = self.tracks.get_mut(&bucket);
+        let Some(track) = track.filter(|track| fits(&track.of, from, version)) else {
+            self.early.insert(bucket, (from.clone(), version));
             return false;
         };
-        // An acknowledgement of an earlier move of this bucket is none: the owner went on since.
-        let fits = track.of.from == *from && version >= track.of.since;
-        if fits && track.acknowledged.is_none() {
-            track.acknowledged = Some(version);
-            return true;
-        }
-        false
+        let news = track.acknowledged.is_none();
+        track.acknowledged = Some(version);
+        news
     }
 
     /// Whether the owner has said that it stopped.
@@ -114,4 +120,9 @@ impl Moves {
         let due = self.tracks.values().map(|track| track.due);
         due.filter(|due| *due > now).min()
     }
+}
+
+/// An acknowledgement of an earlier move of this bucket is none: the owner went on since.
+fn fits(of: &Move, from: &Holder, version: u64) -> bool {
+    of.from == *from && version >= of.since
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::super::{
     event::Event,
-    harness::{Cut, World},
     port::{Input, Object, Record},
     records::{Life, MemberState, Stage},
 };
+use super::harness::{Cut, World};
 
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
+use super::super::{
     assign::assign,
     event::Event,
     names::{Holder, PodName},
@@ -16,16 +16,15 @@ use super::{
     },
     protocol::Protocol,
     records::{LeaderRecord, MemberRecord, ShardMapSpec},
-    replica::{Me, Replica, Standing},
+    replica::{Replica, Standing},
     timing::Timing,
 };
+use super::fixtures::{BUCKETS, me, pod};
 use crate::journal::{Bucket, Epoch};
-
-pub(super) const BUCKETS: u16 = 16;
 
 /// How one process can be cut off from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(in super::super) enum Cut {
     Drops,
     Rejects,
 }
@@ -38,76 +37,57 @@ enum Due {
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "switches of a test")]
-pub(super) struct Process {
-    pub(super) replica: Replica,
-    pub(super) up: bool,
-    pub(super) paused: bool,
+pub(in super::super) struct Process {
+    pub(in super::super) replica: Replica,
+    pub(in super::super) up: bool,
+    pub(in super::super) paused: bool,
     /// Which run of the process: what was meant for an earlier one is lost.
     run: u64,
     holder: Option<Holder>,
-    pub(super) owns: BTreeMap<Bucket, Epoch>,
-    pub(super) open: bool,
-    pub(super) events: Vec<(Moment, Event)>,
+    pub(in super::super) owns: BTreeMap<Bucket, Epoch>,
+    pub(in super::super) open: bool,
+    pub(in super::super) events: Vec<(Moment, Event)>,
     links: BTreeMap<Holder, (Link, Moment)>,
-    pub(super) ended: bool,
+    pub(in super::super) ended: bool,
     held: Vec<Input>,
-    pub(super) standby: Vec<Bucket>,
+    pub(in super::super) standby: Vec<Bucket>,
     /// Its workers don't stop when asked.
-    pub(super) stubborn: bool,
+    pub(in super::super) stubborn: bool,
 }
 
-pub(super) struct World {
-    pub(super) now: Moment,
-    pub(super) processes: Vec<Process>,
-    pub(super) objects: BTreeMap<Object, Stored>,
+pub(in super::super) struct World {
+    pub(in super::super) now: Moment,
+    pub(in super::super) processes: Vec<Process>,
+    pub(in super::super) objects: BTreeMap<Object, Stored>,
     versions: u64,
     due: BTreeMap<(Moment, u64), Due>,
     order: u64,
     /// From, to.
-    pub(super) cuts: BTreeMap<(usize, usize), Cut>,
+    pub(in super::super) cuts: BTreeMap<(usize, usize), Cut>,
     /// Whether the API server answers this process.
-    pub(super) away: BTreeSet<usize>,
+    pub(in super::super) away: BTreeSet<usize>,
     /// Of these kinds of object the next write's answer is lost after it was done.
-    pub(super) lose: BTreeSet<Object>,
-    pub(super) writes: BTreeMap<Object, u32>,
-    pub(super) surveyed: Option<u64>,
+    pub(in super::super) lose: BTreeSet<Object>,
+    pub(in super::super) writes: BTreeMap<Object, u32>,
+    pub(in super::super) surveyed: Option<u64>,
     probe: Moment,
     timing: Timing,
-    pub(super) protocol: Protocol,
+    pub(in super::super) protocol: Protocol,
     /// (bucket, epoch) → who worked under it with an open gate.
-    pub(super) worked: BTreeMap<(Bucket, Epoch), Holder>,
+    pub(in super::super) worked: BTreeMap<(Bucket, Epoch), Holder>,
 }
 
 const LATENCY: Duration = Duration::from_millis(1);
 const PROBE: Duration = Duration::from_millis(100);
 
-fn pod(n: usize) -> PodName {
-    PodName(Arc::from(format!("core-{n}")))
-}
-
-fn me(n: usize) -> Me {
-    Me {
-        fleet: Arc::from("fleet"),
-        pod: pod(n),
-        pod_uid: Arc::from(format!("uid-{n}")),
-        address: Arc::from(format!("10.0.0.{n}")),
-        region: Arc::from("r"),
-        zone: Arc::from(format!("z{n}")),
-        weight: 100,
-        build: Arc::from("1"),
-        protocol: 1,
-        buckets: BUCKETS,
-    }
-}
-
 // === impl World ===
 
 impl World {
-    pub(super) fn new(replicas: usize) -> Self {
+    pub(in super::super) fn new(replicas: usize) -> Self {
         Self::with(replicas, Protocol::default())
     }
 
-    pub(super) fn with(replicas: usize, protocol: Protocol) -> Self {
+    pub(in super::super) fn with(replicas: usize, protocol: Protocol) -> Self {
         let timing = Timing::default();
         let mut world = Self {
             now: Moment(1_000_000),
@@ -133,7 +113,7 @@ impl World {
     }
 
     /// A world that has settled: everybody is a member and every bucket has an owner.
-    pub(super) fn settled(replicas: usize) -> Self {
+    pub(in super::super) fn settled(replicas: usize) -> Self {
         let mut world = Self::new(replicas);
         world.run(Duration::from_secs(20));
         world.assert_healthy();
@@ -141,7 +121,7 @@ impl World {
     }
 
     /// Starts a process, or starts it again.
-    pub(super) fn start(&mut self, n: usize) {
+    pub(in super::super) fn start(&mut self, n: usize) {
         let run = self.processes.get(n).map_or(1, |process| process.run + 1);
         let seed = u64::try_from(n).unwrap() * 1000 + run;
         let replica =
@@ -176,24 +156,24 @@ impl World {
         self.carry_out(n);
     }
 
-    pub(super) fn kill(&mut self, n: usize) {
+    pub(in super::super) fn kill(&mut self, n: usize) {
         self.processes[n].up = false;
         self.processes[n].owns.clear();
         self.processes[n].open = false;
     }
 
-    pub(super) fn pause(&mut self, n: usize) {
+    pub(in super::super) fn pause(&mut self, n: usize) {
         self.processes[n].paused = true;
     }
 
-    pub(super) fn resume(&mut self, n: usize) {
+    pub(in super::super) fn resume(&mut self, n: usize) {
         self.processes[n].paused = false;
         for input in std::mem::take(&mut self.processes[n].held) {
             self.later(n, input);
         }
     }
 
-    pub(super) fn tell(&mut self, n: usize, input: Input) {
+    pub(in super::super) fn tell(&mut self, n: usize, input: Input) {
         self.processes[n].replica.handle(self.now, input);
         self.carry_out(n);
     }
@@ -208,13 +188,17 @@ impl World {
         self.due.insert((moment, self.order), due);
     }
 
-    pub(super) fn run(&mut self, time: Duration) {
+    pub(in super::super) fn run(&mut self, time: Duration) {
         let end = self.now.after(time);
         self.run_until(end, |_| false);
     }
 
     /// Runs until something holds; how long that took.
-    pub(super) fn until(&mut self, most: Duration, holds: impl Fn(&Self) -> bool) -> Duration {
+    pub(in super::super) fn until(
+        &mut self,
+        most: Duration,
+        holds: impl Fn(&Self) -> bool,
+    ) -> Duration {
         let begin = self.now;
         self.run_until(begin.after(most), &holds);
         assert!(holds(self), "not within {most:?}");
@@ -342,7 +326,7 @@ impl World {
     }
 
     /// Stores without any rule: an operator's hand.
-    pub(super) fn put(&mut self, object: &Object, record: Record) -> Stored {
+    pub(in super::super) fn put(&mut self, object: &Object, record: Record) -> Stored {
         self.versions += 1;
         let uid = self.objects.get(object).map_or_else(
             || Arc::from(format!("u{}", self.versions)),
@@ -359,7 +343,7 @@ impl World {
         stored
     }
 
-    pub(super) fn delete(&mut self, object: &Object) {
+    pub(in super::super) fn delete(&mut self, object: &Object) {
         self.objects.remove(object);
         self.watch(object, None);
     }
@@ -474,42 +458,42 @@ impl World {
         pod.0.trim_start_matches("core-").parse().unwrap()
     }
 
-    pub(super) fn standing(&self, n: usize) -> Standing {
+    pub(in super::super) fn standing(&self, n: usize) -> Standing {
         self.processes[n].replica.standing()
     }
 
-    pub(super) fn map(&self) -> Arc<ShardMapSpec> {
+    pub(in super::super) fn map(&self) -> Arc<ShardMapSpec> {
         match &self.objects[&Object::Map].record {
             Record::Map(map) => Arc::clone(map),
             other => panic!("{other:?}"),
         }
     }
 
-    pub(super) fn lease(&self) -> LeaderRecord {
+    pub(in super::super) fn lease(&self) -> LeaderRecord {
         match &self.objects[&Object::Leader].record {
             Record::Leader(record) => record.clone(),
             other => panic!("{other:?}"),
         }
     }
 
-    pub(super) fn member(&self, n: usize) -> MemberRecord {
+    pub(in super::super) fn member(&self, n: usize) -> MemberRecord {
         match &self.objects[&Object::Member(pod(n))].record {
             Record::Member(record) => record.clone(),
             other => panic!("{other:?}"),
         }
     }
 
-    pub(super) fn member_object(n: usize) -> Object {
+    pub(in super::super) fn member_object(n: usize) -> Object {
         Object::Member(pod(n))
     }
 
-    pub(super) fn leader(&self) -> usize {
+    pub(in super::super) fn leader(&self) -> usize {
         let holder = self.lease().holder.expect("somebody leads");
         Self::index(&holder.pod)
     }
 
     /// Every bucket is worked on by exactly one live process with an open gate, as the map says.
-    pub(super) fn is_healthy(&self) -> bool {
+    pub(in super::super) fn is_healthy(&self) -> bool {
         if !self.objects.contains_key(&Object::Map) {
             return false;
         }
@@ -531,11 +515,11 @@ impl World {
         })
     }
 
-    pub(super) fn assert_healthy(&self) {
+    pub(in super::super) fn assert_healthy(&self) {
         assert!(self.is_healthy(), "{}", self.describe());
     }
 
-    pub(super) fn describe(&self) -> String {
+    pub(in super::super) fn describe(&self) -> String {
         let mut text = format!("at {:?}\n", self.now);
         for (object, stored) in &self.objects {
             text += &format!("{object:?}: {:?}\n", stored.record);
@@ -549,7 +533,7 @@ impl World {
         text
     }
 
-    pub(super) fn count(&self, n: usize, wanted: impl Fn(&Event) -> bool) -> usize {
+    pub(in super::super) fn count(&self, n: usize, wanted: impl Fn(&Event) -> bool) -> usize {
         let events = self.processes[n].events.iter();
         events.filter(|(_, event)| wanted(event)).count()
     }
