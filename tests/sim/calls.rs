@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 
 use zen_fabric::{
-    coordination::port::{Answer, Input, Object, Op, Record, Stored},
+    coordination::{
+        names::Holder,
+        port::{Answer, Input, Object, Op, Record, Stored},
+    },
     journal::Epoch,
 };
 
 use crate::{
     log::Accepted,
     net::{Cut, Place},
+    process::Waiting,
     time::{MS, SECOND, Time, between},
     world::{Ask, Call, Event, Reply, World},
 };
@@ -26,11 +30,18 @@ impl World {
         let Some(process) = &mut self.pods[pod].process else {
             return;
         };
-        let core = match &ask {
-            Ask::Core { id, .. } => Some(*id),
-            _ => None,
+        let sent = process.clock.local(self.now);
+        let waiting = match &ask {
+            Ask::Core { id, object, op } => Waiting {
+                core: Some(*id),
+                renews: renews(object, op, process.holder.as_ref()).then_some(sent),
+            },
+            _ => Waiting {
+                core: None,
+                renews: None,
+            },
         };
-        process.pending.insert(number, core);
+        process.pending.insert(number, waiting);
         let (life, front) = (process.life, process.front);
         let mut call = Call {
             number,
@@ -382,7 +393,7 @@ impl World {
         let Some(process) = self.pods[pod].life(life) else {
             return;
         };
-        let Some(core) = process.pending.get(&number).copied() else {
+        let Some(Waiting { core, renews }) = process.pending.get(&number).copied() else {
             return;
         };
         if process.paused && core.is_none() {
@@ -407,6 +418,9 @@ impl World {
                 Reply::Core(answer) => answer,
                 _ => Answer::Unknown,
             };
+            if renews.is_some() && matches!(answer, Answer::Done(_)) {
+                process.renewed = process.renewed.max(renews);
+            }
             self.feed(pod, life, Input::Answer { request, answer });
             return;
         }
@@ -466,6 +480,19 @@ impl World {
             self.end_subscription(log, bucket, &holder, refused);
         }
     }
+}
+
+/// Whether a request renews, or claims, the member Lease of whoever asks.
+fn renews(object: &Object, op: &Op, holder: Option<&Holder>) -> bool {
+    let (Object::Member(pod), Op::Replace { record, .. } | Op::Create(record)) = (object, op) else {
+        return false;
+    };
+    let Record::Member(record) = record else {
+        return false;
+    };
+    record.challenge.is_none()
+        && record.holder.pod == *pod
+        && holder.is_none_or(|holder| *holder == record.holder)
 }
 
 fn is_of(object: &Object, which: usize) -> bool {

@@ -1,7 +1,7 @@
 //! The invariants, looked at after every event that could break one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
 };
 
@@ -17,8 +17,8 @@ use zen_fabric::{
 
 use crate::{
     effects::Effects,
-    plan::{Family, Plan},
-    probe::VOTE,
+    plan::{Family, Plan, Step},
+    probe::{LATE_VOTE, VOTE},
     time::{MS, SECOND, Time},
     world::{Ask, World, bucket_of, key_of},
     worker::Stage as LaneStage,
@@ -27,6 +27,10 @@ use crate::{
 /// Fewest quiet seconds before a calm fleet's map may not change any more: everybody has joined,
 /// and what had to move has moved.
 const SETTLED: Time = 40 * SECOND;
+
+/// How old the last confirmed renewal may be when an effect begins (`Timing::gate`), by the clock of
+/// the process, with a timer's worth of slack.
+const GATE: u64 = 10 * SECOND + 5 * MS;
 
 /// Most leaderships under a one-way partition of 300 s: damping doubles from 15 s, so that early
 /// takeovers come at 15, 45, 105 and 225 s at the most; each may be followed by one release. With
@@ -83,6 +87,8 @@ pub(crate) struct Check {
     version: u64,
     last_map: Time,
     fenced: BTreeSet<Bucket>,
+    /// Who counted in the last maps, the newest last: a marker may be a version behind.
+    voters: VecDeque<Vec<Holder>>,
     members: BTreeMap<PodName, Written>,
     refusals: BTreeMap<(usize, Holder), Time>,
     doubled: u64,
@@ -106,6 +112,7 @@ impl Check {
             version: 0,
             last_map: 0,
             fenced: BTreeSet::new(),
+            voters: VecDeque::new(),
             members: BTreeMap::new(),
             refusals: BTreeMap::new(),
             doubled: 0,
@@ -244,9 +251,24 @@ impl Check {
 
     /// The operator has changed or deleted something: numbers may begin anew where nothing
     /// remembers them.
-    pub(crate) fn operated(&mut self) {
+    pub(crate) fn operated(&mut self, step: &Step) {
         self.operated = true;
-        self.terms.clear();
+        let forgets = match step {
+            Step::DeleteAll | Step::EditMap { .. } => true,
+            Step::Restore { map, leader, .. } => *map && *leader,
+            _ => false,
+        };
+        if forgets {
+            self.terms.clear();
+        }
+    }
+
+    /// An effect begins though the last renewal that came to be confirmed was sent that long ago.
+    pub(crate) fn gate(&mut self, at: Time, holder: &Holder, age: u64) {
+        if age > GATE {
+            let text = format!("{holder} begins an effect {age} µs after its last renewal");
+            self.fault(at, "gate", text);
+        }
     }
 
     // === maps ===
@@ -256,6 +278,10 @@ impl Check {
             return;
         }
         self.last_map = at;
+        if self.voters.len() == 3 {
+            self.voters.pop_front();
+        }
+        self.voters.push_back(map.voters().collect());
         if map.version <= self.version {
             let text = format!(
                 "a map of version {} was written after one of version {}",
@@ -335,9 +361,15 @@ impl World {
         let Some(process) = &self.pods[pod].process else {
             return;
         };
-        if process.seen_marked.is_empty() {
-            return;
+        if let (Some(renewed), Some(holder)) = (process.renewed, process.holder.clone())
+            && self.now > process.resumed + 11 * SECOND
+        {
+            let age = process.clock.local(self.now).0 - renewed.0;
+            self.check.gate(self.now, &holder, age);
         }
+        let Some(process) = &self.pods[pod].process else {
+            return;
+        };
         let acts = process
             .work
             .values()
@@ -532,19 +564,21 @@ impl World {
         let age = now - before.at;
         let stale = age >= slow(15 * SECOND);
         let challenged = old.challenge.is_some() && before.by != suspect && age >= slow(SECOND);
-        let since = before.at.saturating_sub(VOTE);
-        let voters: Vec<Holder> = match self.api.stored(&Object::Map).map(|one| &one.record) {
-            Some(Record::Map(map)) => map.voters().collect(),
-            Some(Record::Leader(_) | Record::Member(_) | Record::Malformed(_)) | None => Vec::new(),
-        };
-        let refused = voters.iter().filter(|voter| {
+        let late = self.plan.steps.iter().any(|(_, step)| matches!(step, Step::Storm { .. }));
+        let since = before.at.saturating_sub(if late { LATE_VOTE } else { VOTE });
+        let refused = |voter: &Holder| {
             let number = self.pods.iter().position(|one| one.name == voter.pod);
             let seen = number.and_then(|number| {
-                self.check.refusals.get(&(number, record.holder.clone()))
+                self.check
+                    .refusals
+                    .get(&(number, record.holder.clone()))
             });
             seen.is_some_and(|seen| *seen >= since)
+        };
+        let majority = self.check.voters.iter().any(|voters| {
+            let those = voters.iter().filter(|voter| refused(voter));
+            those.count() * 2 > voters.len()
         });
-        let majority = refused.count() * 2 > voters.len();
         if !(stale || challenged || majority) {
             let text = format!(
                 "core-{by} marked {}, which lives and wrote its Lease {age} µs before",

@@ -269,6 +269,7 @@ impl World {
 
     fn operate(&mut self, step: Step) {
         let (now, before) = (self.now, self.api.commits.len());
+        self.check.operated(&step);
         match step {
             Step::DeleteLeader => {
                 self.api.remove(now, &Object::Leader);
@@ -331,7 +332,6 @@ impl World {
             Step::EditSpec { key } => self.specs[key] += 1,
             _ => {}
         }
-        self.check.operated();
         let none = Ask::ReadStatus {
             bucket: Default::default(),
             key: 0,

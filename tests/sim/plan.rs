@@ -65,20 +65,6 @@ pub(crate) enum Family {
     OneWay,
 }
 
-/// All families, for reports.
-pub(crate) const FAMILIES: [Family; 10] = [
-    Family::Calm,
-    Family::Crash,
-    Family::Pause,
-    Family::Partition,
-    Family::Api,
-    Family::Outage,
-    Family::Rollout,
-    Family::Operator,
-    Family::Everything,
-    Family::OneWay,
-];
-
 /// One thing that somebody or something does to the fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {

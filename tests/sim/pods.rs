@@ -76,6 +76,8 @@ impl World {
             gate: false,
             holder: None,
             draining: false,
+            renewed: None,
+            resumed: 0,
             pending: BTreeMap::new(),
             watches: [Watch::default(); 2],
             front,
@@ -389,6 +391,7 @@ impl World {
 
     /// SIGCONT: what was decided is done, then timers and inputs come, in either order.
     pub(crate) fn resume(&mut self, pod: usize, life: u32) {
+        let now = self.now;
         let Some(process) = self.pods[pod].life(life) else {
             return;
         };
@@ -397,6 +400,7 @@ impl World {
             return;
         }
         process.paused = false;
+        process.resumed = now;
         let frozen = std::mem::take(&mut process.frozen);
         let inbox = std::mem::take(&mut process.inbox);
         self.tell(pod, format_args!("goes on (SIGCONT)"));

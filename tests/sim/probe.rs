@@ -114,5 +114,8 @@ impl World {
     }
 }
 
-/// How long a refusal that was seen may count in a vote: its age, and the way of the message.
-pub(crate) const VOTE: Time = 7 * SECOND;
+/// How long a refusal that was seen may count in a vote: its age of at most 1 s, looks at links every
+/// 450 ms, and the way of the message.
+pub(crate) const VOTE: Time = 1_600 * MS;
+/// How long it may where messages are late.
+pub(crate) const LATE_VOTE: Time = VOTE + 4 * SECOND;

@@ -8,7 +8,7 @@ use std::{
 use zen_fabric::{
     coordination::{
         names::{Holder, PodName},
-        port::{Action, Input, Link, RequestId},
+        port::{Action, Input, Link, Moment, RequestId},
     },
     journal::{Bucket, Epoch},
 };
@@ -82,8 +82,12 @@ pub(crate) struct Process {
     pub(crate) holder: Option<Holder>,
     /// It was asked to drain.
     pub(crate) draining: bool,
+    /// When, by its clock, the last renewal of its member Lease was sent that came to be confirmed.
+    pub(crate) renewed: Option<Moment>,
+    /// When it last went on.
+    pub(crate) resumed: Time,
     /// Requests to the API without an answer so far.
-    pub(crate) pending: BTreeMap<u64, Option<RequestId>>,
+    pub(crate) pending: BTreeMap<u64, Waiting>,
     /// Where its watches are: of Leases, of the map.
     pub(crate) watches: [Watch; 2],
     /// Which API server it uses.
@@ -98,6 +102,15 @@ pub(crate) struct Process {
     pub(crate) seen_marked: BTreeSet<Holder>,
     /// It has said that it ended.
     pub(crate) ended: bool,
+}
+
+/// A request without an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    /// The core's name for it; absent: a worker's.
+    pub(crate) core: Option<RequestId>,
+    /// When it was sent, by the process's clock, where it renews the member Lease.
+    pub(crate) renews: Option<Moment>,
 }
 
 /// A watch.

@@ -38,6 +38,11 @@ impl Replica {
         if message.version > self.view.highest && message.version < REACHABLE {
             self.ask_map = true;
         }
+        // The mutant takes a pod's name for its holder.
+        let mistaken = planted!(self.view.protocol, OldMessageAccepted)
+            .then(|| self.view.of_today(from))
+            .flatten();
+        let from = mistaken.as_ref().unwrap_or(from);
         match message.body {
             Body::Hint => {}
             Body::Vote(vote) => self.evidence.vote(now, &self.view, from, &vote),
