@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use zen_fabric::{
     coordination::{
-        names::Holder,
+        names::PodName,
         port::{Answer, Input, Object, Op, Record, Stored},
     },
     journal::Epoch,
@@ -27,6 +27,7 @@ impl World {
     pub(crate) fn call(&mut self, pod: usize, ask: Ask) {
         self.calls += 1;
         let number = self.calls;
+        let own = self.pods[pod].name.clone();
         let Some(process) = &mut self.pods[pod].process else {
             return;
         };
@@ -34,7 +35,7 @@ impl World {
         let waiting = match &ask {
             Ask::Core { id, object, op } => Waiting {
                 core: Some(*id),
-                renews: renews(object, op, process.holder.as_ref()).then_some(sent),
+                renews: renews(object, op, &own).then_some(sent),
             },
             _ => Waiting {
                 core: None,
@@ -482,17 +483,12 @@ impl World {
     }
 }
 
-/// Whether a request renews, or claims, the member Lease of whoever asks.
-fn renews(object: &Object, op: &Op, holder: Option<&Holder>) -> bool {
-    let (Object::Member(pod), Op::Replace { record, .. } | Op::Create(record)) = (object, op) else {
+/// Whether a request renews, or claims, the member Lease of the pod that asks.
+fn renews(object: &Object, op: &Op, own: &PodName) -> bool {
+    let (Object::Member(pod), Op::Replace { .. } | Op::Create(_)) = (object, op) else {
         return false;
     };
-    let Record::Member(record) = record else {
-        return false;
-    };
-    record.challenge.is_none()
-        && record.holder.pod == *pod
-        && holder.is_none_or(|holder| *holder == record.holder)
+    pod == own
 }
 
 fn is_of(object: &Object, which: usize) -> bool {

@@ -356,12 +356,13 @@ impl World {
         }
     }
 
-    /// A worker begins an effect.
-    pub(crate) fn check_acts(&mut self, pod: usize) {
+    /// A worker asks a log or the API; whether that begins an effect.
+    pub(crate) fn check_acts(&mut self, pod: usize, effect: bool) {
         let Some(process) = &self.pods[pod].process else {
             return;
         };
         if let (Some(renewed), Some(holder)) = (process.renewed, process.holder.clone())
+            && effect
             && self.now > process.resumed + 11 * SECOND
         {
             let age = process.clock.local(self.now).0 - renewed.0;

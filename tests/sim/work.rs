@@ -70,6 +70,7 @@ impl World {
         }
         lane.ticket += 1;
         let ticket = lane.ticket;
+        let effect = matches!(want, Want::Observe(_) | Want::Add { .. });
         match want {
             Want::Nothing => {}
             Want::Subscribe => {
@@ -154,7 +155,7 @@ impl World {
                 );
             }
         }
-        self.check_acts(pod);
+        self.check_acts(pod, effect);
     }
 
     /// Says that a bucket is released when nothing is in flight.

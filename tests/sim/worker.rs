@@ -152,7 +152,9 @@ impl Work {
     pub(crate) fn want(&mut self, log: usize, gate: bool, planted: Planted) -> Want {
         let (epoch, releasing) = (self.epoch, self.releasing);
         let lane = &mut self.lanes[log];
-        lane.pass_filtered();
+        if !releasing {
+            lane.pass_filtered();
+        }
         match &mut lane.stage {
             // What is in flight is committed under the epoch that the log has accepted.
             Stage::Idle | Stage::Listening if releasing => Want::Nothing,
