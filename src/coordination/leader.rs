@@ -432,3 +432,6 @@ fn bury(now: Moment, view: &View, out: &mut Out) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,11 +7,11 @@ use super::{
         event::Event,
         evidence::Evidence,
         layout::{Assign, Balance, Layout, Wanted},
-        names::{Holder, MOST, PodName},
+        names::{Holder, PodName},
         port::Moment,
         protocol::planted,
         records::{Grant, Member, MemberRecord, MemberState, Move, ShardMapSpec, Stage},
-        view::{Fate, View},
+        view::{Fate, REACHABLE, View},
     },
     above,
     moves::{Moves, Turn},
@@ -77,7 +77,8 @@ impl Plan<'_> {
             if !grant.is_some_and(|grant| above(*epoch, holder, grant)) {
                 continue;
             }
-            if epoch.0 >= MOST - 1 {
+            // Passing it would use up the numbers that the whole fleet has left.
+            if epoch.0 >= REACHABLE {
                 events.push(Event::EpochAtMaximum {
                     bucket: *bucket,
                     epoch: *epoch,
