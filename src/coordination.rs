@@ -6,10 +6,12 @@
 pub mod assign;
 pub mod buckets;
 pub mod event;
+pub mod explain;
 pub mod layout;
 pub mod message;
 pub mod names;
 pub mod port;
+pub mod preview;
 pub mod protocol;
 pub mod records;
 pub mod replica;
