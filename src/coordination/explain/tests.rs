@@ -72,13 +72,10 @@ fn each_reason_is_found_and_said() {
         );
     }
     // With a load that core-1 has no room for.
-    let heavy = asked(
-        &map,
-        &[(other, 10), (600, 50), (other + 1, 10), (other + 2, 10)],
-    );
+    let heavy = asked(&map, &[(other, 30), (600, 40), (601, 40)]);
     let text = of(&map, &heavy, other).to_string();
     assert!(
-        text.contains("the ring's first choice, core-1#4, carries 50 of at most 90 and"),
+        text.contains("the ring's first choice, core-1#4, carries 80 of at most 95 and"),
         "{text}"
     );
 }
