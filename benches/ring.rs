@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --features testing --bench ring` first prints how evenly each deals out 300 keys over 5
 //! pods and what moves when one dies or one more comes, then measures lookup and rebuild. The figures
-//! of docs/adr/0008-rendezvous-over-buckets.md come from here.
+//! of docs/adr/0009-rendezvous-over-buckets.md come from here.
 
 #![allow(
     clippy::allow_attributes,

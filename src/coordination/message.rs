@@ -1,8 +1,7 @@
 //! What replicas tell each other. Nothing here is needed for safety: a message may be late, doubled,
 //! reordered, lost, or come from a process that is no longer what it says.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{names::Holder, port::Link, records::ShardMapSpec};
 use crate::journal::{Bucket, Epoch};
@@ -32,13 +31,11 @@ pub enum Body {
     /// What the sender's own probes of a holder say.
     Vote(Vote),
     /// The owner has stopped; sent to the next owner and to the leader, again at each new version
-    /// that lists the move, and now and then until the map changes.
+    /// that lists the moves, and now and then until the map changes.
     Released {
-        /// What it worked on.
-        bucket: Bucket,
-        /// Under which epoch.
-        epoch: Epoch,
-        /// Version of the map that lists the move.
+        /// What it worked on, and under which epoch.
+        buckets: Vec<(Bucket, Epoch)>,
+        /// Version of the map that lists the moves.
         version: u64,
     },
     /// To the leader: what stores an effect has accepted this.

@@ -35,6 +35,13 @@ impl Moment {
         Self(self.0.saturating_add(micros))
     }
 
+    /// This much earlier; not before the clock's origin.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(micros))
+    }
+
     /// How long ago `earlier` was; nothing where it is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

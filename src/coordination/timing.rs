@@ -71,6 +71,9 @@ pub struct Timing {
     /// How often the leader looks whether loads ask for a move, and members tell theirs: balance is
     /// for throughput, where minutes count.
     pub rebalance: Duration,
+    /// How long a rolling update keeps balance waiting: ten minutes are more than it takes to roll a
+    /// fleet of 10 at a minute each, and less than a fleet should be lopsided for one that is stuck.
+    pub rolling: Duration,
     /// At most this many of a thousand buckets move at once, at least one.
     pub moving_permille: u32,
     /// A rebalancing that improves the heaviest pod by less than this many percent of the mean is
@@ -104,6 +107,7 @@ impl Default for Timing {
             repeat: ms(500),
             drain: secs(25),
             rebalance: secs(30),
+            rolling: secs(600),
             moving_permille: 250,
             gain_percent: 5,
         }
