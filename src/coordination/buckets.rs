@@ -89,9 +89,8 @@ impl Buckets {
 
     /// All of them, rising.
     pub fn iter(&self) -> impl Iterator<Item = Bucket> + use<'_> {
-        (0..BUCKETS)
-            .map(Bucket)
-            .filter(|bucket| self.contains(*bucket))
+        self.runs()
+            .flat_map(|(first, last)| (first.0..=last.0).map(Bucket))
     }
 
     /// What is in either.
@@ -116,11 +115,24 @@ impl Buckets {
     fn runs(&self) -> impl Iterator<Item = (Bucket, Bucket)> + use<'_> {
         let mut next = 0;
         std::iter::from_fn(move || {
-            let first = (next..BUCKETS).find(|n| self.contains(Bucket(*n)))?;
-            let end = (first..BUCKETS).find(|n| !self.contains(Bucket(*n)));
-            next = end.unwrap_or(BUCKETS);
+            let first = self.from(next, |word| word)?;
+            next = self.from(first, |word| !word).unwrap_or(BUCKETS);
             Some((Bucket(first), Bucket(next.saturating_sub(1))))
         })
+    }
+
+    /// The first number, `least` or behind it, whose bit is set once `read` has had its word.
+    fn from(&self, least: u16, read: impl Fn(u64) -> u64) -> Option<u16> {
+        let mut at = least;
+        while at < BUCKETS {
+            let word = read(self.word(Bucket(at))?) >> (at % WORD);
+            if word != 0 {
+                // Fewer than 64.
+                return Some(at + u16::try_from(word.trailing_zeros()).unwrap_or(0));
+            }
+            at = (at / WORD + 1) * WORD;
+        }
+        None
     }
 
     fn zip(&self, other: &Self, join: impl Fn(u64, u64) -> u64) -> Self {
