@@ -7,6 +7,7 @@ use crate::coordination::{
     assign::assign,
     names::MOST,
     port::Link,
+    protocol::Protocol,
     records::{Grant, Member, MemberRecord, MemberState, Stage},
     tests::fixtures::{drain, holder, map, me, member, out, pod, secs, stored, view},
     timing::Timing,
@@ -247,7 +248,7 @@ fn a_move_to_one_that_leaves_is_off() {
     rig.lease(2, |record| record.draining = true);
     rig.take(secs(1)).unwrap();
     let gone = rig.map.moves.values().next().unwrap().to.clone();
-    let n = if gone == holder(1) { 1 } else { 0 };
+    let n = usize::from(gone == holder(1));
     if n == 0 {
         rig.view.draining = true;
     } else {
@@ -341,7 +342,7 @@ fn a_map_is_made_again_above_what_anybody_remembers() {
 
 #[test]
 fn the_first_map_of_a_fleet_begins_at_one() {
-    let mut view = View::new(me(0), Timing::default(), Default::default());
+    let mut view = View::new(me(0), Timing::default(), Protocol::default());
     view.holder = Some(holder(0));
     let mut chance = Chance::new(1);
     let healing = Healing::begin(secs(1), &view, &mut chance, &mut out());
