@@ -103,6 +103,14 @@ pub fn accounts(wanted: &Wanted) -> BTreeMap<Holder, Account> {
     accounts
 }
 
+/// Candidates with a weight, in the order of the ring for a bucket.
+#[must_use]
+pub fn choices(wanted: &Wanted, bucket: Bucket) -> Vec<Holder> {
+    let slots = Slots::new(wanted);
+    let holders = slots.choices(bucket).filter_map(|id| slots.holder(id));
+    holders.cloned().collect()
+}
+
 /// Whether candidates are of different builds: an update is rolling.
 #[must_use]
 pub fn rolling(wanted: &Wanted) -> bool {

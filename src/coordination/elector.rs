@@ -366,3 +366,6 @@ fn replace(
     };
     out.ask(now, Object::Leader, purpose, op);
 }
+
+#[cfg(test)]
+mod tests;

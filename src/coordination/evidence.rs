@@ -310,3 +310,6 @@ fn judge(
         Verdict::Mark(why, unconditional) => mark(now, view, holder, (why, unconditional), out),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,6 @@
 mod healing;
 mod moves;
 mod plan;
-mod size;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -432,3 +431,6 @@ fn bury(now: Moment, view: &View, out: &mut Out) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

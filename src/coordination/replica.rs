@@ -83,6 +83,8 @@ pub struct Replica {
     assign: Assign,
     /// The map has to be read: a watch showed something odd, or a peer has seen a newer one.
     ask_map: bool,
+    /// The highest version that a peer has told of.
+    hinted: u64,
     map_backoff: Backoff,
     /// Which peers' messages were refused, and why: told once.
     refused: BTreeSet<(PodName, Refused)>,
@@ -123,6 +125,7 @@ impl Replica {
             gate,
             assign,
             ask_map: false,
+            hinted: 0,
             map_backoff,
             refused: BTreeSet::new(),
         })
@@ -368,6 +371,8 @@ impl Replica {
             Answer::Absent => self.view.observe_map(now, None, true),
             Answer::Exists | Answer::Conflict | Answer::Refused(_) | Answer::Unknown => Heard::Odd,
         };
+        // What was to be learned is still not known.
+        self.ask_map |= matches!(answer, Answer::Unknown | Answer::Refused(_));
         match heard {
             Heard::Newer | Heard::Same => {
                 self.map_backoff.reset();

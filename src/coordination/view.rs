@@ -138,7 +138,17 @@ impl View {
                     Record::Member(record) => Some(record.clone()).filter(|r| r.holder.pod == *pod),
                     Record::Leader(_) | Record::Map(_) | Record::Malformed(_) => None,
                 });
-                before != member.record.as_ref().map(kernel)
+                let changed = before != member.record.as_ref().map(kernel);
+                if changed {
+                    let dead: Vec<Holder> = self
+                        .links
+                        .keys()
+                        .filter(|holder| holder.pod == *pod && self.fate(holder) == Fate::Dead)
+                        .cloned()
+                        .collect();
+                    self.links.retain(|holder, _| !dead.contains(holder));
+                }
+                changed
             }
             Object::Map => false,
         };
@@ -198,7 +208,9 @@ impl View {
             let odd = |bucket: &Bucket, grant: &Grant| {
                 before.grants.get(bucket).is_some_and(|old| {
                     let kept = self.odd.contains(bucket) && old == grant;
-                    let slip = old.owner != grant.owner && grant.epoch <= old.epoch;
+                    let slip = old.owner != grant.owner
+                        && grant.epoch <= old.epoch
+                        && !planted!(self.protocol, EpochKept);
                     kept || slip || grant.epoch < old.epoch
                 })
             };

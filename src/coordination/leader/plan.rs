@@ -7,15 +7,15 @@ use super::{
         event::Event,
         evidence::Evidence,
         layout::{Assign, Balance, Layout, Wanted},
-        names::{Holder, MOST, PodName},
+        names::{Holder, PodName},
         port::Moment,
         protocol::planted,
         records::{Grant, Member, MemberRecord, MemberState, Move, ShardMapSpec, Stage},
-        view::{Fate, View},
+        text::fit,
+        view::{Fate, REACHABLE, View},
     },
     above,
     moves::{Moves, Turn},
-    size,
 };
 use crate::journal::{Bucket, Epoch};
 
@@ -65,7 +65,14 @@ impl Plan<'_> {
             return (None, events);
         }
         next.version = version;
-        size::merge(&mut next);
+        if fit(&mut next).postponed > 0 {
+            // Perhaps there was nothing but what had no room.
+            next.version = map.version;
+            if next == *map {
+                return (None, events);
+            }
+            next.version = version;
+        }
         (Some(next), events)
     }
 
@@ -77,7 +84,8 @@ impl Plan<'_> {
             if !grant.is_some_and(|grant| above(*epoch, holder, grant)) {
                 continue;
             }
-            if epoch.0 >= MOST - 1 {
+            // Passing it would use up the numbers that the whole fleet has left.
+            if epoch.0 >= REACHABLE {
                 events.push(Event::EpochAtMaximum {
                     bucket: *bucket,
                     epoch: *epoch,

@@ -139,7 +139,9 @@ fn an_editors_slip_is_not_started_on() {
     carry(&mut owner, &mut view, map.clone(), &mut out);
     map.version = 2;
     map.grants.get_mut(&Bucket(1)).unwrap().owner = holder(0);
-    assert_eq!(carry(&mut owner, &mut view, map.clone(), &mut out), []);
+    let actions = carry(&mut owner, &mut view, map.clone(), &mut out);
+    let starts = |action: &Action| matches!(action, Action::Own { .. });
+    assert!(!actions.iter().any(starts), "{actions:?}");
     map.version = 3;
     map.grants.get_mut(&Bucket(1)).unwrap().epoch = Epoch(3);
     let (bucket, epoch) = (Bucket(1), Epoch(3));

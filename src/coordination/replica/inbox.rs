@@ -35,7 +35,9 @@ impl Replica {
             }
             return;
         }
-        if message.version > self.view.highest && message.version < REACHABLE {
+        // A version that was looked for once and isn't there is no reason to look again.
+        if message.version > self.view.highest.max(self.hinted) && message.version < REACHABLE {
+            self.hinted = message.version;
             self.ask_map = true;
         }
         // The mutant takes a pod's name for its holder.
