@@ -196,9 +196,10 @@ impl Plan {
             fronts: draw.fronts,
             drift,
             skew: [0, 50 * MS, 60 * SECOND, 3_600 * SECOND][rng.index(4)],
-            patience: [SECOND, 2 * SECOND, 5 * SECOND][rng.index(3)],
+            // At most `Timing::request`: what the edge is to keep to.
+            patience: [500 * MS, SECOND, 2 * SECOND][rng.index(3)],
             bookmarks: [SECOND, 10 * SECOND, 60 * SECOND][rng.index(3)],
-            pace: 200 * MS + rng.below(800) * MS,
+            pace: 300 * MS + rng.below(1_000) * MS,
             mixed: rng.chance(10),
             steps,
             heal,
@@ -266,10 +267,11 @@ impl Draw {
             };
         }
         let rest = match family {
+            // A calm fleet is looked at from 40 s on (`check::SETTLED`).
             Family::Calm => 60 * SECOND,
             Family::OneWay => 300 * SECOND,
-            Family::Outage => 60 * SECOND,
-            _ => 2 * SECOND + self.rng.below(20_000) * MS,
+            Family::Outage => 55 * SECOND,
+            _ => 2 * SECOND + self.rng.below(10_000) * MS,
         };
         (steps, pods, at + rest)
     }

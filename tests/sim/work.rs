@@ -591,7 +591,7 @@ impl World {
     // === status ===
 
     fn dirty(&mut self, pod: usize, life: u32, bucket: Bucket) {
-        let at = self.now + between(&mut self.rng, (800 * MS, 1_200 * MS));
+        let at = self.now + between(&mut self.rng, (800 * MS, 3_000 * MS));
         let Some(work) = self.work(pod, life, bucket) else {
             return;
         };
