@@ -29,8 +29,8 @@ pub mod replica;
 pub mod ring;
 pub mod text;
 pub mod timing;
-pub mod wire;
 mod view;
+pub mod wire;
 
 #[cfg(test)]
 mod tests;

@@ -134,5 +134,5 @@ pub fn decode(object: &Object, value: &Value) -> Stored {
     }
 }
 
-
-
+#[cfg(test)]
+mod tests;

@@ -133,7 +133,10 @@ impl World {
             .is_cut(Place::Front(call.front), Place::Pod(call.pod));
         if cut.is_some() || self.rng.chance(self.lossy.lost) {
             if self.trace.is_written() {
-                self.note("api", format_args!("the answer to core-{} is lost", call.pod));
+                self.note(
+                    "api",
+                    format_args!("the answer to core-{} is lost", call.pod),
+                );
             }
             self.give_up_later(&mut call);
             return;
@@ -165,10 +168,7 @@ impl World {
                 if self.trace.is_written() && !matches!(op, Op::Read) {
                     let what = crate::report::op(object, op);
                     let became = crate::report::answer(&answer);
-                    self.note(
-                        "api",
-                        format_args!("core-{} {what}: {became}", call.pod),
-                    );
+                    self.note("api", format_args!("core-{} {what}: {became}", call.pod));
                 }
                 Reply::Core(answer)
             }

@@ -1,16 +1,15 @@
 //! The invariants, looked at after every event that could break one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     fmt,
 };
 
 use zen_fabric::{
     coordination::{
-        event::Event as Told,
         names::{Holder, PodName},
         port::{Object, Op, Record},
-        records::{Life, MemberRecord, ShardMapSpec, Stage},
+        records::{Life, MemberRecord, ShardMapSpec},
     },
     journal::{Bucket, Epoch},
 };
@@ -20,8 +19,8 @@ use crate::{
     plan::{Family, Plan, Step},
     probe::{LATE_VOTE, VOTE},
     time::{MS, SECOND, Time},
-    world::{Ask, World, bucket_of, key_of},
     worker::Stage as LaneStage,
+    world::{Ask, World, bucket_of, key_of},
 };
 
 /// Fewest quiet seconds before a calm fleet's map may not change any more: everybody has joined,
@@ -31,6 +30,10 @@ const SETTLED: Time = 40 * SECOND;
 /// How old the last confirmed renewal may be when an effect begins (`Timing::gate`), by the clock of
 /// the process, with a timer's worth of slack.
 const GATE: u64 = 10 * SECOND + 5 * MS;
+
+/// How long an owner is asked before its bucket is taken without its answer (`Timing::ask` and
+/// `Timing::warn`).
+const DEADLINES: Time = 15 * SECOND;
 
 /// Most leaderships under a one-way partition of 300 s: damping doubles from 15 s, so that early
 /// takeovers come at 15, 45, 105 and 225 s at the most; each may be followed by one release. With
@@ -78,7 +81,6 @@ pub(crate) struct Check {
     /// Writes and commits of an owner that a store took after it had taken a later owner's.
     pub(crate) stale: u64,
     family: Family,
-    drift: u64,
     statuses: BTreeMap<usize, (Epoch, Holder)>,
     logs: BTreeMap<(usize, Bucket), (Epoch, Holder)>,
     issued: BTreeMap<(Bucket, Epoch), Holder>,
@@ -86,7 +88,8 @@ pub(crate) struct Check {
     leaders: usize,
     version: u64,
     last_map: Time,
-    fenced: BTreeSet<Bucket>,
+    /// Since when a bucket is asked of its owner.
+    listed: BTreeMap<Bucket, (Holder, Time)>,
     /// Who counted in the last maps, the newest last: a marker may be a version behind.
     voters: VecDeque<Vec<Holder>>,
     members: BTreeMap<PodName, Written>,
@@ -103,7 +106,6 @@ impl Check {
             counting: false,
             stale: 0,
             family: plan.family,
-            drift: plan.drift,
             statuses: BTreeMap::new(),
             logs: BTreeMap::new(),
             issued: BTreeMap::new(),
@@ -111,7 +113,7 @@ impl Check {
             leaders: 0,
             version: 0,
             last_map: 0,
-            fenced: BTreeSet::new(),
+            listed: BTreeMap::new(),
             voters: VecDeque::new(),
             members: BTreeMap::new(),
             refusals: BTreeMap::new(),
@@ -199,7 +201,12 @@ impl Check {
     }
 
     /// A log's numbers after a commit.
-    pub(crate) fn tally(&mut self, at: Time, log: usize, (accepted, ends, backlog): (u64, u64, u64)) {
+    pub(crate) fn tally(
+        &mut self,
+        at: Time,
+        log: usize,
+        (accepted, ends, backlog): (u64, u64, u64),
+    ) {
         if accepted != ends + backlog {
             let text = format!(
                 "log {log}: {accepted} accepted, {ends} ended, {backlog} wait: they don't add up"
@@ -218,18 +225,6 @@ impl Check {
 
     // === what was told and seen ===
 
-    /// A core tells something.
-    pub(crate) fn told(&mut self, _at: Time, _pod: usize, event: &Told) {
-        if let Told::Slow {
-            bucket,
-            stage: Stage::Fence,
-            ..
-        } = event
-        {
-            self.fenced.insert(*bucket);
-        }
-    }
-
     /// A pod was refused by a holder's listeners.
     pub(crate) fn refused(&mut self, at: Time, pod: usize, holder: &Holder) {
         self.refusals.insert((pod, holder.clone()), at);
@@ -237,10 +232,7 @@ impl Check {
 
     /// A process has a name.
     pub(crate) fn became(&mut self, at: Time, pod: usize, holder: &Holder) {
-        let last = self
-            .incarnations
-            .entry(holder.pod.clone())
-            .or_insert(0);
+        let last = self.incarnations.entry(holder.pod.clone()).or_insert(0);
         if holder.incarnation <= *last && !self.operated {
             let text = format!("core-{pod} became {holder}, which was there before");
             self.fault(at, "I8", text);
@@ -290,7 +282,10 @@ impl Check {
             self.fault(at, "I8", text);
         }
         self.version = self.version.max(map.version);
-        let known = self.terms.entry(map.term).or_insert_with(|| map.leader.clone());
+        let known = self
+            .terms
+            .entry(map.term)
+            .or_insert_with(|| map.leader.clone());
         if *known != map.leader {
             let text = format!(
                 "term {} was {known}'s and is now {}'s",
@@ -492,10 +487,13 @@ impl World {
 
     /// A bucket got another owner: the former one has stopped, is dead, or was fenced.
     fn check_moved(&mut self, index: usize, map: &ShardMapSpec) {
-        let Some(Record::Map(before)) = self.before(index).cloned() else {
-            return;
+        let before = match self.before(index).cloned() {
+            Some(Record::Map(before)) => before.moves.clone(),
+            Some(Record::Leader(_) | Record::Member(_) | Record::Malformed(_)) | None => {
+                BTreeMap::new()
+            }
         };
-        for (bucket, of) in &before.moves {
+        for (bucket, of) in &before {
             let Some(key) = key_of(*bucket, self.plan.keys) else {
                 continue;
             };
@@ -504,7 +502,12 @@ impl World {
                 .get(bucket)
                 .is_some_and(|grant| grant.owner != of.from);
             let lives = map.state(&of.from).is_some_and(|state| state.lives());
-            let fenced = of.stage == Stage::Fence || self.check.fenced.contains(bucket);
+            let asked = self
+                .check
+                .listed
+                .get(bucket)
+                .filter(|(from, _)| *from == of.from);
+            let fenced = asked.is_some_and(|(_, since)| self.now >= since + self.slow(DEADLINES));
             if !moved || !lives || fenced {
                 continue;
             }
@@ -525,10 +528,22 @@ impl World {
                 self.check.fault(self.now, "I4", text);
             }
         }
-        if !map.moves.is_empty() {
-            return;
+        let now = self.now;
+        let listed = &mut self.check.listed;
+        listed.retain(|bucket, (from, _)| {
+            let of = map.moves.get(bucket);
+            of.is_some_and(|of| of.from == *from)
+        });
+        for (bucket, of) in &map.moves {
+            listed
+                .entry(*bucket)
+                .or_insert_with(|| (of.from.clone(), now));
         }
-        self.check.fenced.clear();
+    }
+
+    /// A span that a process waits, as the fastest clock of the schedule shows it.
+    fn slow(&self, span: Time) -> Time {
+        span - span * (self.plan.drift + 1) / 1_000_000 - 20 * MS
     }
 
     /// A member Lease was written: nobody is marked who has renewed since the evidence.
@@ -550,7 +565,10 @@ impl World {
             return;
         }
         if matches!(self.check.family, Family::Calm | Family::Outage) {
-            let text = format!("{} was marked though all that happened was {:?}", record.holder, self.check.family);
+            let text = format!(
+                "{} was marked though all that happened was {:?}",
+                record.holder, self.check.family
+            );
             self.check.fault(now, "I11", text);
         }
         let suspect = self.pods.iter().position(|one| one.name == pod);
@@ -561,19 +579,22 @@ impl World {
         if !lives || before.by.is_none() {
             return;
         }
-        let slow = |span: Time| span - span * (self.check.drift + 1) / 1_000_000 - 20 * MS;
         let age = now - before.at;
-        let stale = age >= slow(15 * SECOND);
-        let challenged = old.challenge.is_some() && before.by != suspect && age >= slow(SECOND);
-        let late = self.plan.steps.iter().any(|(_, step)| matches!(step, Step::Storm { .. }));
-        let since = before.at.saturating_sub(if late { LATE_VOTE } else { VOTE });
+        let stale = age >= self.slow(15 * SECOND);
+        let challenged =
+            old.challenge.is_some() && before.by != suspect && age >= self.slow(SECOND);
+        let late = self
+            .plan
+            .steps
+            .iter()
+            .any(|(_, step)| matches!(step, Step::Storm { .. }));
+        let since = before
+            .at
+            .saturating_sub(if late { LATE_VOTE } else { VOTE });
         let refused = |voter: &Holder| {
             let number = self.pods.iter().position(|one| one.name == voter.pod);
-            let seen = number.and_then(|number| {
-                self.check
-                    .refusals
-                    .get(&(number, record.holder.clone()))
-            });
+            let seen =
+                number.and_then(|number| self.check.refusals.get(&(number, record.holder.clone())));
             seen.is_some_and(|seen| *seen >= since)
         };
         let majority = self.check.voters.iter().any(|voters| {
@@ -641,7 +662,10 @@ impl World {
                 return Some(format!("{backlog} events wait in log {number}"));
             }
         }
-        let lost = self.accepted.iter().find_map(|event| self.effects.fault(event));
+        let lost = self
+            .accepted
+            .iter()
+            .find_map(|event| self.effects.fault(event));
         if lost.is_none() {
             self.check.stood_still(now);
         }
@@ -659,7 +683,12 @@ impl World {
                 process.holder == leader.holder && process.brain.standing().term.is_some()
             })
         });
-        (!leads).then(|| format!("the leader Lease is {:?}'s, who doesn't lead", leader.holder))
+        (!leads).then(|| {
+            format!(
+                "the leader Lease is {:?}'s, who doesn't lead",
+                leader.holder
+            )
+        })
     }
 
     fn unowned(&self, key: usize, map: &ShardMapSpec) -> Option<String> {
@@ -680,11 +709,15 @@ impl World {
                 grant.owner, grant.epoch.0, work.holder, work.epoch.0
             ));
         }
-        let reads = work.lanes.iter().all(|lane| {
-            lane.epoch == Some(grant.epoch) && lane.stage == LaneStage::Listening
-        });
+        let reads = work
+            .lanes
+            .iter()
+            .all(|lane| lane.epoch == Some(grant.epoch) && lane.stage == LaneStage::Listening);
         if !reads || !process.gate {
-            return Some(format!("{} owns key {key} and doesn't read it", grant.owner));
+            return Some(format!(
+                "{} owns key {key} and doesn't read it",
+                grant.owner
+            ));
         }
         None
     }

@@ -97,11 +97,7 @@ impl World {
                 self.log_stops(log);
                 self.over_after(number, span);
             }
-            Step::Drain {
-                pod,
-                back,
-                renewed,
-            } => self.ask_to_drain(pod, back, renewed, number),
+            Step::Drain { pod, back, renewed } => self.ask_to_drain(pod, back, renewed, number),
             Step::Undrain { pod } => {
                 if let Some(process) = &mut self.pods[pod].process
                     && process.draining
@@ -303,7 +299,9 @@ impl World {
                 let name = self.pods[pod].name.clone();
                 self.api.edit(now, &object, |value| {
                     let text = value["spec"]["holderIdentity"].as_str().unwrap_or_default();
-                    let number = text.parse::<Holder>().map_or(1, |holder| holder.incarnation);
+                    let number = text
+                        .parse::<Holder>()
+                        .map_or(1, |holder| holder.incarnation);
                     let next = (number + up).saturating_sub(1).max(1);
                     value["spec"]["holderIdentity"] = json!(format!("{name}#{next}"));
                 });

@@ -2,6 +2,11 @@
 
 use zen_fabric::coordination::protocol::{Mutation, Protocol};
 
+use crate::{
+    plan::Family,
+    run::{self, Setup},
+};
+
 /// One rule, broken: in the cores, or in what the simulator models of workers, journals and edges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Planted {
@@ -43,38 +48,84 @@ impl Planted {
     }
 }
 
-/// Every mutant, with the most schedules it may survive.
-fn mutants() -> Vec<Planted> {
-    let mut all: Vec<Planted> = Mutation::ALL.into_iter().map(Planted::Core).collect();
-    all.extend([
-        Planted::NoFence,
-        Planted::CommitWithoutEpoch,
-        Planted::JournalForgets,
-        Planted::EndCountedTwice,
-        Planted::MergePatch,
-        Planted::StatusWithoutOwner,
-        Planted::EpochInCallbackKey,
-        Planted::AggregateWithoutPosition,
-        Planted::TodaysSpec,
-        Planted::ReleasedInFlight,
-    ]);
-    all
+/// Schedules that a mutant may survive at the most, of one family or of all.
+struct Case {
+    planted: Planted,
+    only: Option<Family>,
+    most: u64,
+}
+
+/// Every mutant, with the family of schedules that is made for it.
+fn cases() -> Vec<Case> {
+    let case = |planted, only, most| Case {
+        planted,
+        only,
+        most,
+    };
+    let core = |mutation, only, most| case(Planted::Core(mutation), only, most);
+    vec![
+        core(Mutation::RenewWithoutCas, None, 3_000),
+        core(Mutation::TakeByPatch, None, 3_000),
+        core(Mutation::WallClocks, None, 3_000),
+        core(Mutation::SkipAcknowledgement, None, 3_000),
+        core(Mutation::StartOnAcknowledgement, None, 3_000),
+        core(Mutation::MarkWithoutVersion, None, 3_000),
+        core(Mutation::MarkedGoesOn, None, 3_000),
+        core(Mutation::TermFromLeaseAlone, None, 3_000),
+        core(Mutation::VersionRestarts, None, 3_000),
+        core(Mutation::IncarnationReused, None, 3_000),
+        core(Mutation::MinorityMarks, None, 3_000),
+        core(Mutation::ClocksRunThroughOutage, None, 3_000),
+        core(Mutation::OldMessageAccepted, None, 3_000),
+        core(Mutation::GateStaysOpen, None, 3_000),
+        core(Mutation::ResumesWhileMoving, None, 3_000),
+        core(Mutation::OlderMapFollowed, None, 3_000),
+        core(Mutation::UnknownIsDone, None, 3_000),
+        core(Mutation::AnswerIgnored, None, 3_000),
+        core(Mutation::EarlyGoodbye, None, 3_000),
+        core(Mutation::NoDamping, Some(Family::OneWay), 300),
+        core(Mutation::FencedUntold, None, 3_000),
+        core(Mutation::EpochKept, None, 3_000),
+        case(Planted::NoFence, None, 3_000),
+        case(Planted::CommitWithoutEpoch, None, 3_000),
+        case(Planted::JournalForgets, None, 3_000),
+        case(Planted::EndCountedTwice, None, 3_000),
+        case(Planted::MergePatch, None, 3_000),
+        case(Planted::StatusWithoutOwner, None, 3_000),
+        case(Planted::EpochInCallbackKey, None, 3_000),
+        case(Planted::AggregateWithoutPosition, None, 3_000),
+        case(Planted::TodaysSpec, None, 3_000),
+        case(Planted::ReleasedInFlight, None, 3_000),
+    ]
 }
 
 #[test]
 fn every_mutant_is_found() {
-    let most = crate::run::number("ZEN_SIM_MOST").unwrap_or(2_000);
     let mut survivors = Vec::new();
-    for planted in mutants() {
-        let sum = crate::run::many(1, most, planted);
+    println!("| mutant | schedules | found after | by |\n|---|---|---|---|");
+    for case in cases() {
+        let setup = Setup {
+            planted: case.planted,
+            only: case.only,
+            counting: false,
+        };
+        let most = run::number("ZEN_SIM_MOST").unwrap_or(case.most);
+        let sum = run::many(1, most, setup);
+        let name = format!("{:?}", case.planted);
+        let name = name.trim_start_matches("Core(").trim_end_matches(')');
+        let of = case
+            .only
+            .map_or_else(|| "all".to_owned(), |only| format!("{only:?}"));
         match &sum.broken {
-            Some((seed, violation)) => println!(
-                "{planted:?}: after {} schedules (seed {seed}): {}: {}",
-                sum.schedules, violation.invariant, violation.what
-            ),
+            Some((seed, violation)) => {
+                println!(
+                    "| {name} | {of} | {seed} | {}: {} |",
+                    violation.invariant, violation.what
+                );
+            }
             None => {
-                println!("{planted:?}: survives {} schedules", sum.schedules);
-                survivors.push(planted);
+                println!("| {name} | {of} | not in {most} | |");
+                survivors.push(case.planted);
             }
         }
     }
@@ -82,23 +133,30 @@ fn every_mutant_is_found() {
 }
 
 #[test]
-fn baselines() {
-    let count = crate::run::number("ZEN_SIM_SCHEDULES").unwrap_or(300);
-    let start = std::time::Instant::now();
-    let mut events = 0;
-    let mut doubled = 0;
-    let mut hit = 0;
-    for seed in 1..=count {
-        let outcome = crate::run::schedule(seed, Planted::Naive, true, crate::trace::Trace::default());
-        events += outcome.events;
-        doubled += outcome.doubled;
-        hit += u64::from(outcome.doubled > 0);
+fn baselines_double_effects_and_this_protocol_does_not() {
+    let count = run::number("ZEN_SIM_BASELINE").unwrap_or(300);
+    let of = |planted| {
+        let setup = Setup {
+            planted,
+            only: None,
+            counting: true,
+        };
+        run::many(1, count, setup)
+    };
+    let naive = of(Planted::Naive);
+    let unfenced = of(Planted::NoFence);
+    let this = of(Planted::Nothing);
+    for (name, sum) in [
+        ("a patched Lease, as kube-leader-election", &naive),
+        ("this protocol without fences", &unfenced),
+        ("this protocol", &this),
+    ] {
+        println!(
+            "{name}: {} double effects in {} of {count} schedules",
+            sum.doubled, sum.hit
+        );
     }
-    println!("naive: {doubled} in {hit} of {count} schedules; {events} events in {:?}", start.elapsed());
-}
-
-#[test]
-fn look_at_naive() {
-    let seed = crate::run::number("ZEN_SIM_SEED").unwrap_or(1);
-    println!("{}", crate::run::told(seed, Planted::Naive));
+    assert!(naive.doubled > 0, "the baseline is not tried hard enough");
+    assert!(unfenced.doubled > 0, "the fences are not tried hard enough");
+    assert_eq!(this.doubled, 0);
 }

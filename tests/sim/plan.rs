@@ -105,11 +105,7 @@ pub(crate) enum Step {
     /// An API server is away.
     FrontDown { front: usize, span: Time },
     /// Its watch cache is behind.
-    FrontLag {
-        front: usize,
-        lag: Time,
-        span: Time,
-    },
+    FrontLag { front: usize, lag: Time, span: Time },
     /// etcd takes nothing.
     Stall { span: Time },
     /// The API takes its time: answers come after up to this long.
@@ -118,13 +114,21 @@ pub(crate) enum Step {
     /// long after they were sent.
     Lossy { lost: u64, late: u64, span: Time },
     /// A watch breaks and nobody notices for a while.
-    Watch { pod: usize, which: usize, span: Time },
+    Watch {
+        pod: usize,
+        which: usize,
+        span: Time,
+    },
     /// The past is compacted: broken watches begin anew with a list, maybe a stale one.
     Compact,
     /// A gateway is away.
     LogDown { log: usize, span: Time },
     /// SIGTERM; where `back`, its replacement starts when it has ended.
-    Drain { pod: usize, back: bool, renewed: bool },
+    Drain {
+        pod: usize,
+        back: bool,
+        renewed: bool,
+    },
     /// The operator takes a drain back.
     Undrain { pod: usize },
     /// One more pod.
@@ -167,10 +171,11 @@ struct Draw {
 }
 
 impl Plan {
-    /// The schedule of a seed.
-    pub(crate) fn of(seed: u64) -> Self {
+    /// The schedule of a seed; of one family only, where that is asked for.
+    pub(crate) fn of(seed: u64, only: Option<Family>) -> Self {
         let mut rng = Seeded::new(seed ^ 0x5eed_5eed_5eed_5eed);
-        let family = family(rng.below(100));
+        let drawn = family(rng.below(100));
+        let family = only.unwrap_or(drawn);
         let sizes = [1, 2, 2, 3, 3, 3, 3, 3, 4, 5, 5, 7];
         let mut replicas = sizes[rng.index(sizes.len())];
         if family == Family::OneWay {

@@ -136,9 +136,7 @@ pub(crate) struct Peer {
 impl Pod {
     /// The process, if it runs and is that one.
     pub(crate) fn life(&mut self, life: u32) -> Option<&mut Process> {
-        self.process
-            .as_mut()
-            .filter(|process| process.life == life)
+        self.process.as_mut().filter(|process| process.life == life)
     }
 
     /// Whether a process runs.

@@ -10,7 +10,10 @@ pub(crate) fn op(object: &Object, op: &Op) -> String {
         Op::Replace {
             record: of,
             resource_version,
-        } => format!("replaces {object:?} at {resource_version} by {}", record(of)),
+        } => format!(
+            "replaces {object:?} at {resource_version} by {}",
+            record(of)
+        ),
         Op::Delete {
             resource_version, ..
         } => format!("deletes {object:?} at {resource_version}"),
@@ -50,9 +53,7 @@ pub(crate) fn record(record: &Record) -> String {
             let grants: Vec<String> = map
                 .grants
                 .iter()
-                .map(|(bucket, grant)| {
-                    format!("{}:{}@{}", bucket.0, grant.owner, grant.epoch.0)
-                })
+                .map(|(bucket, grant)| format!("{}:{}@{}", bucket.0, grant.owner, grant.epoch.0))
                 .collect();
             let moves: Vec<String> = map
                 .moves

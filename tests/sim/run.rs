@@ -12,7 +12,7 @@ use std::{
 use crate::{
     check::Violation,
     mutants::Planted,
-    plan::Plan,
+    plan::{Family, Plan},
     time::Time,
     trace::Trace,
     world::World,
@@ -33,10 +33,39 @@ pub(crate) struct Outcome {
     pub(crate) trace: String,
 }
 
+/// Which schedules, and with what planted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    /// What is planted.
+    pub(crate) planted: Planted,
+    /// Only schedules of this family.
+    pub(crate) only: Option<Family>,
+    /// Broken rules are counted, not reported.
+    pub(crate) counting: bool,
+}
+
+/// The protocol as it is, in all schedules.
+pub(crate) const PLAIN: Setup = Setup {
+    planted: Planted::Nothing,
+    only: None,
+    counting: false,
+};
+
 /// Runs the schedule of a seed.
-pub(crate) fn schedule(seed: u64, planted: Planted, counting: bool, trace: Trace) -> Outcome {
-    let plan = Plan::of(seed);
-    let mut world = World::new(seed, plan, planted, zen_fabric::coordination::assign::assign, trace);
+pub(crate) fn schedule(seed: u64, setup: Setup, trace: Trace) -> Outcome {
+    let Setup {
+        planted,
+        only,
+        counting,
+    } = setup;
+    let plan = Plan::of(seed, only);
+    let mut world = World::new(
+        seed,
+        plan,
+        planted,
+        zen_fabric::coordination::assign::assign,
+        trace,
+    );
     world.check.counting = counting;
     world.run();
     Outcome {
@@ -62,17 +91,20 @@ pub(crate) struct Sum {
     pub(crate) schedules: u64,
     pub(crate) events: u64,
     pub(crate) world_seconds: u64,
+    /// See [`Outcome::doubled`].
+    pub(crate) doubled: u64,
+    /// Schedules in which something was doubled.
+    pub(crate) hit: u64,
     /// The first seed that breaks a rule.
     pub(crate) broken: Option<(u64, Violation)>,
 }
 
 /// Runs schedules on all cores until they are done or one breaks a rule.
-pub(crate) fn many(from: u64, count: u64, planted: Planted) -> Sum {
+pub(crate) fn many(from: u64, count: u64, setup: Setup) -> Sum {
     let next = AtomicU64::new(from);
     let sum = Mutex::new(Sum::default());
-    let threads = number("ZEN_SIM_THREADS").unwrap_or_else(|| {
-        thread::available_parallelism().map_or(1, |cores| cores.get() as u64)
-    });
+    let threads = number("ZEN_SIM_THREADS")
+        .unwrap_or_else(|| thread::available_parallelism().map_or(1, |cores| cores.get() as u64));
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -81,11 +113,13 @@ pub(crate) fn many(from: u64, count: u64, planted: Planted) -> Sum {
                     if seed >= from + count {
                         return;
                     }
-                    let outcome = schedule(seed, planted, false, Trace::default());
+                    let outcome = schedule(seed, setup, Trace::default());
                     let mut sum = sum.lock().unwrap();
                     sum.schedules += 1;
                     sum.events += outcome.events;
                     sum.world_seconds += outcome.ended / 1_000_000;
+                    sum.doubled += outcome.doubled;
+                    sum.hit += u64::from(outcome.doubled > 0);
                     if let Some(violation) = outcome.violation {
                         let first = sum.broken.as_ref().is_none_or(|(known, _)| seed < *known);
                         if first {
@@ -102,12 +136,13 @@ pub(crate) fn many(from: u64, count: u64, planted: Planted) -> Sum {
 }
 
 /// The trace of a seed, with what became of it in its last line.
-pub(crate) fn told(seed: u64, planted: Planted) -> String {
-    let outcome = schedule(seed, planted, false, Trace::written());
-    let plan = Plan::of(seed);
-    let end = outcome
-        .violation
-        .map_or_else(|| "no rule is broken".to_owned(), |violation| violation.to_string());
+pub(crate) fn told(seed: u64, setup: Setup) -> String {
+    let outcome = schedule(seed, setup, Trace::written());
+    let plan = Plan::of(seed, setup.only);
+    let end = outcome.violation.map_or_else(
+        || "no rule is broken".to_owned(),
+        |violation| violation.to_string(),
+    );
     format!(
         "seed {seed}: {:?}, {} replicas, {} keys, {} logs, {} API servers, drift {} ppm\n{}{end}\n",
         plan.family, plan.replicas, plan.keys, plan.logs, plan.fronts, plan.drift, outcome.trace
@@ -116,9 +151,13 @@ pub(crate) fn told(seed: u64, planted: Planted) -> String {
 
 /// A renewal that changes nothing, as a reader of an excerpt can do without.
 fn is_routine(line: &str) -> bool {
-    let lease = line.contains(" Leader ") || line.contains(" Leader by") || line.contains("Member(");
+    let lease =
+        line.contains(" Leader ") || line.contains(" Leader by") || line.contains("Member(");
     let seen = line.contains("← sees") || line.contains("← gets answer");
-    seen || (lease && line.contains("replaces") && !line.contains("challenged") && !line.contains("Marked"))
+    seen || (lease
+        && line.contains("replaces")
+        && !line.contains("challenged")
+        && !line.contains("Marked"))
 }
 
 #[test]
@@ -126,7 +165,7 @@ fn no_schedule_breaks_a_rule() {
     let count = number("ZEN_SIM_SCHEDULES").unwrap_or(3_000);
     let from = number("ZEN_SIM_FROM").unwrap_or(1);
     let start = Instant::now();
-    let sum = many(from, count, Planted::Nothing);
+    let sum = many(from, count, PLAIN);
     let took = start.elapsed().as_secs_f64();
     println!(
         "{} schedules from seed {from} in {took:.1} s ({:.0}/s): {} events, {} simulated hours",
@@ -136,7 +175,7 @@ fn no_schedule_breaks_a_rule() {
         sum.world_seconds / 3_600
     );
     if let Some((seed, violation)) = sum.broken {
-        let trace = told(seed, Planted::Nothing);
+        let trace = told(seed, PLAIN);
         let quiet = |line: &&str| !is_routine(line);
         let lines: Vec<&str> = trace.lines().filter(quiet).collect();
         for line in &lines[lines.len().saturating_sub(150)..] {
@@ -149,10 +188,10 @@ fn no_schedule_breaks_a_rule() {
 #[test]
 fn replay() {
     if let Some(seed) = number("ZEN_SIM_SEED") {
-        println!("{}", told(seed, Planted::Nothing));
+        println!("{}", told(seed, PLAIN));
         return;
     }
     for seed in 1..20 {
-        assert_eq!(told(seed, Planted::Nothing), told(seed, Planted::Nothing), "seed {seed}");
+        assert_eq!(told(seed, PLAIN), told(seed, PLAIN), "seed {seed}");
     }
 }

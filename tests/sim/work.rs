@@ -11,8 +11,8 @@ use crate::{
     mutants::Planted,
     net::Place,
     time::{MS, SECOND, between},
-    world::{Ask, Event, LogAnswer, LogCall, Reply, World, key_of},
     worker::{Lane, Stage, Want, Work},
+    world::{Ask, Event, LogAnswer, LogCall, Reply, World, key_of},
 };
 
 /// Records that are fetched at once: few, so that a hand-over meets half-finished batches.
@@ -175,8 +175,7 @@ impl World {
             work.released = true;
             let epoch = work.epoch;
             let input = Box::new(Input::Released { bucket, epoch });
-            self.queue
-                .push(self.now, Event::Input { pod, life, input });
+            self.queue.push(self.now, Event::Input { pod, life, input });
         }
     }
 
@@ -212,13 +211,8 @@ impl World {
             None => self.logs[log].subscribe(bucket, call.epoch, &call.holder, planted),
             Some(batch) => {
                 let positions: Vec<u64> = batch.iter().map(|one| one.position).collect();
-                let ended = self.logs[log].commit(
-                    bucket,
-                    call.epoch,
-                    &call.holder,
-                    &positions,
-                    planted,
-                );
+                let ended =
+                    self.logs[log].commit(bucket, call.epoch, &call.holder, &positions, planted);
                 if ended.is_ok() {
                     self.check
                         .committed(self.now, (log, bucket), call.epoch, &call.holder);
@@ -232,8 +226,17 @@ impl World {
                 .claimed(self.now, (log, bucket), call.epoch, &call.holder);
         }
         if self.trace.is_written() {
-            let what = if call.commit.is_some() { "commits" } else { "subscribes" };
-            let positions: Vec<u64> = call.commit.iter().flatten().map(|one| one.position).collect();
+            let what = if call.commit.is_some() {
+                "commits"
+            } else {
+                "subscribes"
+            };
+            let positions: Vec<u64> = call
+                .commit
+                .iter()
+                .flatten()
+                .map(|one| one.position)
+                .collect();
             self.note(
                 &format!("log-{log}"),
                 format_args!(
@@ -695,7 +698,10 @@ impl World {
                 StatusAnswer::Refused => "refused by the rules",
                 StatusAnswer::Absent => "absent",
             };
-            let line = format!("{holder} writes the status of key {key} under epoch {}: {became}", epoch.0);
+            let line = format!(
+                "{holder} writes the status of key {key} under epoch {}: {became}",
+                epoch.0
+            );
             self.tell(pod, format_args!("{line}"));
         }
         answer

@@ -3,10 +3,7 @@
 //! Pure: each step says what to ask of a log or of the API, and takes what comes back. A bucket is
 //! taken from each log on a lane of its own.
 
-use zen_fabric::{
-    coordination::names::Holder,
-    journal::Epoch,
-};
+use zen_fabric::{coordination::names::Holder, journal::Epoch};
 
 use crate::{
     effects::Aggregate,
@@ -286,9 +283,15 @@ impl Lane {
         } = &mut self.stage
         {
             *flying = false;
-            let adds = batch.get(*at).is_some_and(|one| one.verdict == Verdict::Add);
+            let adds = batch
+                .get(*at)
+                .is_some_and(|one| one.verdict == Verdict::Add);
             *at += 1;
-            while adds && batch.get(*at).is_some_and(|one| one.verdict == Verdict::Add) {
+            while adds
+                && batch
+                    .get(*at)
+                    .is_some_and(|one| one.verdict == Verdict::Add)
+            {
                 *at += 1;
             }
         }

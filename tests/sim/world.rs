@@ -248,7 +248,10 @@ pub(crate) struct LogCall {
 #[derive(Clone, Debug)]
 pub(crate) enum LogAnswer {
     /// Done; these are the next records.
-    Done { epoch: Epoch, records: Vec<Accepted> },
+    Done {
+        epoch: Epoch,
+        records: Vec<Accepted>,
+    },
     /// The bucket is another's.
     Refused(Refused),
     /// The connection broke.
@@ -315,7 +318,13 @@ pub(crate) fn key_of(bucket: Bucket, keys: usize) -> Option<usize> {
 
 impl World {
     /// The world of a plan, before anything has happened.
-    pub(crate) fn new(seed: u64, plan: Plan, planted: Planted, assign: Assign, trace: Trace) -> Self {
+    pub(crate) fn new(
+        seed: u64,
+        plan: Plan,
+        planted: Planted,
+        assign: Assign,
+        trace: Trace,
+    ) -> Self {
         let mut rng = Seeded::new(seed);
         let mut pods = Vec::new();
         for number in 0..plan.pods {
@@ -325,7 +334,8 @@ impl World {
                 uid: format!("uid-{number}-0").into(),
                 phase: Phase::Absent,
                 build: u32::from(!older),
-                protocol: zen_fabric::coordination::message::PROTOCOL + u32::from(!older && plan.mixed),
+                protocol: zen_fabric::coordination::message::PROTOCOL
+                    + u32::from(!older && plan.mixed),
                 zone: number % 3,
                 returning: false,
                 renewed: false,

@@ -247,11 +247,7 @@ impl<'v> Lease<'v> {
         self.required(key).map(Arc::from)
     }
 
-    fn parsed<T: FromStr>(
-        self,
-        key: &'static str,
-        expected: &'static str,
-    ) -> Result<T, Malformed> {
+    fn parsed<T: FromStr>(self, key: &'static str, expected: &'static str) -> Result<T, Malformed> {
         let text = self.required(key)?;
         text.parse()
             .map_err(|_not| Malformed::wrong(key, text, expected))
