@@ -148,7 +148,7 @@ impl Replica {
             Input::Load(loads) => self.load(loads),
             Input::Released { bucket, epoch } => {
                 self.owner
-                    .released(bucket, epoch, &self.view, &mut self.out);
+                    .released(now, (bucket, epoch), &self.view, &mut self.out);
             }
             Input::Fenced {
                 bucket,
