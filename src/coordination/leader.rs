@@ -17,7 +17,6 @@
 mod healing;
 mod moves;
 mod plan;
-mod size;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

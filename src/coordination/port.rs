@@ -212,7 +212,9 @@ pub enum Input {
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Ask the API server; exactly one [`Input::Answer`] comes back.
+    /// Ask the API server; exactly one [`Input::Answer`] comes back, [`Answer::Unknown`] after
+    /// [`super::timing::Timing::request`] at the latest. About one object no second request is made
+    /// before the answer to the first.
     Request {
         /// Its name.
         id: RequestId,

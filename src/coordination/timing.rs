@@ -34,6 +34,10 @@ pub struct Timing {
     /// An answer of the API that took longer makes a challenger start over: it can't tell a slow
     /// suspect from a slow API.
     pub slow: Duration,
+    /// The edge gives up on a request after this long, and answers [`super::port::Answer::Unknown`]:
+    /// a renewal whose answer is lost, the read after it, and the renewal after that all fit into one
+    /// Lease duration.
+    pub request: Duration,
     /// A holder that answered isn't challenged again before this; doubles.
     pub rechallenge: Duration,
     /// Up to this.
@@ -91,6 +95,7 @@ impl Default for Timing {
             gate: secs(10),
             challenge: secs(1),
             slow: secs(1),
+            request: secs(2),
             rechallenge: secs(5),
             rechallenge_most: secs(60),
             vote: secs(1),
@@ -145,6 +150,10 @@ impl Timing {
                 "renew_member + late + retry_most + slow must be below lease: an outage is a gap before it is a death",
             ),
             (
+                self.renew_member + 3 * self.request + 2 * self.retry_most < self.lease,
+                "renew_member + 3 × request + 2 × retry_most must be below lease: one lost answer makes nobody stale",
+            ),
+            (
                 self.retry <= self.retry_most && self.retry_most <= self.slow,
                 "retry ≤ retry_most ≤ slow: a retry comes within what counts as slow",
             ),
@@ -191,13 +200,14 @@ mod tests {
 
     #[test]
     fn each_relation_is_checked() {
-        let broken: [fn(&mut Timing); 11] = [
+        let broken: [fn(&mut Timing); 12] = [
             |t| t.renew_member = secs(9),
             |t| t.gate = secs(14),
             |t| t.renew_leader = secs(7),
             |t| {
                 t.slow = secs(9);
             },
+            |t| t.request = secs(3),
             |t| t.retry = secs(2),
             |t| t.step = secs(1),
             |t| t.rechallenge = secs(61),

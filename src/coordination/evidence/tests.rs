@@ -218,10 +218,13 @@ fn an_answer_keeps_it_alive_and_it_is_asked_again_later_each_time() {
         let mut next = answered;
         loop {
             rig.link(next, 2, Link::Silent);
-            // It renews all the while.
-            let lease = stored(Record::Member(member(2)), &format!("r{round}-{}", next.0));
-            rig.view
-                .observe(next, &Object::Member(pod(2)), Some(&lease), false);
+            // Both renew all the while.
+            for n in [1, 2] {
+                let version = format!("{n}-{round}-{}", next.0);
+                let lease = stored(Record::Member(member(n)), &version);
+                rig.view
+                    .observe(next, &Object::Member(pod(n)), Some(&lease), false);
+            }
             rig.view.contact.confirmed(next, next);
             rig.out.settle();
             let mut probe = rig.evidence.clone();

@@ -11,11 +11,11 @@ use super::{
         port::Moment,
         protocol::planted,
         records::{Grant, Member, MemberRecord, MemberState, Move, ShardMapSpec, Stage},
+        text::fit,
         view::{Fate, REACHABLE, View},
     },
     above,
     moves::{Moves, Turn},
-    size,
 };
 use crate::journal::{Bucket, Epoch};
 
@@ -65,7 +65,14 @@ impl Plan<'_> {
             return (None, events);
         }
         next.version = version;
-        size::merge(&mut next);
+        if fit(&mut next).postponed > 0 {
+            // Perhaps there was nothing but what had no room.
+            next.version = map.version;
+            if next == *map {
+                return (None, events);
+            }
+            next.version = version;
+        }
         (Some(next), events)
     }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::coordination::{
+    protocol::Protocol,
     records::Challenge,
     tests::fixtures::{asked, drain, holder, map, me, member, ms, out, pod, secs, stored},
     timing::Timing,
@@ -17,7 +18,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let mut view = View::new(me(0), Timing::default(), Default::default());
+        let mut view = View::new(me(0), Timing::default(), Protocol::default());
         view.stored_map = Known::Absent;
         let mut chance = Chance::new(1);
         Self {
