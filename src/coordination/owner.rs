@@ -142,7 +142,8 @@ impl Owner {
         if let Some((map, me)) = self.done.clone() {
             self.settle(&map, &me, bucket, out);
             self.acknowledge(&[bucket], view, out);
-            self.repeat.get_or_insert(now.after(view.timing.repeat));
+            self.repeat
+                .get_or_insert_with(|| now.after(view.timing.repeat));
         }
     }
 
