@@ -41,6 +41,7 @@ pub mod replica;
 pub mod ring;
 pub mod text;
 pub mod timing;
+pub mod wire;
 mod view;
 
 #[cfg(test)]

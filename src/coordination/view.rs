@@ -83,6 +83,15 @@ pub(super) enum Heard {
 // === impl View ===
 
 impl View {
+    /// The holder that the map has today of the pod of `holder`.
+    pub(super) fn of_today(&self, holder: &Holder) -> Option<Holder> {
+        let member = self.map.as_ref()?.members.get(&holder.pod)?;
+        Some(Holder {
+            pod: holder.pod.clone(),
+            incarnation: member.incarnation,
+        })
+    }
+
     pub(super) fn new(me: Me, timing: Timing, protocol: Protocol) -> Self {
         Self {
             contact: Contact::new(&timing, protocol),

@@ -40,15 +40,11 @@ impl Replica {
             self.hinted = message.version;
             self.ask_map = true;
         }
-        // The mutant takes the pod's word for its present holder's.
-        let present = if planted!(self.view.protocol, OldMessageAccepted) {
-            self.view
-                .record(&from.pod)
-                .map(|record| record.holder.clone())
-        } else {
-            None
-        };
-        let from = present.as_ref().unwrap_or(from);
+        // The mutant takes a pod's name for its holder.
+        let mistaken = planted!(self.view.protocol, OldMessageAccepted)
+            .then(|| self.view.of_today(from))
+            .flatten();
+        let from = mistaken.as_ref().unwrap_or(from);
         match message.body {
             Body::Hint => {}
             Body::Vote(vote) => self.evidence.vote(now, &self.view, from, &vote),
