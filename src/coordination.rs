@@ -2,6 +2,18 @@
 //!
 //! Gossip makes it fast, compare-and-swap makes it agreed, the epoch makes it safe. Nothing that
 //! gossip says is ever needed for safety.
+//!
+//! ```text
+//!  watch, answers ─▶ view ─┬─▶ register   its own member Lease: claims, renews, answers, ends
+//!  probes, messages        ├─▶ gate       may effects start at all
+//!                          ├─▶ evidence   who is dead: challenges and marks
+//!                          ├─▶ elector    who leads
+//!                          ├─▶ leader     the next map: members, the dead's buckets, moves, healing
+//!                          ├─▶ owner      what this pod works on
+//!                          └─▶ drain      giving everything away
+//! ```
+//!
+//! `replica` composes them; `port` is the seam to the world, `protocol` the rules that tests break.
 
 pub mod assign;
 pub mod buckets;

@@ -2,6 +2,11 @@
 //!
 //! `coordination::text` reads and writes it; nothing here knows what a bucket is.
 
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "every printer column has a type and a description"
+)]
+
 use std::collections::BTreeMap;
 
 use kube::CustomResource;

@@ -124,7 +124,13 @@ impl Owner {
     }
 
     /// Workers have stopped; whether that says something new.
-    pub(super) fn released(&mut self, bucket: Bucket, epoch: Epoch, view: &View, out: &mut Out) {
+    pub(super) fn released(
+        &mut self,
+        now: Moment,
+        (bucket, epoch): (Bucket, Epoch),
+        view: &View,
+        out: &mut Out,
+    ) {
         let Some(work) = self
             .work
             .get_mut(&bucket)
@@ -136,6 +142,8 @@ impl Owner {
         if let Some((map, me)) = self.done.clone() {
             self.settle(&map, &me, bucket, out);
             self.acknowledge(&[bucket], view, out);
+            self.repeat
+                .get_or_insert_with(|| now.after(view.timing.repeat));
         }
     }
 

@@ -1,6 +1,6 @@
 //! One replica: all cores together, behind the four verbs.
 //!
-//! Each input changes what is known ([`super::view`]), and then every core does what is due. None
+//! Each input changes what is known (`view.rs`), and then every core does what is due. None
 //! waits for another, none keeps a queue: what is due follows from what is known, so that an input
 //! that is lost, doubled or late delays and never confuses.
 
@@ -148,7 +148,7 @@ impl Replica {
             Input::Load(loads) => self.load(loads),
             Input::Released { bucket, epoch } => {
                 self.owner
-                    .released(bucket, epoch, &self.view, &mut self.out);
+                    .released(now, (bucket, epoch), &self.view, &mut self.out);
             }
             Input::Fenced {
                 bucket,

@@ -47,10 +47,10 @@ pub(super) enum Error {
         namespace: String,
         name: String,
         #[source]
-        source: Failure,
+        source: Box<Failure>,
     },
     #[error("read from the cluster")]
-    Call(#[from] Failure),
+    Call(#[source] Box<Failure>),
     #[error("read {}", path.display())]
     File {
         path: PathBuf,
@@ -71,6 +71,12 @@ pub(super) enum Error {
     NotAKey(String),
     #[error("{key} is looked up in a cluster, and a file has none: give the Ingestor's UID")]
     KeyNeedsCluster { key: String },
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::Call(Box::new(failure))
+    }
 }
 
 /// A map, and what is known beside it.
@@ -145,10 +151,10 @@ impl Source {
                 Error::NoMap {
                     namespace,
                     name,
-                    source,
+                    source: Box::new(source),
                 }
             } else {
-                Error::Call(source)
+                Error::from(source)
             }
         })?;
         let map = text::read(stored.get("spec").unwrap_or(&Value::Null))?;

@@ -355,7 +355,7 @@ fn a_rolling_update_moves_each_bucket_once() {
     }
 }
 
-/// As a StatefulSet does it: an old pod drains and goes, then comes back new.
+/// As a `StatefulSet` does it: an old pod drains and goes, then comes back new.
 #[test]
 fn without_a_spare_pod_an_update_moves_few_buckets_twice() {
     let mut wanted = fleet(5, keys(11, 1_000));

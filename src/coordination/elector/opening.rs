@@ -1,5 +1,7 @@
 //! When the leader Lease is free, and whose turn it is.
 
+use std::time::Duration;
+
 use super::super::{
     port::Moment,
     protocol::planted,
@@ -81,7 +83,12 @@ impl Opening {
         let timing = &view.timing;
         let record = view.leader.as_ref().and_then(|l| l.record.as_ref());
         let term = record.map_or(0, |record| record.term);
-        let steps = timing.step * view.rank(term);
+        let steps = if planted!(view.protocol, TakeByPatch) {
+            // As that crate does it: everybody at once.
+            Duration::ZERO
+        } else {
+            timing.step * view.rank(term)
+        };
         let wait = match self.why {
             Why::Own => return self.since,
             Why::Missing => {

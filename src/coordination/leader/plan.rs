@@ -212,7 +212,8 @@ impl Plan<'_> {
                 next.moves.remove(&bucket);
                 continue;
             }
-            let turn = if planted!(self.view.protocol, SkipAcknowledgement) {
+            let skip = planted!(self.view.protocol, SkipAcknowledgement);
+            let turn = if skip {
                 Turn::Commit
             } else {
                 self.moves.turn(self.now, bucket)
@@ -229,7 +230,7 @@ impl Plan<'_> {
                     next.moves.insert(bucket, Move { stage, ..of });
                 }
                 Turn::Commit => {
-                    if !self.moves.is_acknowledged(bucket) {
+                    if !skip && !self.moves.is_acknowledged(bucket) {
                         events.push(slow(Stage::Fence));
                     }
                     next.moves.remove(&bucket);

@@ -74,13 +74,15 @@ fn it_stops_then_acknowledges_again_and_again_and_lets_go() {
         [],
         "not before its workers have stopped"
     );
-    owner.released(bucket, Epoch(7), &view, &mut out);
+    owner.released(secs(1), (bucket, Epoch(7)), &view, &mut out);
     assert_eq!(drain(&mut out), [], "of another time");
-    owner.released(bucket, epoch, &view, &mut out);
+    owner.released(secs(1), (bucket, epoch), &view, &mut out);
     let told = [(holder(1), 2), (holder(2), 2)];
     assert_eq!(acknowledged(&drain(&mut out)), told);
     owner.step(secs(1), &view, assign, &mut out);
+    assert_eq!(acknowledged(&drain(&mut out)), [], "once is enough for now");
     owner.step(secs(2), &view, assign, &mut out);
+    owner.step(secs(3), &view, assign, &mut out);
     assert_eq!(acknowledged(&drain(&mut out)).len(), 4, "again and again");
     map.version += 1;
     let actions = carry(&mut owner, &mut view, map.clone(), &mut out);
@@ -112,7 +114,7 @@ fn it_resumes_only_where_it_is_named_and_nothing_moves() {
         !actions.contains(&Action::Own { bucket, epoch }),
         "they still stop"
     );
-    owner.released(bucket, epoch, &view, &mut out);
+    owner.released(secs(1), (bucket, epoch), &view, &mut out);
     assert_eq!(drain(&mut out), [Action::Own { bucket, epoch }]);
 }
 
@@ -213,7 +215,7 @@ proptest! {
                 }
                 Step::Stopped => {
                     if let Some(epoch) = stopping.take() {
-                        owner.released(bucket, epoch, &view, &mut out);
+                        owner.released(secs(1), (bucket, epoch), &view, &mut out);
                     }
                     owner.step(secs(1), &view, assign, &mut out);
                     drain(&mut out)
