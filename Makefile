@@ -8,7 +8,7 @@ DATA_DIR ?= .zen-fabric/dev
 # One feature set for every test target, so that the crate is compiled once.
 TEST_FLAGS := --workspace --features zen-fabric/testing
 
-.PHONY: help run build check fmt lint deny test test-fast tools crds bench bench-stores load load-crash load-journal clean-data
+.PHONY: help run build check fmt lint deny test test-fast tools crds sim sim-replay sim-mutants bench bench-stores load load-crash load-journal clean-data
 
 help: ## Show what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,16 @@ tools: ## Provide kube-apiserver, etcd and kubectl (from KUBEBUILDER_ASSETS, tar
 
 crds: ## Generate crds/*.yaml
 	$(CARGO) run --quiet --bin zen-fabric -- crd --out crds
+
+sim: ## Simulate N clusters (default 1,000,000), from seed FROM; needs no cluster
+	ZEN_SIM_SCHEDULES=$(or $(N),1000000) ZEN_SIM_FROM=$(or $(FROM),1) \
+		$(CARGO) test --release --features testing --test sim no_schedule_breaks_a_rule -- --nocapture
+
+sim-replay: ## Print what happens in the simulated cluster of SEED
+	ZEN_SIM_SEED=$(SEED) $(CARGO) test --release --features testing --test sim replay -- --nocapture
+
+sim-mutants: ## Plant every mutant, and show after how many schedules the simulator finds it
+	ZEN_SIM_FULL=1 $(CARGO) test --release --features testing --test sim mutants -- --nocapture
 
 bench: ## Microbenchmarks (criterion)
 	$(CARGO) bench --features testing

@@ -10,8 +10,10 @@ pub mod duration;
 pub mod ingestor;
 pub mod limits;
 pub mod observation;
+pub mod owner;
 pub mod paths;
 mod schema;
+pub mod shardmap;
 
 /// The API group of every kind of this project.
 pub const GROUP: &str = "zen.watcher.io";
@@ -20,3 +22,5 @@ pub use crds::{CrdFile, crd_files, crds};
 pub use decision::{DecisionSpec, SpecDigest};
 pub use ingestor::{Ingestor, IngestorSpec, IngestorStatus};
 pub use observation::{Observation, ObservationSpec, ObservationStatus};
+pub use owner::Owner;
+pub use shardmap::{ShardMap, ShardMapText};

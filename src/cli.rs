@@ -10,6 +10,7 @@ pub mod dev;
 pub mod events;
 mod http;
 pub mod output;
+pub mod ring;
 pub mod send;
 pub mod validate;
 
@@ -41,6 +42,8 @@ pub enum Command {
     Send(Box<send::Args>),
     /// List, show and replay dead letters
     Events(events::Args),
+    /// Show who owns which bucket, why, and what would move
+    Ring(ring::Args),
     /// Print the effective configuration and where each value came from
     Config(config::Args),
     /// Print a completion script for a shell
@@ -104,6 +107,7 @@ fn dispatch(
         Command::Crd(args) => crd::run(&args, streams),
         Command::Send(args) => send::run(&args, &environment, streams),
         Command::Events(args) => events::run(&args, &environment, streams),
+        Command::Ring(args) => ring::run(&args, &environment, streams),
         Command::Config(args) => config::run(&args, environment, streams),
         Command::Completions(args) => completions::run(&args, streams),
     }

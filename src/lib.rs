@@ -34,6 +34,7 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod coordination;
 pub mod embedded;
 pub mod engine;
 pub mod gateway;

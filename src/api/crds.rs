@@ -3,7 +3,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 
-use super::{Ingestor, Observation, schema::tidy};
+use super::{Ingestor, Observation, ShardMap, schema::tidy};
 
 /// A `CustomResourceDefinition` as a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,11 @@ pub struct CrdFile {
 /// This, not the derive's own `crd()`, is what servers get: see the notes on what is tidied.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![finished(Ingestor::crd()), finished(Observation::crd())]
+    vec![
+        finished(Ingestor::crd()),
+        finished(Observation::crd()),
+        finished(ShardMap::crd()),
+    ]
 }
 
 /// What `crds/` holds.

@@ -18,7 +18,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    Owner,
     limits::{EXPRESSION, FILTERS, SAFE_INTEGER},
+    owner::{FENCE, FENCED},
     schema::{self, rule},
 };
 
@@ -40,6 +42,7 @@ const URL: usize = 2_048;
     doc = "A source of events, and how each of them becomes an Observation in the same namespace.",
     validation = Rule::new("self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')")
         .message("metadata.name must be a DNS label: at most 63 characters, no dots; it names the endpoint and the source"),
+    validation = Rule::new(FENCE).message(FENCED).field_path(".status.owner"),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -156,6 +159,9 @@ pub struct IngestorStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = URL))]
     pub endpoint: Option<String>,
+    /// The replica that processes its events and writes its status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
     /// How many events came to which end; exact, up to seconds old.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters: Option<Counters>,

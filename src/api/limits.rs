@@ -67,3 +67,27 @@ pub const TTL_MIN_SECONDS: u32 = 60;
 
 /// Longest time that an Observation may be kept, in seconds: ten years; who wants more leaves it out.
 pub const TTL_MAX_SECONDS: u32 = 10 * 365 * 24 * 3_600;
+
+/// Highest epoch, term, version and incarnation: 2^52 − 1, so that sums of two are still exact.
+pub const COUNTING: i64 = (1 << 52) - 1;
+
+/// Longest `pod#incarnation`: a DNS subdomain, `#`, and the 16 digits of [`COUNTING`].
+pub const HOLDER: usize = SUBDOMAIN + 1 + 16;
+
+/// Longest UID of a pod: API servers make 36 characters, kubelets 32 for static pods; the rest is room.
+pub const POD_UID: usize = 128;
+
+/// Longest text of a set of buckets (`coordination::buckets` counts it).
+pub const BUCKETS_TEXT: usize = 2_673;
+
+/// Most replicas in a `ShardMap`: each then has four of 1,024 buckets, and balance is gone.
+pub const MAP_MEMBERS: usize = 256;
+
+/// Most owners in a `ShardMap`: every replica in two incarnations.
+pub const MAP_OWNERS: usize = 2 * MAP_MEMBERS;
+
+/// Most moves in a `ShardMap`: every bucket for itself.
+pub const MAP_MOVES: usize = 1_024;
+
+/// Highest weight of a replica: 100 is usual, and a hundred times as much no machine has.
+pub const WEIGHT: u32 = 10_000;

@@ -3,6 +3,8 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
+use super::limits::{COUNTING, HOLDER};
+
 /// RFC 1123 label: names of Ingestors, paths, sources.
 pub(super) const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 /// RFC 1123 subdomain: names of Secrets.
@@ -108,6 +110,25 @@ fn with_description(mut schema: Schema, description: &str) -> Schema {
 /// The status codes that a provider may insist on.
 pub(super) fn response_status(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "integer", "enum": [200, 202, 204] })
+}
+
+/// `pod#incarnation`.
+const HOLDER_PATTERN: &str =
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*#[1-9][0-9]*$";
+
+/// Schema of `pod#incarnation`.
+pub(super) fn holder(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "minLength": 3, "maxLength": HOLDER, "pattern": HOLDER_PATTERN })
+}
+
+/// Schema of terms, versions and epochs.
+pub(super) fn counting(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "minimum": 0, "maximum": COUNTING })
+}
+
+/// Schema of incarnations.
+pub(super) fn counting_from_one(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "minimum": 1, "maximum": COUNTING })
 }
 
 /// Makes a derived schema what an API server likes to see, in place and at every depth:

@@ -79,7 +79,7 @@ mod tests {
             .iter()
             .map(|d| d["spec"]["names"]["kind"].as_str().unwrap())
             .collect();
-        assert_eq!(kinds, ["Ingestor", "Observation"]);
+        assert_eq!(kinds, ["Ingestor", "Observation", "ShardMap"]);
     }
 
     #[test]

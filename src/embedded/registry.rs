@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{builtin, kind::Kind};
 
 /// All served kinds by group, version and plural name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Registry {
     kinds: BTreeMap<(String, String, String), Arc<Kind>>,
     epoch: u64,

@@ -89,8 +89,8 @@ impl Change {
     }
 }
 
-/// The store.
-#[derive(Debug)]
+/// The store. A clone is another one that begins with the same objects.
+#[derive(Clone, Debug)]
 pub struct Store {
     limits: Limits,
     revision: u64,

@@ -90,6 +90,7 @@ pub fn project(known: &Known<'_>) -> IngestorStatus {
     IngestorStatus {
         observed_generation: generation,
         endpoint: known.facts.and_then(|facts| facts.endpoint.clone()),
+        owner: before.and_then(|status| status.owner.clone()),
         counters: Some(counters(&known.tally)),
         backlog: Some(whole(known.tally.backlog)),
         last_event_time: known.tally.last_accepted_at.map(|at| time(at).to_string()),

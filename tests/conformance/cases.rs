@@ -84,6 +84,7 @@ macro_rules! every_case {
                 install,
                 ingestor_table,
                 observation_table,
+                shard_map_table,
                 details_are_compared_deeply,
                 details_in_another_order_are_the_same,
                 observation_status_is_free,

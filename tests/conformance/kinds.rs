@@ -12,13 +12,16 @@ use crate::bench::{Answer, Bench, DEFINITIONS, Patch, from_yaml, names, text, un
 
 const INGESTORS: &str = include_str!("../../crds/zen.watcher.io_ingestors.yaml");
 const OBSERVATIONS: &str = include_str!("../../crds/zen.watcher.io_observations.yaml");
+const SHARD_MAPS: &str = include_str!("../../crds/zen.watcher.io_shardmaps.yaml");
 const INGESTOR_TABLE: &str = include_str!("../data/kinds/ingestor.yaml");
 const OBSERVATION_TABLE: &str = include_str!("../data/kinds/observation.yaml");
+const SHARD_MAP_TABLE: &str = include_str!("../data/kinds/shardmap.yaml");
 
-/// Both kinds are served from now on.
+/// All kinds are served from now on.
 pub(crate) async fn install(t: &Bench) {
-    t.install(&from_yaml(INGESTORS)).await;
-    t.install(&from_yaml(OBSERVATIONS)).await;
+    for file in [INGESTORS, OBSERVATIONS, SHARD_MAPS] {
+        t.install(&from_yaml(file)).await;
+    }
 }
 
 async fn create(t: &Bench, plural: &str, object: &Value) -> Answer {
@@ -113,6 +116,24 @@ async fn check_table(t: &Bench, plural: &str, table: &str) {
         let path = format!("{}/{}", t.zen(plural), text(&new["metadata"]["name"]));
         faults.extend(wrong(row, &t.put(&path, &new).await));
     }
+    for row in table["statuses"].as_array().into_iter().flatten() {
+        rows += 1;
+        let mut made = create(t, plural, &object(&table["base"], &Value::Null))
+            .await
+            .created();
+        let path = format!(
+            "{}/{}/status",
+            t.zen(plural),
+            text(&made["metadata"]["name"])
+        );
+        made["status"] = row["from"].clone();
+        let mut held = t.put(&path, &made).await.ok();
+        match &row["to"] {
+            Value::Null => drop(held.as_object_mut().unwrap().remove("status")),
+            status => held["status"] = status.clone(),
+        }
+        faults.extend(wrong(row, &t.put(&path, &held).await));
+    }
     assert!(rows > 40, "the table is read: {rows} rows");
     assert!(
         faults.is_empty(),
@@ -130,6 +151,11 @@ pub(crate) async fn ingestor_table(t: &Bench) {
 /// Observations: bounds, immutability, the rules of an aggregate.
 pub(crate) async fn observation_table(t: &Bench) {
     check_table(t, "observations", OBSERVATION_TABLE).await;
+}
+
+/// Maps: their form, and what may follow on what.
+pub(crate) async fn shard_map_table(t: &Bench) {
+    check_table(t, "shardmaps", SHARD_MAP_TABLE).await;
 }
 
 pub(crate) fn observation(details: &Value) -> Value {
@@ -291,7 +317,7 @@ pub(crate) async fn are_found_by_short_names(t: &Bench) {
 /// The definitions are taken without a warning, and their rules within the server's cost limits.
 pub(crate) async fn definitions_bring_no_warnings(t: &Bench) {
     install(t).await;
-    for file in [INGESTORS, OBSERVATIONS] {
+    for file in [INGESTORS, OBSERVATIONS, SHARD_MAPS] {
         let mut definition: Value = from_yaml(file);
         let path = format!("{DEFINITIONS}/{}", text(&definition["metadata"]["name"]));
         let found = t.get(&path).await.ok();

@@ -49,6 +49,8 @@ mod lesser;
 mod tls;
 
 #[cfg(feature = "real-cluster")]
+mod fence;
+#[cfg(feature = "real-cluster")]
 mod identities;
 #[cfg(feature = "real-cluster")]
 mod kubectl;

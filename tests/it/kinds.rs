@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use zen_fabric::{
-    api::{Ingestor, Observation, crds},
+    api::{Ingestor, Observation, ShardMap, crds},
     embedded::store::{Action, At, Body, Fields, Limits, Request, Store, Target, Write},
     journal::Millis,
     testing::samples,
@@ -91,18 +91,20 @@ fn tried() -> Write {
     }
 }
 
-/// The cases of `ingestor` or `observation`; the conformance suite runs them.
+/// The cases of a kind; the conformance suite runs them.
 fn cases(kind: &str) -> Value {
     serde_saphyr::from_str(&samples::text(&format!("tests/data/kinds/{kind}.yaml"))).unwrap()
 }
 
 #[test]
 fn every_rule_has_a_case_that_breaks_it() {
-    for kind in ["ingestor", "observation"] {
+    for kind in ["ingestor", "observation", "shardmap"] {
         let cases = cases(kind);
-        let rows = ["creates", "updates"].map(|table| cases[table].as_array().unwrap());
-        let said: Vec<&str> = rows
+        let tables = ["creates", "updates", "statuses"];
+        let rows = tables
             .into_iter()
+            .filter_map(|table| cases[table].as_array());
+        let said: Vec<&str> = rows
             .flatten()
             .filter(|row| row["refused"].is_string())
             .filter_map(|row| row["says"].as_str())
@@ -391,6 +393,16 @@ fn the_type_reads_every_ingestor_that_the_server_admits() {
 fn the_type_reads_every_observation_that_the_server_admits() {
     let read = |value| serde_json::from_value::<Observation>(value).map(drop);
     let count = admitted("observations", "Observation", read);
+    assert!(
+        count > 100,
+        "only {count} were admitted: the generator is too wild"
+    );
+}
+
+#[test]
+fn the_type_reads_every_shard_map_that_the_server_admits() {
+    let read = |value| serde_json::from_value::<ShardMap>(value).map(drop);
+    let count = admitted("shardmaps", "ShardMap", read);
     assert!(
         count > 100,
         "only {count} were admitted: the generator is too wild"

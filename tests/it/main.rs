@@ -49,4 +49,5 @@ mod gateway;
 mod journal;
 mod kinds;
 mod octokit;
+mod ring;
 mod samples;

@@ -16,7 +16,7 @@ const MAX_WRITES: usize = 100_000;
 pub(super) const EVENTS: &str = "events";
 
 /// The writes of events, oldest first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Expiry(VecDeque<(Millis, Box<str>, u64)>);
 
 impl Store {

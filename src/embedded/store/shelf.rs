@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::Limits;
 
 /// The objects of one resource by `namespace/name`, and what happened to them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Shelf {
     objects: BTreeMap<Box<str>, Stored>,
     history: VecDeque<Event>,

@@ -1,0 +1,401 @@
+//! Whole replicas in a small world.
+
+use std::time::Duration;
+
+use super::super::{
+    event::Event,
+    port::{Input, Object, Record},
+    records::{Life, MemberState, Stage},
+};
+use super::harness::{Cut, World};
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn leaders(world: &World) -> usize {
+    (0..world.processes.len())
+        .map(|n| world.count(n, |event| matches!(event, Event::Leads { .. })))
+        .sum()
+}
+
+fn marks(world: &World) -> usize {
+    (0..world.processes.len())
+        .map(|n| world.count(n, |event| matches!(event, Event::Marked(..))))
+        .sum()
+}
+
+#[test]
+fn a_single_replica_owns_everything_within_a_second() {
+    let mut world = World::new(1);
+    let took = world.until(secs(5), World::is_healthy);
+    assert!(took < secs(2), "{took:?}");
+    assert_eq!(world.processes[0].owns.len(), 16);
+}
+
+#[test]
+fn three_share_and_then_nothing_moves() {
+    let mut world = World::settled(3);
+    let shares: Vec<usize> = world.processes.iter().map(|p| p.owns.len()).collect();
+    assert!(shares.iter().all(|n| (4..=7).contains(n)), "{shares:?}");
+    let (map, writes) = (world.map(), world.writes.clone());
+    world.run(secs(120));
+    assert_eq!(world.map(), map);
+    let members = world.writes[&World::member_object(0)] - writes[&World::member_object(0)];
+    assert!((22..=26).contains(&members), "{members} renewals in 120 s");
+    assert_eq!(leaders(&world), 1);
+}
+
+#[test]
+fn a_killed_owner_is_replaced_at_once() {
+    let mut world = World::settled(3);
+    let victim = (world.leader() + 1) % 3;
+    world.kill(victim);
+    let took = world.until(secs(5), World::is_healthy);
+    assert!(took < ms(300), "{took:?}");
+    assert_eq!(world.member(victim).life, Life::Marked);
+}
+
+#[test]
+fn a_killed_leader_is_replaced_within_a_second() {
+    let mut world = World::settled(3);
+    let victim = world.leader();
+    world.kill(victim);
+    let took = world.until(secs(5), World::is_healthy);
+    assert!(took < ms(1000), "{took:?}");
+    assert_ne!(world.leader(), victim);
+}
+
+#[test]
+fn of_two_the_survivor_takes_over_after_a_challenge() {
+    let mut world = World::settled(2);
+    let victim = world.leader();
+    world.kill(victim);
+    let took = world.until(secs(5), World::is_healthy);
+    assert!(took < ms(2500), "{took:?}");
+}
+
+#[test]
+fn a_silent_one_is_replaced_and_finds_itself_dead() {
+    let mut world = World::settled(3);
+    let victim = world.leader();
+    world.pause(victim);
+    world.until(secs(7), World::is_healthy);
+    world.run(secs(60));
+    let before = world.map();
+    world.resume(victim);
+    world.until(secs(20), World::is_healthy);
+    world.run(secs(30));
+    world.assert_healthy();
+    assert_eq!(world.standing(victim).holder.unwrap().incarnation, 2);
+    assert!(world.map().version > before.version, "it is a member again");
+    assert!(!world.processes[victim].owns.is_empty());
+}
+
+#[test]
+fn a_killed_one_that_comes_back_joins_again() {
+    let mut world = World::settled(3);
+    let victim = world.leader();
+    world.kill(victim);
+    world.run(secs(2));
+    world.start(victim);
+    world.run(secs(20));
+    world.assert_healthy();
+    assert_eq!(world.member(victim).holder.incarnation, 2);
+    assert!(!world.processes[victim].owns.is_empty());
+}
+
+#[test]
+fn an_outage_makes_nobody_dead_and_no_leader_new() {
+    let mut world = World::settled(3);
+    let (map, led) = (world.map(), leaders(&world));
+    world.away = [0, 1, 2].into();
+    world.run(secs(300));
+    assert!(world.processes.iter().all(|process| !process.open));
+    world.away.clear();
+    let took = world.until(secs(5), World::is_healthy);
+    assert!(took < secs(2), "{took:?}");
+    world.run(secs(60));
+    assert_eq!(world.map(), map, "{}", world.describe());
+    assert_eq!(leaders(&world), led);
+    assert_eq!(marks(&world), 0);
+}
+
+#[test]
+fn a_drained_leader_gives_everything_away_and_ends() {
+    let mut world = World::settled(3);
+    let victim = world.leader();
+    world.tell(victim, Input::Drain);
+    let took = world.until(secs(25), |world| world.processes[victim].ended);
+    assert!(took < secs(5), "{took:?}");
+    world.run(secs(1));
+    world.assert_healthy();
+    assert_eq!(world.member(victim).life, Life::Gone);
+    let slow = world.count(victim, |event| matches!(event, Event::DrainOverdue { .. }));
+    assert_eq!(slow, 0);
+    assert_eq!(marks(&world), 0);
+}
+
+#[test]
+fn the_last_one_drains_alone() {
+    let mut world = World::settled(1);
+    world.tell(0, Input::Drain);
+    let took = world.until(secs(25), |world| world.processes[0].ended);
+    assert!(took < secs(1), "{took:?}");
+    assert_eq!(world.lease().holder, None);
+    world.start(0);
+    world.until(secs(2), World::is_healthy);
+}
+
+#[test]
+fn all_drain_at_once_and_end() {
+    let mut world = World::settled(3);
+    for n in 0..3 {
+        world.tell(n, Input::Drain);
+    }
+    world.until(secs(26), |world| world.processes.iter().all(|p| p.ended));
+}
+
+#[test]
+fn an_owner_that_does_not_stop_is_fenced_at_the_deadline() {
+    let mut world = World::settled(3);
+    let leader = world.leader();
+    let victim = (leader + 1) % 3;
+    world.processes[victim].stubborn = true;
+    world.tell(victim, Input::Drain);
+    world.run(secs(14));
+    world.run(secs(2));
+    let fenced = |event: &Event| {
+        matches!(
+            event,
+            Event::Slow {
+                stage: Stage::Fence,
+                ..
+            }
+        )
+    };
+    assert!(world.count(leader, fenced) > 0);
+    world.until(secs(10), |world| world.processes[victim].ended);
+    world.run(secs(1));
+    world.assert_healthy();
+}
+
+#[test]
+fn a_drain_that_is_taken_back_keeps_its_pod() {
+    let mut world = World::settled(3);
+    let victim = (world.leader() + 1) % 3;
+    world.processes[victim].stubborn = true;
+    world.tell(victim, Input::Drain);
+    world.run(secs(1));
+    world.processes[victim].stubborn = false;
+    world.tell(victim, Input::Undrain);
+    world.run(secs(60));
+    assert_eq!(
+        world.map().members[&world.member(victim).holder.pod].state,
+        MemberState::Active
+    );
+    assert!(!world.processes[victim].ended);
+}
+
+#[test]
+fn a_leader_that_most_are_refused_by_dies_once_and_is_calm() {
+    let mut world = World::settled(3);
+    let cut = world.leader();
+    for other in (0..3).filter(|other| *other != cut) {
+        world.cuts.insert((other, cut), Cut::Rejects);
+    }
+    world.run(secs(600));
+    assert!(leaders(&world) <= 4, "{} leaderships", leaders(&world));
+    assert!(marks(&world) <= 4, "{} marks", marks(&world));
+    world.cuts.clear();
+    world.run(secs(60));
+    world.assert_healthy();
+    assert!(
+        world
+            .processes
+            .iter()
+            .all(|process| !process.owns.is_empty())
+    );
+}
+
+#[test]
+fn one_that_most_can_not_reach_gives_its_buckets_away() {
+    let mut world = World::settled(3);
+    let cut = (world.leader() + 1) % 3;
+    for other in (0..3).filter(|other| *other != cut) {
+        world.cuts.insert((other, cut), Cut::Drops);
+    }
+    world.run(secs(25));
+    assert!(!world.processes[cut].owns.is_empty());
+    world.run(secs(60));
+    assert!(world.processes[cut].owns.is_empty(), "{}", world.describe());
+    assert_eq!(marks(&world), 0);
+    world.cuts.clear();
+    world.run(secs(30));
+    world.assert_healthy();
+    assert!(!world.processes[cut].owns.is_empty());
+}
+
+#[test]
+fn gossip_down_for_everybody_moves_nothing() {
+    let mut world = World::settled(3);
+    let map = world.map();
+    for one in 0..3 {
+        for other in (0..3).filter(|other| *other != one) {
+            world.cuts.insert((one, other), Cut::Drops);
+        }
+    }
+    world.run(secs(600));
+    assert_eq!(world.map(), map, "{}", world.describe());
+    let victim = (world.leader() + 1) % 3;
+    world.kill(victim);
+    let took = world.until(secs(25), World::is_healthy);
+    assert!(took < secs(25), "{took:?}");
+}
+
+#[test]
+fn a_deleted_map_is_made_again_above_everything() {
+    let mut world = World::settled(3);
+    let before = world.map();
+    world.surveyed = Some(before.version + 50);
+    world.delete(&Object::Map);
+    let took = world.until(secs(5), World::is_healthy);
+    assert!(took < secs(2), "{took:?}");
+    let after = world.map();
+    assert!(after.version > before.version + 50 + 1024);
+    for (bucket, grant) in &after.grants {
+        assert_eq!(grant.owner, before.grants[bucket].owner, "nothing moves");
+    }
+}
+
+#[test]
+fn a_map_from_a_backup_is_made_again() {
+    let mut world = World::new(1);
+    world.until(secs(5), World::is_healthy);
+    let old = world.map();
+    world.start(1);
+    world.start(2);
+    world.run(secs(20));
+    let before = world.map();
+    assert!(old.version < before.version);
+    world.put(&Object::Map, Record::Map(old));
+    let took = world.until(secs(5), |world| {
+        world.map().version > before.version && world.is_healthy()
+    });
+    assert!(took < secs(2), "{took:?}");
+    for (bucket, grant) in &world.map().grants {
+        assert_eq!(grant.owner, before.grants[bucket].owner, "nothing moves");
+    }
+}
+
+#[test]
+fn everything_deleted_is_made_again() {
+    let mut world = World::settled(3);
+    let before = world.map();
+    let objects: Vec<Object> = world.objects.keys().cloned().collect();
+    for object in objects {
+        world.delete(&object);
+    }
+    let took = world.until(secs(5), World::is_healthy);
+    assert!(took < secs(2), "{took:?} {}", world.describe());
+    assert!(world.map().version > before.version + 1024);
+    assert!(world.map().term > before.term);
+    assert_eq!(marks(&world), 0);
+}
+
+#[test]
+fn lost_answers_are_recognised() {
+    let mut world = World::settled(3);
+    for _ in 0..20 {
+        world.lose = world.objects.keys().cloned().collect();
+        world.run(secs(10));
+    }
+    world.assert_healthy();
+    assert_eq!(marks(&world), 0);
+    assert_eq!(leaders(&world), 1);
+    let leader = world.leader();
+    world.lose = world.objects.keys().cloned().collect();
+    world.kill(leader);
+    world.until(secs(4), World::is_healthy);
+}
+
+#[test]
+fn what_a_store_has_accepted_is_passed() {
+    let mut world = World::settled(3);
+    let owner = (world.leader() + 1) % 3;
+    let (bucket, epoch) = world.processes[owner].owns.first_key_value().unwrap();
+    let (bucket, epoch) = (*bucket, *epoch);
+    let stored = crate::journal::Epoch(epoch.0 + 5000);
+    let holder = "stranger#7".parse().unwrap();
+    let fenced = Input::Fenced {
+        bucket,
+        epoch: stored,
+        holder,
+    };
+    world.tell(owner, fenced.clone());
+    world.run(ms(500));
+    assert!(world.processes[owner].owns[&bucket] > stored);
+    let version = world.map().version;
+    world.tell(owner, fenced);
+    world.run(secs(5));
+    assert_eq!(world.map().version, version, "it does not loop");
+}
+
+#[test]
+fn an_edited_map_is_mended() {
+    let mut world = World::settled(3);
+    let mut edited = (*world.map()).clone();
+    edited.version += 1;
+    let owners: Vec<_> = edited.holders().map(|(holder, _)| holder).collect();
+    for (n, grant) in edited.grants.values_mut().enumerate() {
+        grant.owner = owners[n % owners.len()].clone();
+    }
+    edited.grants.remove(&crate::journal::Bucket(3));
+    world.put(&Object::Map, Record::Map(edited.into()));
+    world.until(secs(2), World::is_healthy);
+}
+
+#[test]
+fn a_foreign_incarnation_is_passed() {
+    let mut world = World::settled(3);
+    let victim = (world.leader() + 1) % 3;
+    let mut record = world.member(victim);
+    record.holder.incarnation = 40;
+    world.put(&World::member_object(victim), Record::Member(record));
+    world.run(secs(20));
+    world.assert_healthy();
+    assert_eq!(world.standing(victim).holder.unwrap().incarnation, 41);
+}
+
+#[test]
+fn a_strange_term_is_passed() {
+    let mut world = World::settled(3);
+    let mut edited = (*world.map()).clone();
+    edited.version += 1;
+    edited.term = 1 << 40;
+    world.put(&Object::Map, Record::Map(edited.into()));
+    world.run(secs(2));
+    world.assert_healthy();
+    let leader = world.leader();
+    world.kill(leader);
+    world.until(secs(2), World::is_healthy);
+    assert!(world.map().term > 1 << 40);
+}
+
+#[test]
+fn numbers_at_their_maximum_are_passed_by_a_new_map() {
+    let mut world = World::settled(3);
+    let mut edited = (*world.map()).clone();
+    edited.version += 1;
+    edited.term = super::super::names::MOST;
+    world.put(&Object::Map, Record::Map(edited.into()));
+    world.run(secs(10));
+    world.assert_healthy();
+    let leader = world.leader();
+    world.kill(leader);
+    world.until(secs(10), World::is_healthy);
+}

@@ -1,0 +1,818 @@
+//! How the workers of a process talk to logs and to the API.
+
+use zen_fabric::{
+    coordination::{names::Holder, port::Input},
+    journal::Bucket,
+};
+
+use crate::{
+    api::{StatusAnswer, StatusRead},
+    log::Refused,
+    mutants::Planted,
+    net::Place,
+    time::{MS, SECOND, between},
+    worker::{Lane, Stage, Want, Work},
+    world::{Ask, Event, LogAnswer, LogCall, Reply, World, key_of},
+};
+
+/// Records that are fetched at once: few, so that a hand-over meets half-finished batches.
+const BATCH: usize = 3;
+
+type LaneId = (Bucket, usize, u64);
+
+impl World {
+    /// Every lane of a process does what it can.
+    pub(crate) fn kick_all(&mut self, pod: usize) {
+        let Some(process) = &self.pods[pod].process else {
+            return;
+        };
+        let buckets: Vec<Bucket> = process.work.keys().copied().collect();
+        for bucket in buckets {
+            self.kick(pod, bucket);
+        }
+    }
+
+    /// Every lane of a bucket does what it can.
+    pub(crate) fn kick(&mut self, pod: usize, bucket: Bucket) {
+        for log in 0..self.logs.len() {
+            self.kick_lane(pod, bucket, log);
+        }
+        self.released(pod, bucket);
+    }
+
+    fn work(&mut self, pod: usize, life: u32, bucket: Bucket) -> Option<&mut Work> {
+        let process = self.pods[pod].life(life)?;
+        process.work.get_mut(&bucket)
+    }
+
+    fn lane(&mut self, pod: usize, life: u32, (bucket, log, ticket): LaneId) -> Option<&mut Lane> {
+        let lane = self.work(pod, life, bucket)?.lanes.get_mut(log)?;
+        (lane.ticket == ticket).then_some(lane)
+    }
+
+    fn kick_lane(&mut self, pod: usize, bucket: Bucket, log: usize) {
+        let planted = self.planted;
+        let Some(process) = &mut self.pods[pod].process else {
+            return;
+        };
+        if process.paused {
+            return;
+        }
+        let (life, gate) = (process.life, process.gate);
+        let Some(work) = process.work.get_mut(&bucket) else {
+            return;
+        };
+        let want = work.want(log, gate, planted);
+        let (key, holder, epoch) = (work.key, work.holder.clone(), work.epoch);
+        let lane = &mut work.lanes[log];
+        if want == Want::Nothing {
+            return;
+        }
+        lane.ticket += 1;
+        let ticket = lane.ticket;
+        let effect = matches!(want, Want::Observe(_) | Want::Add { .. });
+        match want {
+            Want::Nothing => {}
+            Want::Subscribe => {
+                lane.stage = Stage::Subscribing;
+                let commit = None;
+                self.ask_log(LogCall {
+                    pod,
+                    life,
+                    log,
+                    bucket,
+                    key,
+                    ticket,
+                    holder,
+                    epoch,
+                    commit,
+                });
+            }
+            Want::Commit(batch) => {
+                let epoch = lane.epoch.unwrap_or(epoch);
+                let commit = Some(batch);
+                self.ask_log(LogCall {
+                    pod,
+                    life,
+                    log,
+                    bucket,
+                    key,
+                    ticket,
+                    holder,
+                    epoch,
+                    commit,
+                });
+            }
+            Want::Observe(event) => {
+                let today = self.specs[key];
+                let name = match planted {
+                    Planted::TodaysSpec => today,
+                    _ => event.spec,
+                };
+                let callback = match planted {
+                    Planted::EpochInCallbackKey => epoch.0,
+                    _ => 0,
+                };
+                let event = (event.log, event.position);
+                self.call(
+                    pod,
+                    Ask::Observe {
+                        bucket,
+                        log,
+                        ticket,
+                        event,
+                        name,
+                        callback,
+                    },
+                );
+            }
+            Want::Read => self.call(
+                pod,
+                Ask::Read {
+                    bucket,
+                    log,
+                    ticket,
+                    key,
+                },
+            ),
+            Want::Add {
+                version,
+                next,
+                events,
+            } => {
+                let events = events.iter().map(|one| (one.log, one.position)).collect();
+                self.call(
+                    pod,
+                    Ask::Add {
+                        bucket,
+                        log,
+                        ticket,
+                        key,
+                        version,
+                        next,
+                        events,
+                    },
+                );
+            }
+        }
+        self.check_acts(pod, effect);
+    }
+
+    /// Says that a bucket is released when nothing is in flight.
+    fn released(&mut self, pod: usize, bucket: Bucket) {
+        let early = self.planted == Planted::ReleasedInFlight;
+        let Some(process) = &mut self.pods[pod].process else {
+            return;
+        };
+        if process.paused {
+            return;
+        }
+        let life = process.life;
+        let Some(work) = process.work.get_mut(&bucket) else {
+            return;
+        };
+        if work.releasing && !work.released && (early || work.is_still()) {
+            work.released = true;
+            let epoch = work.epoch;
+            let input = Box::new(Input::Released { bucket, epoch });
+            self.queue.push(self.now, Event::Input { pod, life, input });
+        }
+    }
+
+    fn ask_log(&mut self, call: LogCall) {
+        let (pod, life, log, bucket, ticket) =
+            (call.pod, call.life, call.log, call.bucket, call.ticket);
+        let retry = self.now + between(&mut self.rng, (500 * MS, SECOND));
+        let (here, there) = (Place::Pod(pod), Place::Log(log));
+        let delays = self.net.travel(here, there, &mut self.rng);
+        for delay in delays.into_iter().flatten() {
+            let event = Event::Log(Box::new(call.clone()));
+            self.queue.push(self.now + delay, event);
+        }
+        self.queue.push(
+            retry,
+            Event::Retry {
+                pod,
+                life,
+                bucket,
+                log,
+                ticket,
+            },
+        );
+    }
+
+    /// A request arrives at a log.
+    pub(crate) fn at_log(&mut self, call: LogCall) {
+        let (log, bucket, planted) = (call.log, call.bucket, self.planted);
+        if !self.logs[log].up {
+            return;
+        }
+        let done = match &call.commit {
+            None => self.logs[log].subscribe(bucket, call.epoch, &call.holder, planted),
+            Some(batch) => {
+                let positions: Vec<u64> = batch.iter().map(|one| one.position).collect();
+                let ended =
+                    self.logs[log].commit(bucket, call.epoch, &call.holder, &positions, planted);
+                if ended.is_ok() {
+                    self.check
+                        .committed(self.now, (log, bucket), call.epoch, &call.holder);
+                    self.check.tally(self.now, log, self.logs[log].tally());
+                }
+                ended.map(drop)
+            }
+        };
+        if call.commit.is_none() && done.is_ok() {
+            self.check
+                .claimed(self.now, (log, bucket), call.epoch, &call.holder);
+        }
+        if self.trace.is_written() {
+            let what = if call.commit.is_some() {
+                "commits"
+            } else {
+                "subscribes"
+            };
+            let positions: Vec<u64> = call
+                .commit
+                .iter()
+                .flatten()
+                .map(|one| one.position)
+                .collect();
+            self.note(
+                &format!("log-{log}"),
+                format_args!(
+                    "{} {what} {positions:?} in bucket {} under epoch {}: {}",
+                    call.holder,
+                    bucket.0,
+                    call.epoch.0,
+                    match &done {
+                        Ok(()) => "done".to_owned(),
+                        Err(refused) => format!(
+                            "refused, {} holds it at {}",
+                            refused.holder, refused.epoch.0
+                        ),
+                    }
+                ),
+            );
+        }
+        let answer = match done {
+            Ok(()) => LogAnswer::Done {
+                epoch: call.epoch,
+                records: self.logs[log].fetch(call.key, BATCH),
+            },
+            Err(refused) => LogAnswer::Refused(refused),
+        };
+        self.answer_lane(log, call.pod, call.life, (bucket, log, call.ticket), answer);
+    }
+
+    fn answer_lane(&mut self, log: usize, pod: usize, life: u32, id: LaneId, answer: LogAnswer) {
+        let (bucket, _, ticket) = id;
+        let delays = self
+            .net
+            .travel(Place::Log(log), Place::Pod(pod), &mut self.rng);
+        if let Some(delay) = delays[0] {
+            self.queue.push(
+                self.now + delay,
+                Event::Lane {
+                    pod,
+                    life,
+                    bucket,
+                    log,
+                    ticket,
+                    answer: Box::new(answer),
+                },
+            );
+        }
+    }
+
+    /// A log's answer arrives.
+    pub(crate) fn from_log(&mut self, pod: usize, life: u32, id: LaneId, answer: LogAnswer) {
+        if self.put_off(pod, life, |at| {
+            let (bucket, log, ticket) = id;
+            let answer = Box::new(answer.clone());
+            Event::Lane {
+                pod: at,
+                life,
+                bucket,
+                log,
+                ticket,
+                answer,
+            }
+        }) {
+            return;
+        }
+        let (bucket, log, _) = id;
+        let Some(lane) = self.lane(pod, life, id) else {
+            return;
+        };
+        match answer {
+            LogAnswer::Done { epoch, records } => {
+                let committed = matches!(lane.stage, Stage::Committing { .. });
+                let empty = records.is_empty();
+                lane.subscribed(epoch, records);
+                if empty && let Some(key) = key_of(bucket, self.plan.keys) {
+                    // What was accepted since the log answered is said to whom it finds listening.
+                    self.queue.push(self.now + MS, Event::Push { log, key });
+                }
+                if committed {
+                    self.dirty(pod, life, bucket);
+                }
+            }
+            LogAnswer::Records(records) => {
+                if lane.stage == Stage::Listening {
+                    lane.records(records);
+                }
+            }
+            LogAnswer::Broken => {
+                lane.broke(None);
+                self.later(pod, life, bucket, log);
+            }
+            LogAnswer::Refused(refused) => {
+                lane.broke(Some(&refused));
+                self.later(pod, life, bucket, log);
+                self.fenced(pod, life, bucket, &refused);
+            }
+        }
+        self.kick(pod, bucket);
+    }
+
+    /// A stopped process takes no answers; they wait in its sockets.
+    fn put_off(&mut self, pod: usize, life: u32, event: impl Fn(usize) -> Event) -> bool {
+        let stopped = self.pods[pod]
+            .life(life)
+            .is_some_and(|process| process.paused);
+        if stopped {
+            let at = self.now + between(&mut self.rng, (100 * MS, 200 * MS));
+            self.queue.push(at, event(pod));
+        }
+        stopped
+    }
+
+    /// The lane tries again after a while. Its stage is left `Subscribing` until then.
+    fn later(&mut self, pod: usize, life: u32, bucket: Bucket, log: usize) {
+        let at = self.now + between(&mut self.rng, (200 * MS, SECOND));
+        let Some(work) = self.work(pod, life, bucket) else {
+            return;
+        };
+        let lane = &mut work.lanes[log];
+        lane.stage = Stage::Subscribing;
+        let ticket = lane.ticket;
+        self.queue.push(
+            at,
+            Event::Retry {
+                pod,
+                life,
+                bucket,
+                log,
+                ticket,
+            },
+        );
+    }
+
+    /// Nothing came: the lane asks again.
+    pub(crate) fn retry_lane(&mut self, pod: usize, life: u32, id: LaneId) {
+        let (bucket, log, ticket) = id;
+        if self.put_off(pod, life, |at| Event::Retry {
+            pod: at,
+            life,
+            bucket,
+            log,
+            ticket,
+        }) {
+            return;
+        }
+        let Some(lane) = self.lane(pod, life, id) else {
+            return;
+        };
+        match &lane.stage {
+            Stage::Subscribing => lane.stage = Stage::Idle,
+            Stage::Committing { batch } => {
+                let at = batch.len();
+                let batch = batch.clone();
+                lane.stage = Stage::Acting {
+                    batch,
+                    at,
+                    flying: false,
+                    read: None,
+                };
+            }
+            Stage::Idle | Stage::Listening | Stage::Acting { .. } => {}
+        }
+        self.kick(pod, bucket);
+    }
+
+    fn fenced(&mut self, pod: usize, life: u32, bucket: Bucket, refused: &Refused) {
+        let own = self
+            .work(pod, life, bucket)
+            .is_some_and(|work| work.holder == refused.holder && work.epoch >= refused.epoch);
+        if !own {
+            let input = Input::Fenced {
+                bucket,
+                epoch: refused.epoch,
+                holder: refused.holder.clone(),
+            };
+            self.feed(pod, life, input);
+        }
+    }
+
+    /// A gateway ends a subscription that a newer map doesn't name.
+    pub(crate) fn end_subscription(
+        &mut self,
+        log: usize,
+        bucket: Bucket,
+        holder: &Holder,
+        refused: Refused,
+    ) {
+        let Some(pod) = self.pods.iter().position(|one| one.name == holder.pod) else {
+            return;
+        };
+        let Some(process) = &self.pods[pod].process else {
+            return;
+        };
+        let (life, lane) = (process.life, process.work.get(&bucket));
+        let Some(ticket) = lane.map(|work| work.lanes[log].ticket) else {
+            return;
+        };
+        let answer = LogAnswer::Refused(refused);
+        self.answer_lane(log, pod, life, (bucket, log, ticket), answer);
+    }
+
+    /// A log tells whom it serves that there is something. A connection that is cut breaks, and what
+    /// is to be said is said on the next one.
+    pub(crate) fn push(&mut self, log: usize, key: usize) {
+        let bucket = crate::world::bucket_of(key);
+        if !self.logs[log].up {
+            return;
+        }
+        let Some(holder) = self.logs[log].served(bucket).cloned() else {
+            return;
+        };
+        let Some(pod) = self.pods.iter().position(|one| one.name == holder.pod) else {
+            return;
+        };
+        let Some(process) = &self.pods[pod].process else {
+            return;
+        };
+        if process.holder.as_ref() != Some(&holder) {
+            return;
+        }
+        let life = process.life;
+        let Some(lane) = process.work.get(&bucket).map(|work| &work.lanes[log]) else {
+            return;
+        };
+        if lane.stage != Stage::Listening {
+            return;
+        }
+        let ticket = lane.ticket;
+        let delays = self
+            .net
+            .travel(Place::Log(log), Place::Pod(pod), &mut self.rng);
+        let Some(delay) = delays[0] else {
+            let at = self.now + 300 * MS;
+            self.queue.push(at, Event::Push { log, key });
+            return;
+        };
+        let records = self.logs[log].fetch(key, BATCH);
+        if records.is_empty() {
+            return;
+        }
+        let answer = Box::new(LogAnswer::Records(records));
+        self.queue.push(
+            self.now + delay,
+            Event::Lane {
+                pod,
+                life,
+                bucket,
+                log,
+                ticket,
+                answer,
+            },
+        );
+    }
+
+    /// What the API answered to a worker.
+    pub(crate) fn worker_reply(&mut self, pod: usize, life: u32, reply: Reply) {
+        let bucket = match reply {
+            Reply::Core(_) => return,
+            Reply::Observed {
+                bucket,
+                log,
+                ticket,
+                event,
+                callback,
+            } => {
+                let at = self.now + between(&mut self.rng, (MS, 20 * MS));
+                if self.lane(pod, life, (bucket, log, ticket)).is_some() {
+                    let key = callback;
+                    self.queue.push(at, Event::Callback { event, key });
+                }
+                if let Some(lane) = self.lane(pod, life, (bucket, log, ticket)) {
+                    lane.done();
+                }
+                bucket
+            }
+            Reply::Aggregate {
+                bucket,
+                log,
+                ticket,
+                aggregate,
+            } => {
+                if let Some(lane) = self.lane(pod, life, (bucket, log, ticket)) {
+                    lane.again(Some(aggregate));
+                }
+                bucket
+            }
+            Reply::Added {
+                bucket,
+                log,
+                ticket,
+                done,
+            } => {
+                if let Some(lane) = self.lane(pod, life, (bucket, log, ticket)) {
+                    if done {
+                        lane.done();
+                    } else {
+                        lane.again(None);
+                    }
+                }
+                bucket
+            }
+            Reply::StatusRead {
+                bucket,
+                ticket,
+                read,
+            } => {
+                self.status_read(pod, life, bucket, ticket, read);
+                bucket
+            }
+            Reply::StatusWritten {
+                bucket,
+                ticket,
+                answer,
+            } => {
+                self.status_written(pod, life, bucket, ticket, answer);
+                bucket
+            }
+            Reply::Nothing(ask) => self.unanswered(pod, life, *ask),
+        };
+        self.kick(pod, bucket);
+    }
+
+    /// Nobody knows whether it was done: it is begun again.
+    fn unanswered(&mut self, pod: usize, life: u32, ask: Ask) -> Bucket {
+        match ask {
+            Ask::Core { .. } => Bucket(u16::MAX),
+            Ask::Observe {
+                bucket,
+                log,
+                ticket,
+                ..
+            }
+            | Ask::Read {
+                bucket,
+                log,
+                ticket,
+                ..
+            }
+            | Ask::Add {
+                bucket,
+                log,
+                ticket,
+                ..
+            } => {
+                if let Some(lane) = self.lane(pod, life, (bucket, log, ticket)) {
+                    lane.again(None);
+                }
+                bucket
+            }
+            Ask::ReadStatus { bucket, ticket, .. } | Ask::WriteStatus { bucket, ticket, .. } => {
+                self.status_again(pod, life, bucket, ticket);
+                bucket
+            }
+        }
+    }
+
+    // === status ===
+
+    fn dirty(&mut self, pod: usize, life: u32, bucket: Bucket) {
+        let at = self.now + between(&mut self.rng, (800 * MS, 3_000 * MS));
+        let Some(work) = self.work(pod, life, bucket) else {
+            return;
+        };
+        work.status.dirty = true;
+        if !work.status.due {
+            work.status.due = true;
+            self.queue.push(at, Event::Status { pod, life, bucket });
+        }
+    }
+
+    /// A status is to be written.
+    pub(crate) fn status_due(&mut self, pod: usize, life: u32, bucket: Bucket) {
+        if self.put_off(pod, life, |at| Event::Status {
+            pod: at,
+            life,
+            bucket,
+        }) {
+            return;
+        }
+        let uid = self.pods[pod].uid.clone();
+        let Some(process) = self.pods[pod].life(life) else {
+            return;
+        };
+        let gate = process.gate;
+        let Some(work) = process.work.get_mut(&bucket) else {
+            return;
+        };
+        work.status.due = false;
+        let status = &mut work.status;
+        if !status.dirty || status.refused || status.flying.is_some() || work.releasing {
+            return;
+        }
+        if !gate {
+            self.dirty(pod, life, bucket);
+            return;
+        }
+        let (key, epoch, holder) = (work.key, work.epoch, work.holder.clone());
+        let version = status.version.clone();
+        self.calls += 1;
+        let ticket = self.calls;
+        if let Some(work) = self.work(pod, life, bucket) {
+            work.status.flying = Some(ticket);
+        }
+        match version {
+            None => self.call(
+                pod,
+                Ask::ReadStatus {
+                    bucket,
+                    key,
+                    ticket,
+                },
+            ),
+            Some(version) => {
+                let counted = self.logs.iter().map(|log| log.tally_of(key).1).sum();
+                self.call(
+                    pod,
+                    Ask::WriteStatus {
+                        bucket,
+                        key,
+                        ticket,
+                        version,
+                        epoch,
+                        holder,
+                        uid,
+                        counted,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Writes a status, and tells the checks who did.
+    pub(crate) fn write_status(&mut self, pod: usize, ask: &Ask) -> StatusAnswer {
+        let Ask::WriteStatus {
+            key,
+            version,
+            epoch,
+            holder,
+            uid,
+            counted,
+            ..
+        } = ask
+        else {
+            return StatusAnswer::Absent;
+        };
+        let (version, owner) = match self.planted {
+            Planted::NoFence | Planted::MergePatch => (None, None),
+            Planted::StatusWithoutOwner => (Some(&**version), None),
+            _ => (Some(&**version), Some((epoch, holder, &**uid))),
+        };
+        let answer = self
+            .api
+            .write_status(self.now, *key, version, owner, *counted);
+        if let StatusAnswer::Done(_) = answer {
+            self.check.reported(self.now, *key, *epoch, holder);
+        }
+        if self.trace.is_written() {
+            let became = match &answer {
+                StatusAnswer::Done(_) => "done",
+                StatusAnswer::Conflict => "conflict",
+                StatusAnswer::Refused => "refused by the rules",
+                StatusAnswer::Absent => "absent",
+            };
+            let line = format!(
+                "{holder} writes the status of key {key} under epoch {}: {became}",
+                epoch.0
+            );
+            self.tell(pod, format_args!("{line}"));
+        }
+        answer
+    }
+
+    fn status_read(
+        &mut self,
+        pod: usize,
+        life: u32,
+        bucket: Bucket,
+        ticket: u64,
+        read: Option<StatusRead>,
+    ) {
+        if ticket == u64::MAX {
+            // An answer to a survey.
+            let owner = read.and_then(|read| read.owner);
+            let epoch = owner.map(|(epoch, _)| epoch).unwrap_or_default();
+            self.feed(pod, life, Input::Surveyed(epoch));
+            return;
+        }
+        let Some(work) = self.work(pod, life, bucket) else {
+            return;
+        };
+        if work.status.flying != Some(ticket) {
+            return;
+        }
+        work.status.flying = None;
+        let Some(read) = read else { return };
+        let blocked = read.owner.filter(|(epoch, holder)| {
+            *epoch > work.epoch || (*epoch == work.epoch && *holder != work.holder)
+        });
+        if let Some((epoch, holder)) = blocked {
+            work.status.refused = true;
+            self.fenced(pod, life, bucket, &Refused { epoch, holder });
+            return;
+        }
+        work.status.version = Some(read.version);
+        if !work.status.due {
+            work.status.due = true;
+            let at = self.now;
+            self.queue.push(at, Event::Status { pod, life, bucket });
+        }
+    }
+
+    fn status_written(
+        &mut self,
+        pod: usize,
+        life: u32,
+        bucket: Bucket,
+        ticket: u64,
+        answer: StatusAnswer,
+    ) {
+        let Some(work) = self.work(pod, life, bucket) else {
+            return;
+        };
+        if work.status.flying != Some(ticket) {
+            return;
+        }
+        match answer {
+            StatusAnswer::Done(read) => {
+                work.status.flying = None;
+                work.status.dirty = false;
+                work.status.version = Some(read.version);
+            }
+            StatusAnswer::Conflict | StatusAnswer::Refused | StatusAnswer::Absent => {
+                self.status_again(pod, life, bucket, ticket);
+            }
+        }
+    }
+
+    /// The status is read again, then written.
+    fn status_again(&mut self, pod: usize, life: u32, bucket: Bucket, ticket: u64) {
+        let Some(work) = self.work(pod, life, bucket) else {
+            return;
+        };
+        if work.status.flying == Some(ticket) {
+            work.status.flying = None;
+            work.status.version = None;
+            self.dirty(pod, life, bucket);
+        }
+    }
+
+    /// The keys' events that wait are told again to those who are served them.
+    pub(crate) fn push_all(&mut self) {
+        for log in 0..self.logs.len() {
+            for key in 0..self.plan.keys {
+                let at = self.now + MS;
+                self.queue.push(at, Event::Push { log, key });
+            }
+        }
+    }
+
+    /// A gateway stops: connections break.
+    pub(crate) fn log_stops(&mut self, log: usize) {
+        let planted = self.planted;
+        self.logs[log].stop(planted);
+        self.note(&format!("log-{log}"), format_args!("stops"));
+        for pod in 0..self.pods.len() {
+            let Some(process) = &self.pods[pod].process else {
+                continue;
+            };
+            let life = process.life;
+            let lanes: Vec<(Bucket, u64)> = process
+                .work
+                .iter()
+                .map(|(bucket, work)| (*bucket, work.lanes[log].ticket))
+                .collect();
+            for (bucket, ticket) in lanes {
+                let answer = LogAnswer::Broken;
+                self.answer_lane(log, pod, life, (bucket, log, ticket), answer);
+            }
+        }
+    }
+}
