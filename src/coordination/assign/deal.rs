@@ -48,6 +48,15 @@ struct Relief {
     cost: u64,
 }
 
+/// Who may be given a bucket of some cost for balance: that depends on the cost alone.
+#[derive(Debug)]
+struct Open {
+    cost: u64,
+    may: PerSlot,
+    /// The newest build among them.
+    build: Option<usize>,
+}
+
 /// How good a pod is for a bucket among those within their bounds; the least is the best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Preference {
@@ -136,6 +145,7 @@ impl<'a> Deal<'a> {
         let beyond = self.buckets.partition_point(|item| item.cost > excess);
         let falling = (beyond..self.buckets.len()).chain((0..beyond).rev());
         let mut best: Option<Relief> = None;
+        let mut open: Option<Open> = None;
         for index in falling {
             let Some(item) = self.buckets.get(index) else {
                 continue;
@@ -144,34 +154,32 @@ impl<'a> Deal<'a> {
                 break;
             }
             if item.owner == Some(from) {
-                let found = self.reliefs(from, index, item, gain_percent).min();
+                let open = match open.take() {
+                    Some(known) if known.cost == item.cost => open.insert(known),
+                    _ => open.insert(self.open(from, item.cost, gain_percent)),
+                };
+                let found = open.relief(self.slots, index, item);
                 best = best.into_iter().chain(found).min();
             }
         }
         best
     }
 
-    /// Where a bucket may go for balance.
-    fn reliefs(
-        &self,
-        from: SlotId,
-        index: usize,
-        item: &Item<'_>,
-        gain_percent: u32,
-    ) -> impl Iterator<Item = Relief> {
-        let cost = item.cost;
-        let may = move |to: SlotId| {
-            to != from && self.books.fits(to, cost) && self.gains(from, to, cost, gain_percent)
+    /// Who may be given a bucket of this cost for balance.
+    fn open(&self, from: SlotId, cost: u64, gain_percent: u32) -> Open {
+        let mut open = Open {
+            cost,
+            may: self.slots.zeros(),
+            build: None,
         };
-        let choices = self.slots.choices(item.bucket).enumerate();
-        choices
-            .filter(move |(_, to)| may(*to))
-            .map(move |(place, to)| Relief {
-                preference: preference(self.slots, None, place, to),
-                index,
-                to,
-                cost,
-            })
+        for to in self.slots.all().filter(|to| *to != from) {
+            if self.books.fits(to, cost) && self.gains(from, to, cost, gain_percent) {
+                open.may.set(to, 1);
+                let build = self.slots.build(to);
+                open.build = Some(open.build.map_or(build, |newest| newest.min(build)));
+            }
+        }
+        open
     }
 
     /// Whether the pod that gives still carries so much more for its weight than the one that is
@@ -217,6 +225,25 @@ impl<'a> Deal<'a> {
             }
         }
         standbys
+    }
+}
+
+// === impl Open ===
+
+impl Open {
+    /// The best move of a bucket: to the first of its choices that may and has the newest build of
+    /// those that may.
+    fn relief(&self, slots: &Slots<'_>, index: usize, item: &Item<'_>) -> Option<Relief> {
+        let newest = self.build?;
+        let mut choices = slots.choices(item.bucket).enumerate();
+        let good = |to: SlotId| self.may.of(to) == 1 && slots.build(to) == newest;
+        let (place, to) = choices.find(|(_, to)| good(*to))?;
+        Some(Relief {
+            preference: preference(slots, None, place, to),
+            index,
+            to,
+            cost: item.cost,
+        })
     }
 }
 
