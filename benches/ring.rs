@@ -40,10 +40,12 @@ const TRIALS: u64 = 200;
 /// Which pod has which key: by number, for the keys in their order.
 type Places = Vec<usize>;
 
+type Deal = fn(&[IngestorUid], &[usize], Option<&Today>) -> (Places, Option<Today>);
+
 /// A way to deal out keys. It is given today's places, which most don't look at.
 struct Scheme {
     name: &'static str,
-    place: fn(&[IngestorUid], &[usize], Option<&Today>) -> (Places, Option<Today>),
+    place: Deal,
 }
 
 /// What the assignment remembers.

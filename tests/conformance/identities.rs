@@ -68,7 +68,7 @@ fn client(cluster: &RealCluster, user: &User) -> kube::Client {
 }
 
 /// The same namespace through another client.
-fn bench_of(admin: &Bench, client: kube::Client) -> Bench {
+pub(crate) fn bench_of(admin: &Bench, client: kube::Client) -> Bench {
     Bench {
         client,
         namespace: admin.namespace.clone(),
@@ -78,7 +78,7 @@ fn bench_of(admin: &Bench, client: kube::Client) -> Bench {
 }
 
 /// Creates what another test may have created.
-async fn make(admin: &Bench, collection: &str, object: &Value) {
+pub(crate) async fn make(admin: &Bench, collection: &str, object: &Value) {
     let answer = admin.post(collection, object).await;
     assert!(
         answer.code == 201 || answer.reason() == "AlreadyExists",
@@ -87,7 +87,7 @@ async fn make(admin: &Bench, collection: &str, object: &Value) {
 }
 
 /// Creates every document of a file, in a namespace where it names none.
-async fn apply(admin: &Bench, file: &str, namespace: Option<&str>) {
+pub(crate) async fn apply(admin: &Bench, file: &str, namespace: Option<&str>) {
     let documents: Vec<Value> = serde_saphyr::from_multiple(file).unwrap();
     for mut document in documents {
         if let Some(namespace) = namespace {

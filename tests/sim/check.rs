@@ -501,7 +501,9 @@ impl World {
                 .grants
                 .get(bucket)
                 .is_some_and(|grant| grant.owner != of.from);
-            let lives = map.state(&of.from).is_some_and(|state| state.lives());
+            let lives = map
+                .state(&of.from)
+                .is_some_and(zen_fabric::coordination::records::MemberState::lives);
             let asked = self
                 .check
                 .listed

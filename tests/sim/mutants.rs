@@ -116,17 +116,14 @@ fn every_mutant_is_found() {
         let of = case
             .only
             .map_or_else(|| "all".to_owned(), |only| format!("{only:?}"));
-        match &sum.broken {
-            Some((seed, violation)) => {
-                println!(
-                    "| {name} | {of} | {seed} | {}: {} |",
-                    violation.invariant, violation.what
-                );
-            }
-            None => {
-                println!("| {name} | {of} | not in {most} | |");
-                survivors.push(case.planted);
-            }
+        if let Some((seed, violation)) = &sum.broken {
+            println!(
+                "| {name} | {of} | {seed} | {}: {} |",
+                violation.invariant, violation.what
+            );
+        } else {
+            println!("| {name} | {of} | not in {most} | |");
+            survivors.push(case.planted);
         }
     }
     assert!(survivors.is_empty(), "not found: {survivors:?}");

@@ -93,7 +93,7 @@ pub(crate) enum Step {
         how: Cut,
         span: Time,
     },
-    /// Nobody reaches anybody (a NetworkPolicy, expired certificates).
+    /// Nobody reaches anybody (a `NetworkPolicy`, expired certificates).
     Silence { how: Cut, span: Time },
     /// Messages are lost, doubled, late.
     Storm {

@@ -358,17 +358,14 @@ impl World {
         let Some(process) = &mut self.pods[pod].process else {
             return;
         };
-        match process.work.get_mut(&bucket) {
-            Some(work) => {
-                work.releasing = true;
-                work.released = false;
-                self.kick(pod, bucket);
-            }
-            None => {
-                let at = now + self.rng.below(1_000);
-                let input = Box::new(Input::Released { bucket, epoch });
-                self.queue.push(at, Event::Input { pod, life, input });
-            }
+        if let Some(work) = process.work.get_mut(&bucket) {
+            work.releasing = true;
+            work.released = false;
+            self.kick(pod, bucket);
+        } else {
+            let at = now + self.rng.below(1_000);
+            let input = Box::new(Input::Released { bucket, epoch });
+            self.queue.push(at, Event::Input { pod, life, input });
         }
     }
 

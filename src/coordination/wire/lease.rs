@@ -135,9 +135,10 @@ const fn life(life: Life) -> &'static str {
 fn time(moment: Moment) -> String {
     let micros = i64::try_from(moment.0).unwrap_or(i64::MAX);
     // Beyond the year 9999 there is no text; nothing is compared with it.
-    jiff::Timestamp::from_microsecond(micros)
-        .map(|time| time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
-        .unwrap_or_else(|_| "9999-12-31T23:59:59.999999Z".to_owned())
+    jiff::Timestamp::from_microsecond(micros).map_or_else(
+        |_| "9999-12-31T23:59:59.999999Z".to_owned(),
+        |time| time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
+    )
 }
 
 // === reading ===

@@ -189,7 +189,7 @@ fn an_edited_lease_is_malformed_and_says_where() {
         (
             |v| {
                 v["metadata"]["annotations"]["zen.io/shardmap-version"] =
-                    json!((MOST + 1).to_string())
+                    json!((MOST + 1).to_string());
             },
             "must be a number below 2^52",
         ),
