@@ -75,7 +75,7 @@ impl World {
         zen_fabric(&args, &environment, "").await
     }
 
-    async fn end(self) {
+    fn end(self) {
         self.tasks.token().cancel();
     }
 }
@@ -183,7 +183,7 @@ async fn it_reads_the_cluster_of_a_kubeconfig() {
             > 200,
         "{out}"
     );
-    world.end().await;
+    world.end();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -198,7 +198,7 @@ async fn an_unreadable_map_is_told_with_its_field() {
         err.contains("spec.assignments[1].epochs[12]: bucket 3 is also core-0#1's"),
         "{err}"
     );
-    world.end().await;
+    world.end();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,7 @@
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
+    clippy::clone_on_ref_ptr,
     clippy::default_trait_access,
     clippy::disallowed_methods,
     clippy::enum_glob_use,
@@ -32,14 +33,17 @@
     clippy::panic,
     clippy::print_stderr,
     clippy::print_stdout,
+    clippy::result_large_err,
     clippy::string_slice,
     clippy::struct_excessive_bools,
     clippy::too_many_arguments,
     clippy::too_many_lines,
     clippy::type_complexity,
+    clippy::unnecessary_wraps,
     clippy::unwrap_in_result,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
+    clippy::wrong_self_convention,
     reason = "a test fails by panicking, and reads as a scenario"
 )]
 
