@@ -1,7 +1,7 @@
 //! Mutants: planted at the very line where a rule is kept, so that the simulator proves that it
 //! would notice.
 //!
-//! Outside tests there are none, and [`planted!`] is `false` at compile time.
+//! Outside tests there are none, and `planted!` is `false` at compile time.
 
 /// One rule, broken.
 #[cfg(any(test, feature = "testing"))]
