@@ -100,6 +100,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
+#[ignore = "minutes: `make sim-mutants` runs it"]
 fn every_mutant_is_found() {
     let mut survivors = Vec::new();
     println!("| mutant | schedules | found after | by |\n|---|---|---|---|");
@@ -130,6 +131,7 @@ fn every_mutant_is_found() {
 }
 
 #[test]
+#[ignore = "minutes: `make sim-mutants` runs it"]
 fn baselines_double_effects_and_this_protocol_does_not() {
     let count = run::number("ZEN_SIM_BASELINE").unwrap_or(300);
     let of = |planted| {
