@@ -31,6 +31,7 @@ use zen_fabric::{
         ring::{Ring, Seat},
     },
     journal::{BUCKETS, Bucket, IngestorUid},
+    testing::seeded::Seeded,
 };
 
 const PODS: usize = 5;
@@ -216,22 +217,9 @@ fn wanted(pods: impl Iterator<Item = usize>, loads: BTreeMap<Bucket, u32>) -> Wa
     }
 }
 
-/// UIDs as an API server makes them, from a seed.
 fn keys(seed: u64, number: usize) -> Vec<IngestorUid> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    };
-    (0..number)
-        .map(|_| {
-            IngestorUid(Arc::from(
-                uuid::Uuid::from_u64_pair(next(), next()).to_string(),
-            ))
-        })
-        .collect()
+    let mut choices = Seeded::new(seed);
+    (0..number).map(|_| choices.uid()).collect()
 }
 
 fn lookup(criterion: &mut Criterion) {

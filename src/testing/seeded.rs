@@ -1,5 +1,9 @@
 //! Pseudo-random choices that a seed replays: splitmix64, the same on every machine and version.
 
+use std::sync::Arc;
+
+use crate::journal::IngestorUid;
+
 /// A stream of choices.
 #[derive(Clone, Debug)]
 pub struct Seeded(u64);
@@ -18,6 +22,12 @@ impl Seeded {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+
+    /// A UID as an API server makes them.
+    pub fn uid(&mut self) -> IngestorUid {
+        let uid = uuid::Uuid::from_u64_pair(self.bits(), self.bits());
+        IngestorUid(Arc::from(uid.to_string()))
     }
 
     /// A number below `bound`; 0 for 0.

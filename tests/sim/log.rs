@@ -117,7 +117,7 @@ impl Log {
         holder: &Holder,
         planted: Planted,
     ) -> Result<(), Refused> {
-        if planted != Planted::NoFence {
+        if planted.fenced() {
             self.admit(bucket, epoch, holder)?;
         }
         self.claims.insert(bucket, (epoch, holder.clone()));
@@ -184,7 +184,7 @@ impl Log {
         positions: &[u64],
         planted: Planted,
     ) -> Result<Vec<u64>, Refused> {
-        let fenced = !matches!(planted, Planted::NoFence | Planted::CommitWithoutEpoch);
+        let fenced = planted.fenced() && planted != Planted::CommitWithoutEpoch;
         if fenced
             && let Some((stored, by)) = self.claims.get(&bucket)
             && (*stored != epoch || by != holder)

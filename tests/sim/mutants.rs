@@ -39,6 +39,12 @@ pub(crate) enum Planted {
 }
 
 impl Planted {
+    /// Whether what stores effects looks at epochs at all. What the crate of that name lacks is the
+    /// fence as much as the compare-and-swap, so its stand-in runs without.
+    pub(crate) fn fenced(self) -> bool {
+        !matches!(self, Self::NoFence | Self::Naive)
+    }
+
     /// What the cores get.
     pub(crate) fn protocol(self) -> Protocol {
         match self {

@@ -73,24 +73,13 @@ impl World {
         let effect = matches!(want, Want::Observe(_) | Want::Add { .. });
         match want {
             Want::Nothing => {}
-            Want::Subscribe => {
-                lane.stage = Stage::Subscribing;
-                let commit = None;
-                self.ask_log(LogCall {
-                    pod,
-                    life,
-                    log,
-                    bucket,
-                    key,
-                    ticket,
-                    holder,
-                    epoch,
-                    commit,
-                });
-            }
-            Want::Commit(batch) => {
-                let epoch = lane.epoch.unwrap_or(epoch);
-                let commit = Some(batch);
+            want @ (Want::Subscribe | Want::Commit(_)) => {
+                let (epoch, commit) = if let Want::Commit(batch) = want {
+                    (lane.epoch.unwrap_or(epoch), Some(batch))
+                } else {
+                    lane.stage = Stage::Subscribing;
+                    (epoch, None)
+                };
                 self.ask_log(LogCall {
                     pod,
                     life,
@@ -681,7 +670,8 @@ impl World {
             return StatusAnswer::Absent;
         };
         let (version, owner) = match self.planted {
-            Planted::NoFence | Planted::MergePatch => (None, None),
+            Planted::MergePatch => (None, None),
+            planted if !planted.fenced() => (None, None),
             Planted::StatusWithoutOwner => (Some(&**version), None),
             _ => (Some(&**version), Some((epoch, holder, &**uid))),
         };

@@ -131,3 +131,35 @@ fn every_acknowledged_id_is_in_the_ledger_once() {
         assert_eq!(read, (0..500).collect());
     }
 }
+
+/// More connections than requests: each finds an idle one, however the threads are scheduled.
+#[test]
+fn all_that_a_window_has_is_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let profile = Profile::load(None).unwrap();
+    let requests = Requests::github(&profile, &["/hooks/a/b".to_owned()], "secret");
+    let target = Target {
+        address: server(requests.size()),
+        tls: None,
+    };
+    for millis in [1, 7, 10] {
+        let mut ledger = Ledger::create(&dir.path().join("ledger")).unwrap();
+        let inputs = Inputs {
+            target: &target,
+            requests: &requests,
+            ids: &mut Ids::new(1),
+            ledger: &mut ledger,
+            connections: 151,
+        };
+        let window = Window {
+            warm_up: Duration::ZERO,
+            measure: Duration::from_millis(millis),
+            at_most: None,
+        };
+        let pace = Pace::Open { per_second: 15_000 };
+        let stop = AtomicBool::new(false);
+        let outcome = run(inputs, pace, window, OnBreak::Reconnect, &stop).unwrap();
+        assert_eq!(outcome.late, 0, "{millis} ms");
+        assert_eq!(outcome.acknowledged, 15 * millis, "{:?}", outcome.errors);
+    }
+}

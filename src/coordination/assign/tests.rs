@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     coordination::{layout::Candidate, names::PodName},
     journal::BUCKETS,
+    testing::seeded::Seeded,
 };
 
 fn holder(name: &str) -> Holder {
@@ -40,21 +41,9 @@ fn fleet(pods: usize, loads: BTreeMap<Bucket, u32>) -> Wanted {
     }
 }
 
-/// Ingestors with UIDs as an API server makes them, from a seed.
 fn ingestors(seed: u64, number: usize) -> Vec<IngestorUid> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    };
-    (0..number)
-        .map(|_| {
-            let uid = uuid::Uuid::from_u64_pair(next(), next());
-            IngestorUid(Arc::from(uid.to_string()))
-        })
-        .collect()
+    let mut choices = Seeded::new(seed);
+    (0..number).map(|_| choices.uid()).collect()
 }
 
 fn keys(seed: u64, number: usize) -> BTreeMap<Bucket, u32> {

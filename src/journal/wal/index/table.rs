@@ -5,8 +5,8 @@ use std::array;
 
 use hashbrown::HashTable;
 
-/// Parts of a table. A part of a full index (a million keys) has 4,096 places: it is hashed anew
-/// in less than a millisecond, and the parts reach their limits one after the other.
+/// Parts of a table. A part of a full index (a million keys) holds some 3,900: it is hashed anew in
+/// about a millisecond at the most, and the parts reach their limits one after the other.
 const PARTS: usize = 256;
 
 /// A hash table of slot numbers in [`PARTS`] parts; hashes are given, as in [`HashTable`].
