@@ -150,7 +150,10 @@ impl Sweeper {
                 before,
             } => {
                 let uid = IngestorUid(ingestor.into());
-                let oldest = self.subscription.oldest(&uid);
+                // What the journal doesn't tell now is asked again by the next sweep.
+                let Ok(oldest) = self.subscription.oldest(&uid).await else {
+                    return false;
+                };
                 let window_open = oldest.zip(before).is_some_and(|(oldest, end)| oldest < end);
                 !window_open && (oldest.is_none() || self.is_committed(&uid, record).await)
             }

@@ -111,6 +111,7 @@ impl Shared {
                 self.metrics.commit_failures.inc();
                 Some(Duration::from_secs(1))
             }
+            SubscriptionError::Unreachable(_) => Some(Duration::from_millis(200)),
             SubscriptionError::Closing => {
                 self.stop.cancel();
                 None

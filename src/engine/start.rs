@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use crate::{
     config,
-    journal::{BUCKETS, Bucket, Holder, Journal, Subscribe, SubscriptionError, facts::FactSource},
+    journal::{BUCKETS, Bucket, Claim, Holder, Journal, SubscriptionError, facts::FactSource},
     kube::observations::Observations,
     ops::{
         ready::{Gate, Readiness},
@@ -128,12 +128,14 @@ impl Engine {
         tasks: &Tasks,
     ) -> Result<Handle, Error> {
         let metrics = Metrics::register(registry)?;
-        let subscribe = Subscribe {
-            buckets: (0..BUCKETS).map(Bucket).collect(),
-            holder: options.holder.clone(),
+        let subscription = ports.journal.subscribe(options.holder.clone())?;
+        let claims = (0..BUCKETS).map(|bucket| Claim {
+            bucket: Bucket(bucket),
             epoch: None,
-        };
-        let subscription = ports.journal.subscribe(subscribe).await?;
+        });
+        if let Some(fenced) = subscription.claim(claims.collect()).await?.pop() {
+            return Err(SubscriptionError::Fenced(fenced).into());
+        }
         let limiter = Limiter::new(Arc::clone(&ports.clock));
         let writer = Writer::new(
             Observations::new(ports.client.clone()),

@@ -65,7 +65,7 @@ pub(super) async fn fetch(
     let mut tenants: Vec<(Arc<Home>, Tenant)> = Vec::new();
     let (mut items, mut size) = (0, 0);
     for record in records {
-        let decider = match decider(&shared, &record) {
+        let decider = match decider(&shared, &record).await? {
             Ok(decider) => decider,
             Err(trouble) => {
                 fetched.trouble = Some(trouble);
@@ -126,20 +126,26 @@ fn widen(room: &mut Option<OwnedSemaphorePermit>, size: usize, shared: &Shared) 
         .is_ok()
 }
 
-fn decider(shared: &Shared, record: &Record) -> Result<Decider, Trouble> {
+async fn decider(
+    shared: &Shared,
+    record: &Record,
+) -> Result<Result<Decider, Trouble>, SubscriptionError> {
     let digest = record.event.spec;
-    let text = || shared.subscription.spec(digest);
-    let message = match shared.specs.get(digest, text) {
-        Ok(Some(decider)) => return Ok(decider),
+    let text = match shared.specs.get(digest, || None) {
+        Ok(Some(decider)) => return Ok(Ok(decider)),
+        Ok(None) | Err(_) => shared.subscription.spec(digest).await?,
+    };
+    let message = match shared.specs.get(digest, || text) {
+        Ok(Some(decider)) => return Ok(Ok(decider)),
         Ok(None) => format!("the journal has no text of the decision spec {digest:?}"),
         Err(error) => error.to_string(),
     };
-    Err(Trouble {
+    Ok(Err(Trouble {
         reason: HoldReason::SpecUnavailable,
         message: format!("decide record {}: {message}", record.id),
         scope: Scope::Ingestor,
         retry_after: None,
-    })
+    }))
 }
 
 fn give_up(decision: &mut Decision, reason: DeadReason, message: &str) {

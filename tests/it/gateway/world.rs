@@ -24,7 +24,7 @@ use zen_fabric::{
     engine::start::{self as engine, Engine, Ports},
     gateway::{Gateway, Handle, Options, Surroundings},
     journal::{
-        Bucket, FetchLimit, Holder, IngestorUid, Journal, Record, Subscribe, Subscription, Tally,
+        FetchLimit, Holder, IngestorUid, Journal, Record, Subscription, Tally,
         facts::Facts,
         wal::{self, Wal},
     },
@@ -34,6 +34,7 @@ use zen_fabric::{
         tasks::Tasks,
         time::{Clock, SystemClock},
     },
+    testing::subscriber,
 };
 
 /// What a loaded machine may take for a step that takes milliseconds.
@@ -282,12 +283,10 @@ impl World {
     }
 
     pub(super) async fn subscribe(&self) -> Arc<dyn Subscription> {
-        let subscribe = Subscribe {
-            buckets: (0..zen_fabric::journal::BUCKETS).map(Bucket).collect(),
-            holder: Holder("test#1".into()),
-            epoch: None,
-        };
-        self.journal.subscribe(subscribe).await.unwrap()
+        let journal = self.journal.as_ref();
+        subscriber::subscribe(journal, "test#1", subscriber::everything())
+            .await
+            .unwrap()
     }
 
     pub(super) async fn records(&self, uid: &IngestorUid) -> Vec<Record> {
