@@ -5,9 +5,11 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
+    time::Duration,
 };
 
+use futures::future::join_all;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -107,6 +109,16 @@ impl Shared {
         self.say(|owned| (owned.drop_bucket(bucket), ()));
     }
 
+    pub(super) fn open_gate(&self, open: bool) {
+        let moved = self
+            .gate
+            .send_if_modified(|now| std::mem::replace(now, open) != open);
+        if moved {
+            self.metrics.gate.set(i64::from(open));
+            info!(open, "the write gate has moved");
+        }
+    }
+
     // === logs ===
 
     /// The name under which a subscription is to be opened now.
@@ -122,12 +134,25 @@ impl Shared {
         open: impl FnOnce(u64) -> Session,
     ) -> Option<Session> {
         let mut owned = self.owned();
-        if owned.holder() != Some(holder) {
+        if owned.holder() != Some(holder) || log.gone.is_cancelled() {
             return None;
         }
         let session = open(owned.opened(log.id));
         log.set_session(Some(session.clone()));
         Some(session)
+    }
+
+    /// The log is gone.
+    pub(super) fn detach(&self, log: &Log) {
+        let session = {
+            // From here on no subscription of it is opened.
+            let _owned = self.owned();
+            log.gone.cancel();
+            log.session()
+        };
+        if let Some(session) = session {
+            self.closed(log, &session);
+        }
     }
 
     pub(super) fn closed(&self, log: &Log, session: &Session) {
@@ -148,7 +173,8 @@ impl Shared {
         answer: Option<&[Fenced]>,
     ) {
         for fenced in answer.into_iter().flatten() {
-            self.note_refusal(log, fenced);
+            self.metrics.fenced.inc();
+            info!(log = %log.id, %fenced, "a log refuses to hand a bucket over");
         }
         self.say(|owned| {
             let acts = owned.answered(log.id, session.number, claims, answer);
@@ -158,21 +184,18 @@ impl Shared {
 
     /// A log has refused a commit, or says that a bucket has another owner.
     pub(super) fn refused(&self, log: &Log, fenced: &Fenced) {
-        self.note_refusal(log, fenced);
-        self.say(|owned| (owned.refused(log.id, fenced), ()));
-        log.wake.notify_one();
-    }
-
-    fn note_refusal(&self, log: &Log, fenced: &Fenced) {
         self.metrics.fenced.inc();
-        let above = self
-            .owned()
-            .is_above(fenced.bucket, fenced.epoch, &fenced.holder);
+        let (above, strange) = self.say(|owned| {
+            let refused = owned.refused(log.id, fenced);
+            (refused.acts, (refused.above, refused.strange))
+        });
         if above {
-            info!(log = %log.id, %fenced, "another replica has claimed the bucket; its work stops here");
-        } else {
+            info!(log = %log.id, %fenced, "another replica has claimed a bucket; its work stops here");
+        }
+        if strange {
             log.calm();
         }
+        log.wake.notify_one();
     }
 
     /// What an object's status says of its owner; true where that is above us, which is told once.
@@ -216,11 +239,11 @@ impl Shared {
         &self,
         log: &Log,
         error: &SubscriptionError,
-    ) -> Option<std::time::Duration> {
+    ) -> Option<Duration> {
         match error {
             SubscriptionError::Disk(_) => {
                 self.metrics.commit_failures.inc();
-                Some(std::time::Duration::from_secs(1))
+                Some(Duration::from_secs(1))
             }
             SubscriptionError::Unreachable(_) => {
                 log.note(false);
@@ -239,8 +262,8 @@ impl Shared {
     }
 
     /// Between a half and a whole second.
-    pub(super) fn soon(&self) -> std::time::Duration {
-        std::time::Duration::from_secs(1).mul_f64(0.5 + self.jitter() / 2.0)
+    pub(super) fn soon(&self) -> Duration {
+        Duration::from_secs(1).mul_f64(0.5 + self.jitter() / 2.0)
     }
 
     /// A journal of this process closes only with it; a gateway's comes back, or is detached.
@@ -263,6 +286,42 @@ impl Shared {
     pub(super) fn epochs(&self) -> (Option<Holder>, BTreeMap<Bucket, Epoch>) {
         let owned = self.owned();
         (owned.holder().cloned(), owned.epochs())
+    }
+
+    /// Waits until the first list of Ingestors is complete; false: the engine stops.
+    pub(super) async fn listed(&self) -> bool {
+        let mut changes = self.ingestors.changes();
+        while !self.ingestors.is_complete() {
+            tokio::select! {
+                () = self.stop.cancelled() => return false,
+                _ = changes.changed() => {}
+            }
+        }
+        true
+    }
+
+    /// See [`Handle::survey`](super::start::Handle::survey).
+    pub(super) async fn survey(&self) -> Vec<Epoch> {
+        let logs = self.logs.all();
+        let asked = join_all(logs.iter().map(|log| log.source.highest_epoch()));
+        let mut epochs: Vec<Epoch> = asked.await.into_iter().flatten().collect();
+        if self.listed().await {
+            let all = self.ingestors.all();
+            let owners = all
+                .iter()
+                .filter_map(|(_, one)| one.status.as_ref()?.owner.as_ref());
+            let stored = owners.filter_map(|owner| u64::try_from(owner.epoch).ok());
+            epochs.extend(stored.max().map(Epoch));
+        }
+        epochs
+    }
+
+    /// So many events of a bucket have come to their end.
+    pub(super) fn count(&self, bucket: Bucket, events: usize) {
+        if let Some(count) = self.ended.get(usize::from(bucket.0)) {
+            let events = u64::try_from(events).unwrap_or(u64::MAX);
+            count.fetch_add(events, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn tell_load(&self, loads: Vec<(Bucket, u32)>) {

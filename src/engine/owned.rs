@@ -101,6 +101,16 @@ enum Claimed {
     Refused,
 }
 
+/// What follows from a log's refusal.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) acts: Vec<Act>,
+    /// Whom the log has accepted is above us.
+    pub(super) above: bool,
+    /// It should not have refused: whatever the reason, it is asked again after a while.
+    pub(super) strange: bool,
+}
+
 impl Claimed {
     /// Whether queues may be running.
     const fn is_worked_on(self) -> bool {
@@ -253,13 +263,19 @@ impl Owned {
         let mut acts = Vec::new();
         for claim in claims {
             let bucket = claim.bucket;
-            if let Some(fenced) = refusals.get(&bucket) {
-                if self.is_asked(log, claim).is_some() {
-                    acts.extend(self.refused(log, fenced));
-                }
-            } else {
+            let Some(fenced) = refusals.get(&bucket) else {
                 acts.extend(self.settled(log, claim, refused.is_some()));
                 acts.extend(self.finish(bucket));
+                continue;
+            };
+            if let Some(before) = self.is_asked(log, claim)
+                && let Some(work) = self.work.get_mut(&bucket)
+            {
+                match before {
+                    Some(before) => drop(work.claims.insert(log, Claimed::At(before))),
+                    None => drop(work.claims.remove(&log)),
+                }
+                acts.extend(self.refused(log, fenced).acts);
             }
         }
         acts
@@ -299,22 +315,38 @@ impl Owned {
     }
 
     /// A log has refused a claim or a commit, and says whom it has accepted.
-    pub(super) fn refused(&mut self, log: LogId, fenced: &Fenced) -> Vec<Act> {
+    pub(super) fn refused(&mut self, log: LogId, fenced: &Fenced) -> Refused {
         let bucket = fenced.bucket;
-        let above = self.is_above(bucket, fenced.epoch, &fenced.holder);
+        let above = self.stored(bucket, fenced.epoch, &fenced.holder);
         let Some(work) = self.work.get_mut(&bucket) else {
-            return vec![Act::Stop(log, bucket)];
+            return Refused::default();
         };
-        if above && work.releasing.is_none() {
-            work.claims.insert(log, Claimed::Refused);
-        } else {
-            // Below us: the subscription doesn't have it, whatever the reason; it is claimed again.
-            work.claims.remove(&log);
+        let at = work.claims.get(&log).copied();
+        let worked_on = at.is_some_and(Claimed::is_worked_on);
+        let next = match at {
+            _ if above && work.releasing.is_none() => Some(Claimed::Refused),
+            // Old news, or of the epoch before the one that is being claimed.
+            Some(Claimed::Asked { epoch, .. }) if work.releasing.is_none() => {
+                let before = None;
+                Some(Claimed::Asked { epoch, before })
+            }
+            // The log doesn't serve it, whatever the reason; it is claimed again.
+            Some(Claimed::At(_) | Claimed::Refused | Claimed::Asked { .. }) | None => None,
+        };
+        match next {
+            Some(next) => drop(work.claims.insert(log, next)),
+            None => drop(work.claims.remove(&log)),
         }
-        let mut acts = vec![Act::Stop(log, bucket)];
-        self.stored(bucket, fenced.epoch, &fenced.holder);
+        let mut acts = Vec::new();
+        if worked_on {
+            acts.push(Act::Stop(log, bucket));
+        }
         acts.extend(self.finish(bucket));
-        acts
+        Refused {
+            acts,
+            above,
+            strange: !above && next.is_none() && worked_on,
+        }
     }
 
     /// What stores a bucket's effects shows whom it has accepted; told where that is above us, once.

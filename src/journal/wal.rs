@@ -8,10 +8,12 @@
 //!
 //! - `format` says how segments, batches and entries lie on disk, `entry` what entries say.
 //! - `scan` and `recover` read a log at start; `ops::disk` is the way to the files, real or simulated.
+//! - `subscription` serves a core the buckets that it has claimed, `claims` hands them over.
 //! - `stage` holds what waits for the next commit, `engine` makes it durable, `apply` does the rest.
 
 mod apply;
 mod cache;
+mod claims;
 mod committer;
 mod engine;
 mod entry;
@@ -48,8 +50,8 @@ use self::{
     stage::{Admission, Prepared, What},
 };
 use super::{
-    AppendError, Appended, DeadLetter, Ended, Event, IngestorUid, Journal, LetterId, LetterSummary,
-    LogId, Position, RecordId, Seen, Share, SpecText, Stats, Subscribe, Subscription,
+    AppendError, Appended, DeadLetter, Ended, Epoch, Event, Holder, IngestorUid, Journal, LetterId,
+    LetterSummary, LogId, Position, RecordId, Seen, Share, SpecText, Stats, Subscription,
     SubscriptionError, Tally,
 };
 use crate::{api::SpecDigest, ops::time::Clock};
@@ -408,11 +410,12 @@ impl Journal for Wal {
         }
     }
 
-    fn subscribe(
-        &self,
-        subscribe: Subscribe,
-    ) -> BoxFuture<'_, Result<Arc<dyn Subscription>, SubscriptionError>> {
-        subscription::subscribe(Arc::clone(&self.engine), subscribe).boxed()
+    fn subscribe(&self, holder: Holder) -> Result<Arc<dyn Subscription>, SubscriptionError> {
+        subscription::subscribe(Arc::clone(&self.engine), holder)
+    }
+
+    fn highest_epoch(&self) -> Epoch {
+        self.engine.state().index.highest_epoch()
     }
 
     fn letters(&self, after: Option<LetterId>, limit: usize) -> BoxFuture<'_, Vec<LetterSummary>> {
@@ -464,6 +467,9 @@ impl Journal for Wal {
             damaged: state.index.damaged,
             syncs: state.syncs,
             appended: state.appended,
+            claims: state.claims.taken,
+            claims_refused: state.claims.refused,
+            commits_refused: state.claims.commits_refused,
             unavailable: state
                 .refusal
                 .as_ref()

@@ -29,7 +29,7 @@ use crate::{
     engine::start::{self as engine, Engine, Ports},
     gateway::{self, Gateway, Surroundings},
     journal::{
-        Journal,
+        Journal, Local,
         wal::{self, Wal},
     },
     kube::client,
@@ -268,12 +268,16 @@ async fn start(
     let engine_tasks = Tasks::new();
     let ports = Ports {
         client: api.client.clone(),
-        journal: Arc::<Wal>::clone(&journal),
-        facts: gateway.facts(),
         clock,
     };
     let options = options::engine(&config.engine);
-    let engine = Engine::start(options, ports, &registry, &readiness, &engine_tasks).await?;
+    let engine = Engine::start(options, ports, &registry, &readiness, &engine_tasks)?;
+    let log = Local::new(Arc::<Wal>::clone(&journal), gateway.facts());
+    engine.attach(Arc::new(log));
+    let alone = engine.clone();
+    engine_tasks.spawn("engine: owns all", async move {
+        alone.alone(options::POD).await;
+    });
     let running = Running {
         api,
         api_tasks,

@@ -129,7 +129,7 @@ impl Queue {
             .wake_gathered(|waiting| full || waiting >= BATCH_ITEMS);
     }
 
-    pub(super) fn held(&self, name: &str, trouble: &Trouble) {
+    pub(super) fn held(&mut self, name: &str, trouble: &Trouble) {
         self.held = true;
         let now = self.shared.clock.instant();
         let jitter = self.shared.jitter();
