@@ -159,6 +159,7 @@ impl Shared {
         session.over.cancel();
         self.say(|owned| (owned.closed(log.id, session.number), ()));
         log.set_session(None);
+        log.clear();
     }
 
     pub(super) fn claims(&self, log: &Log, session: &Session) -> Vec<Claim> {
