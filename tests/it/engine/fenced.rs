@@ -179,7 +179,11 @@ async fn a_bucket_that_is_taken_away_stops_alone() {
     assert_eq!(rig.finished(&lost.uid).await.observed, 410);
     assert_eq!(second.fence().await.1, Epoch(3));
     sleep(Duration::from_mins(1)).await;
-    assert_eq!((first.told(), second.told()), (vec![], vec![]), "once each");
+    assert_eq!(
+        (first.told().await, second.told().await),
+        (vec![], vec![]),
+        "once each"
+    );
     rig.close().await;
 }
 
@@ -273,7 +277,7 @@ async fn taking_over_writes_nothing_by_itself() {
     }
     sleep(Duration::from_mins(2)).await;
     assert_eq!(versions(&rig).await, before);
-    assert_eq!(second.told(), []);
+    assert_eq!(second.told().await, []);
     ones[7].append(&rig, 1).await;
     until_owned_by(&rig, "i7", "b#1", 2).await;
     let counters = rig.status("i7").await.unwrap().counters.unwrap();
@@ -311,7 +315,7 @@ async fn an_owner_whose_status_is_anothers_tells_it_once_and_leaves_it_alone() {
     sleep(Duration::from_mins(2)).await;
     let now = ingestors(&rig).get("one").await.unwrap();
     assert_eq!(now.resource_version(), version);
-    assert_eq!(owner.told(), [], "once");
+    assert_eq!(owner.told().await, [], "once");
     // The bucket is issued again, above it.
     owner.engine.own(one.bucket, Epoch(10));
     until_owned_by(&rig, "one", "a#1", 10).await;
@@ -348,7 +352,7 @@ async fn a_stale_owner_whose_watch_is_blind_finds_out_by_its_refusal() {
         let status = rig.status("one").await.unwrap();
         assert_eq!(status.owner.unwrap().holder, "other#3");
         assert_eq!(status.counters, None);
-        assert_eq!(owner.told(), Vec::<Notice>::new(), "once");
+        assert_eq!(owner.told().await, Vec::<Notice>::new(), "once");
         rig.close().await;
     }
 }

@@ -36,6 +36,11 @@ fn counting() -> Value {
     json!({ "dedup": { "strategy": "aggregate", "fields": ["eventType"], "window": "24h" } })
 }
 
+/// So slow that something can happen meanwhile.
+fn paced(per_minute: u32) -> Value {
+    json!({ "output": { "observation": { "maxPerMinute": per_minute } } })
+}
+
 /// `count` events of an Ingestor in a log, at once, with ids that begin with `id`.
 async fn append(rig: &Rig, journal: &Wal, ingestor: &Ingestor, id: &str, count: usize) {
     let uid = uid(ingestor);
@@ -170,7 +175,7 @@ async fn a_log_that_comes_later_is_worked_on_and_one_that_goes_is_let_go_of() {
     assert_eq!(bench.backlog(0), 5);
     replica.engine.attach(Arc::new(bench.links[0].clone()));
     bench.done(0).await;
-    assert_eq!(replica.fences(), []);
+    assert_eq!(replica.told().await, []);
     bench.rig.close().await;
 }
 
@@ -216,7 +221,7 @@ async fn a_release_finishes_what_it_has_and_starts_nothing_more() {
     assert_eq!(bench.counted().await, ends, "what is written is committed");
     sleep(Duration::from_mins(1)).await;
     assert_eq!((bench.counted().await, bench.ends()), (ends, ends));
-    assert_eq!(replica.told(), [], "once");
+    assert_eq!(replica.told().await, [], "once");
     replica.engine.own(bench.bucket, Epoch(1));
     for log in 0..3 {
         bench.done(log).await;
@@ -288,11 +293,11 @@ async fn what_is_dropped_is_abandoned_at_once_and_tells_nothing() {
     sleep(Duration::from_secs(2)).await;
     replica.engine.release(bench.bucket, Epoch(1));
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(replica.told(), [], "writes are under way");
+    assert_eq!(replica.told().await, [], "writes are under way");
     replica.engine.drop_bucket(bench.bucket);
     bench.rig.faults().clear();
     sleep(Duration::from_mins(1)).await;
-    assert_eq!(replica.told(), []);
+    assert_eq!(replica.told().await, []);
     assert_eq!(
         (bench.backlog(0), bench.rig.observations().await.len()),
         (50, 0)
@@ -305,7 +310,7 @@ async fn what_is_dropped_is_abandoned_at_once_and_tells_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_gate_that_is_shut_starts_nothing_and_what_waited_goes_on() {
-    let mut bench = Bench::new(json!({})).await;
+    let mut bench = Bench::new(paced(6_000)).await;
     let replica = bench.replica("a#1");
     replica.engine.gate(false);
     replica.own_all(1);
@@ -370,10 +375,10 @@ async fn a_release_under_a_shut_gate_waits_for_nothing_that_it_may_not_start() {
 
 #[tokio::test(start_paused = true)]
 async fn an_epoch_that_rises_under_load_pauses_and_doubles_nothing() {
-    let mut bench = Bench::new(json!({})).await;
+    let mut bench = Bench::new(paced(60_000)).await;
     let mut replica = bench.replica("a#1");
     for link in &bench.links {
-        link.set(State::Up(Duration::from_millis(7)));
+        link.set(State::Up(Duration::from_millis(15)));
     }
     replica.own_all(1);
     for log in 0..3 {
@@ -389,7 +394,7 @@ async fn an_epoch_that_rises_under_load_pauses_and_doubles_nothing() {
         assert!(ends > before || ends == 9_000, "it goes on at {epoch}");
     }
     assert!(epoch > 5, "{epoch}: there was load");
-    assert_eq!(replica.told(), []);
+    assert_eq!(replica.told().await, []);
     let tallies = bench.journals.iter().map(|one| one.tally(&bench.uid));
     assert!(tallies.clone().all(|tally| tally.observed == 3_000));
     assert_eq!(bench.rig.observations().await.len(), 9_000);
@@ -440,7 +445,6 @@ async fn the_load_of_owned_buckets_is_told() {
     let mut bench = Bench::new(json!({})).await;
     let mut replica = bench.replica("a#1");
     replica.own_all(1);
-    replica.told();
     let load = |told: Vec<Notice>, of: Bucket| {
         let loads = told.into_iter().filter_map(|notice| match notice {
             Notice::Load(loads) => Some(loads),
@@ -453,12 +457,12 @@ async fn the_load_of_owned_buckets_is_told() {
             .map(|(_, load)| *load)
     };
     sleep(Duration::from_secs(40)).await;
-    assert_eq!(load(replica.told_all(), bench.bucket), Some(1));
+    assert_eq!(load(replica.told_all().await, bench.bucket), Some(1));
     for round in 0..60 {
         bench.append(0, &format!("e{round}-"), 50).await;
         sleep(Duration::from_secs(1)).await;
     }
-    let load = load(replica.told_all(), bench.bucket);
+    let load = load(replica.told_all().await, bench.bucket);
     assert!((38..=50).contains(&load.unwrap()), "{load:?}");
     bench.rig.close().await;
 }

@@ -70,21 +70,19 @@ impl Replica {
     }
 
     /// All that was told so far.
-    pub(super) fn told_all(&mut self) -> Vec<Notice> {
-        std::iter::from_fn(|| self.notices.try_recv().ok()).collect()
-    }
-
-    /// The same without loads.
-    pub(super) fn told(&mut self) -> Vec<Notice> {
-        let mut told = self.told_all();
-        told.retain(|notice| !matches!(notice, Notice::Load(_)));
+    pub(super) async fn told_all(&mut self) -> Vec<Notice> {
+        let mut told = Vec::new();
+        let soon = Duration::from_millis(1);
+        while let Ok(notice) = tokio::time::timeout(soon, self.notices.recv()).await {
+            told.push(notice.expect("the engine is gone"));
+        }
         told
     }
 
-    /// Whom of fences was told.
-    pub(super) fn fences(&mut self) -> Vec<Notice> {
-        let mut told = self.told();
-        told.retain(|notice| matches!(notice, Notice::Fenced { .. }));
+    /// The same without loads.
+    pub(super) async fn told(&mut self) -> Vec<Notice> {
+        let mut told = self.told_all().await;
+        told.retain(|notice| !matches!(notice, Notice::Load(_)));
         told
     }
 }
