@@ -11,6 +11,7 @@
 use std::{fmt, sync::Arc};
 
 use futures::{FutureExt as _, future::BoxFuture};
+use tokio::sync::watch;
 
 use super::{
     Bucket, Ended, Epoch, Fenced, FetchLimit, Holder, IngestorUid, Journal, LogId, Millis,
@@ -44,6 +45,12 @@ pub trait Source: Send + Sync + fmt::Debug + 'static {
 
     /// Facts of this log's gateway; remote: as received.
     fn facts(&self, ingestor: &IngestorUid) -> Option<Facts>;
+
+    /// All facts of this log's gateway, in no order.
+    fn all_facts(&self) -> Vec<(IngestorUid, Facts)>;
+
+    /// Rises with every change of a fact.
+    fn changes(&self) -> watch::Receiver<u64>;
 
     /// The spec that is in force for an Ingestor at this log's gateway; `None` also where that can't
     /// be asked now.
@@ -145,6 +152,14 @@ impl Source for Local {
 
     fn facts(&self, ingestor: &IngestorUid) -> Option<Facts> {
         self.facts.facts(ingestor)
+    }
+
+    fn all_facts(&self) -> Vec<(IngestorUid, Facts)> {
+        self.facts.all()
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.facts.changes()
     }
 
     fn spec_in_force(&self, ingestor: &IngestorUid) -> BoxFuture<'_, Option<SpecText>> {
