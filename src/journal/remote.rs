@@ -33,6 +33,7 @@ pub mod pb {
         clippy::pedantic,
         clippy::allow_attributes_without_reason,
         clippy::clone_on_ref_ptr,
+        clippy::derive_partial_eq_without_eq,
         clippy::large_types_passed_by_value,
         clippy::or_fun_call,
         clippy::str_to_string,

@@ -56,7 +56,7 @@ pub(super) fn ends(ends: Vec<Ended>) -> Vec<Vec<pb::Ended>> {
 pub(super) fn names(uids: Vec<IngestorUid>) -> Vec<Vec<String>> {
     cut(
         uids.into_iter().map(|uid| uid.0.as_ref().to_owned()),
-        |uid| uid.len(),
+        String::len,
     )
 }
 

@@ -55,8 +55,7 @@ pub fn refusal(
     epoch: Epoch,
 ) -> Option<Fenced> {
     let named = named?;
-    let refused = named.version >= epoch.0 && named.holder != *holder;
-    refused.then(|| Fenced {
+    (named.version >= epoch.0 && named.holder != *holder).then_some(Fenced {
         bucket,
         epoch: named.epoch,
         holder: named.holder,

@@ -176,7 +176,7 @@ impl Inner {
     /// Connects, and connects again.
     async fn keep(&self, opening: &watch::Sender<Opening>) {
         let mut backoff = Backoff::default();
-        loop {
+        while !self.stop.is_cancelled() {
             let pause = tokio::time::sleep(backoff.next(rand::random()));
             let queue = Arc::new(Queue::default());
             let ended = match self.connect(&queue).await {
@@ -290,7 +290,13 @@ impl Inner {
             }
             Told::Lost(fenced) => state.lose(codec::fenced(fenced)?),
             Told::Claimed(claimed) => state.claimed(claimed)?,
-            answer => return state.answers.take(answer),
+            answer @ (Told::Opened(_)
+            | Told::Records(_)
+            | Told::Part(_)
+            | Told::Committed(_)
+            | Told::Spec(_)
+            | Told::Oldest(_)
+            | Told::Failed(_)) => return state.answers.take(answer),
         }
         drop(state);
         self.news.notify_waiters();
@@ -377,10 +383,10 @@ impl Inner {
                 bytes: u64::try_from(limit.bytes).unwrap_or(u64::MAX),
             })
         });
-        match answer.await? {
-            Answer::Records(records) => Ok(records),
-            _ => Err(garbled()),
-        }
+        let Answer::Records(records) = answer.await? else {
+            return Err(garbled());
+        };
+        Ok(records)
     }
 
     async fn commit(
@@ -419,13 +425,16 @@ impl Inner {
                 digest: bytes,
             })
         });
-        match answer.await? {
-            Answer::Spec(None) => Ok(None),
-            Answer::Spec(Some(text)) if SpecDigest::of(&text) == digest => {
-                Ok(Some(codec::shared(text)))
-            }
-            _ => Err(garbled()),
+        let Answer::Spec(text) = answer.await? else {
+            return Err(garbled());
+        };
+        if text
+            .as_ref()
+            .is_some_and(|text| SpecDigest::of(text) != digest)
+        {
+            return Err(garbled());
         }
+        Ok(text.map(codec::shared))
     }
 
     async fn oldest(&self, ingestor: IngestorUid) -> Result<Option<Millis>, SubscriptionError> {
@@ -434,10 +443,10 @@ impl Inner {
         let answer = self.call(None, |call| {
             Asked::GetOldest(pb::GetOldest { call, ingestor })
         });
-        match answer.await? {
-            Answer::Oldest(at) => Ok(at),
-            _ => Err(garbled()),
-        }
+        let Answer::Oldest(at) = answer.await? else {
+            return Err(garbled());
+        };
+        Ok(at)
     }
 
     async fn ready(&self) -> Result<Vec<IngestorUid>, SubscriptionError> {

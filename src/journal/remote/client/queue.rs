@@ -4,6 +4,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
 };
 
 use futures::{Stream, stream};
@@ -77,13 +78,14 @@ impl Queue {
         self.more.notify_one();
     }
 
-    fn next(&self) -> Option<Option<pb::Ask>> {
+    /// What is next: an ask, nothing yet (`Pending`), or nothing any more.
+    fn next(&self) -> Poll<Option<pb::Ask>> {
         let mut waiting = self.lock();
-        if waiting.ended {
-            return Some(None);
+        match waiting.asks.pop_front() {
+            Some(what) => Poll::Ready(Some(pb::Ask { what: Some(what) })),
+            None if waiting.ended => Poll::Ready(None),
+            None => Poll::Pending,
         }
-        let what = waiting.asks.pop_front()?;
-        Some(Some(pb::Ask { what: Some(what) }))
     }
 
     /// All that is put, until the end.
@@ -91,7 +93,7 @@ impl Queue {
         stream::unfold(self, |queue| async move {
             loop {
                 // One reader: what is put before it waits is kept as a permit.
-                if let Some(next) = queue.next() {
+                if let Poll::Ready(next) = queue.next() {
                     return next.map(|ask| (ask, queue));
                 }
                 queue.more.notified().await;

@@ -7,8 +7,6 @@ use std::{
     time::Duration,
 };
 
-use prost::Message as _;
-
 use super::{super::pieces, Out};
 use crate::journal::{
     IngestorUid, LogId, Source, Tally,
@@ -132,7 +130,7 @@ fn changes(log: LogId, before: Option<&Snapshot>, now: &Snapshot) -> Vec<pb::Sta
         log: log.0,
         ..standing
     };
-    for ingestors in pieces::cut(changed.into_values(), |one| one.encoded_len()) {
+    for ingestors in pieces::cut(changed.into_values(), prost::Message::encoded_len) {
         messages.push(said(pb::Standing {
             ingestors,
             ..pb::Standing::default()
