@@ -291,8 +291,8 @@ async fn who_asks_and_never_reads_gets_no_more_than_its_bound() {
     const ASKED: u64 = 5_000;
     let fleet = Fleet::new();
     let journal = journal(43);
-    for _ in 0..8 {
-        append(&journal, 0, vec![7; 512 << 10]).await;
+    for n in 0..24 {
+        append(&journal, n % 3, vec![7; 512 << 10]).await;
     }
     let fetches = Arc::new(AtomicUsize::new(0));
     let source = Arc::new(Counted {
@@ -303,9 +303,8 @@ async fn who_asks_and_never_reads_gets_no_more_than_its_bound() {
     let core = fleet.core(None).await;
     let mut deaf = Vec::new();
     for pod in 0..3 {
-        let epoch = 10 + pod;
-        let mut asks = vec![Some(open(&format!("deaf-{pod}#1"))), Some(take(0, epoch))];
-        asks.extend((1..ASKED).map(|call| Some(fetch(call, 0))));
+        let mut asks = vec![Some(open(&format!("deaf-{pod}#1"))), Some(take(pod, 9))];
+        asks.extend((1..ASKED).map(|call| Some(fetch(call, pod))));
         let mut tells = ask(&core, &gateway, asks).await.unwrap();
         // It hears that it has the bucket, and listens no more.
         loop {
@@ -319,14 +318,14 @@ async fn who_asks_and_never_reads_gets_no_more_than_its_bound() {
     // Those who behave aren't hindered.
     let good = core.connect(gateway.address()).await;
     let subscription = good.open(Holder("core-0#1".into())).await.unwrap();
-    assert_eq!(subscription.claim(vec![claim(1, 1)]).await, Ok(Vec::new()));
+    assert_eq!(subscription.claim(vec![claim(3, 1)]).await, Ok(Vec::new()));
     for n in 0..100 {
-        let id = append(&journal, 1, format!("{n}").into_bytes()).await;
+        let id = append(&journal, 3, format!("{n}").into_bytes()).await;
         let working = async {
-            let records = subscription.fetch(&uid(1), None, limit(5)).await.unwrap();
+            let records = subscription.fetch(&uid(3), None, limit(5)).await.unwrap();
             assert_eq!(records[0].id, id);
             subscription
-                .commit(&uid(1), vec![observed(id)])
+                .commit(&uid(3), vec![observed(id)])
                 .await
                 .unwrap();
         };

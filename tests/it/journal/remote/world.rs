@@ -20,7 +20,7 @@ use zen_fabric::{
         Appended, Bucket, Claim, End, Ended, Epoch, Event, FetchLimit, Holder, IngestorUid, Items,
         Journal, Local, LogId, Millis, Origin, PayloadDigest, RecordId, Source, SpecText,
         Subscription, SubscriptionError, Tally,
-        cases::{Limits, Nothing, Storage as _},
+        cases::Nothing,
         facts::Facts,
         remote::{
             client::{self, Remote},
@@ -28,13 +28,14 @@ use zen_fabric::{
             server,
             view::{MapView, NoMap},
         },
+        wal::{Options, Wal},
     },
     ops::{metrics, tasks::Tasks},
     peer::{self, Bounds, Credentials, Expected, PeerIdentity, Role, ca::Dev},
     testing::disk::SimDisk,
 };
 
-use super::super::{Simulated, clock};
+use super::super::clock;
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -159,7 +160,8 @@ impl Gateway {
     /// A sample of a metric, by its label's value; the whole metric where that is empty.
     pub(super) fn metric(&self, name: &str, label: &str) -> u64 {
         let text = String::from_utf8(metrics::text(&self.registry).unwrap()).unwrap();
-        let samples = text.lines().filter_map(|line| line.rsplit_once(' '));
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let samples = lines.filter_map(|line| line.rsplit_once(' '));
         let ours = samples.filter(|(series, _)| {
             let (of, labels) = series.split_once('{').unwrap_or((series, ""));
             of.ends_with(name) && labels.contains(label)
@@ -269,18 +271,10 @@ impl Source for Switch {
     }
 }
 
-/// A journal on a disk in memory.
+/// A journal on a disk in memory; the seed is its log's id.
 pub(super) fn journal(seed: u64) -> Arc<dyn Journal> {
-    let storage = Simulated {
-        disk: SimDisk::new(seed),
-        clock: clock(),
-    };
-    storage.open(Limits {
-        total_bytes: 512 << 20,
-        share_bytes: 256 << 20,
-        record_bytes: 32 << 20,
-        ..Limits::default()
-    })
+    let disk = Arc::new(SimDisk::new(seed));
+    Wal::open_on(disk, Options::default(), Arc::new(clock()), seed).unwrap()
 }
 
 pub(super) fn local(journal: &Arc<dyn Journal>) -> Arc<dyn Source> {
@@ -298,6 +292,7 @@ pub(super) fn uid(n: usize) -> IngestorUid {
         "5f0c7b1e-6a0f-4d55",
         "b2a94c31-0d7e-4f2b",
         "0c1d9c77-2f64-4a0e",
+        "e77a0b52-91c3-4b16",
     ];
     IngestorUid(uids[n].into())
 }
