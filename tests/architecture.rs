@@ -155,6 +155,12 @@ const PURE: &[&str] = &[
     "gateway/verify.rs",
     "gateway/verify/",
     "journal/ids.rs",
+    "journal/remote/client/backoff.rs",
+    "journal/remote/client/table.rs",
+    "journal/remote/codec.rs",
+    "journal/remote/codec/",
+    "journal/remote/pieces.rs",
+    "journal/remote/resolve/roster.rs",
     "journal/wal/cache.rs",
     "journal/wal/entry.rs",
     "journal/wal/entry/",
@@ -164,6 +170,8 @@ const PURE: &[&str] = &[
     "journal/wal/options.rs",
     "journal/wal/scan.rs",
     "kube/failure.rs",
+    "peer/identity.rs",
+    "peer/refusal.rs",
     "retention/due.rs",
 ];
 
@@ -238,6 +246,18 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "crate::roles",
             "crate::cli",
             "crate::journal::wal",
+        ],
+    ),
+    (
+        "peer/",
+        &[
+            "crate::gateway",
+            "crate::engine",
+            "crate::coordination",
+            "crate::journal",
+            "crate::roles",
+            "crate::cli",
+            "crate::embedded",
         ],
     ),
     (
