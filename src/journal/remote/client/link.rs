@@ -18,7 +18,7 @@ use super::{
     Backoff, PATIENCE, Shared,
     answers::{Answer, Answers, Fetching},
     malformed,
-    queue::Queue,
+    queue::{Ending, Queue},
     unreachable,
 };
 use crate::{
@@ -77,7 +77,7 @@ type Opening = Option<Result<(), SubscriptionError>>;
 impl State {
     /// Takes over what a claim came to, in the order in which the gateway tells. What was let go of
     /// or given up meanwhile is let go of there too.
-    fn claimed(&mut self, claimed: pb::Claimed) -> Result<(), Malformed> {
+    fn claimed(&mut self, claimed: pb::Claimed, holder: &Holder) -> Result<(), Malformed> {
         let held = codec::claims(claimed.held)?;
         let refused = claimed.refused.into_iter().map(codec::fenced);
         let refused: Vec<Fenced> = refused.collect::<Result<_, _>>()?;
@@ -102,11 +102,11 @@ impl State {
         let others = others.map(|fenced| (fenced.bucket, fenced.clone()));
         self.others.extend(others.collect::<Vec<_>>());
         if let Some((_, out)) = again {
+            self.out = Some(out);
             // It is how one hears of what was lost while there was no connection.
             for fenced in &refused {
-                self.lose(fenced.clone());
+                self.lose(fenced.clone(), holder);
             }
-            self.out = Some(out);
         }
         if let Some(out) = self.out.as_ref().filter(|_| !unwanted.is_empty()) {
             out.release(&unwanted);
@@ -116,7 +116,25 @@ impl State {
         Ok(())
     }
 
-    fn lose(&mut self, fenced: Fenced) {
+    /// Another has the bucket. Where it is this very holder, at a higher epoch, a claim of its own was
+    /// carried out and the answer was lost: the bucket rises to that.
+    fn lose(&mut self, fenced: Fenced, holder: &Holder) {
+        if fenced.holder == *holder
+            && let Some(out) = &self.out
+            && self.buckets.contains_key(&fenced.bucket)
+        {
+            let claim = pb::Claim {
+                bucket: u32::from(fenced.bucket.0),
+                epoch: Some(fenced.epoch.0),
+            };
+            let (reply, _nobody) = oneshot::channel();
+            let call = self.answers.expect(reply, None);
+            self.answers.forget(call);
+            let claims = vec![claim];
+            if out.put(Asked::Claim(pb::ClaimBuckets { call, claims })) {
+                return;
+            }
+        }
         if self.buckets.remove(&fenced.bucket).is_some() {
             self.others.insert(fenced.bucket, fenced.clone());
             self.lost.push_back(fenced);
@@ -197,8 +215,8 @@ impl Inner {
         let mut backoff = Backoff::default();
         while !self.stop.is_cancelled() {
             let pause = tokio::time::sleep(backoff.next(rand::random()));
-            let queue = Arc::new(Queue::default());
-            let ended = match self.connect(&queue).await {
+            let queue = Ending(Arc::default());
+            let ended = match self.connect(&queue.0).await {
                 Ok(tells) => {
                     backoff = Backoff::default();
                     opening.send_if_modified(|first| first.replace(Ok(())).is_none());
@@ -206,7 +224,7 @@ impl Inner {
                 }
                 Err(status) => status,
             };
-            queue.end();
+            drop(queue);
             let error = unreachable(&ended);
             debug!(log = %self.shared.log, %error, "a subscription's connection ended");
             self.disconnect(&error);
@@ -307,8 +325,8 @@ impl Inner {
                     return Err(Malformed("more queues than any gateway has"));
                 }
             }
-            Told::Lost(fenced) => state.lose(codec::fenced(fenced)?),
-            Told::Claimed(claimed) => state.claimed(claimed)?,
+            Told::Lost(fenced) => state.lose(codec::fenced(fenced)?, &self.holder),
+            Told::Claimed(claimed) => state.claimed(claimed, &self.holder)?,
             answer @ (Told::Opened(_)
             | Told::Records(_)
             | Told::Part(_)
@@ -347,12 +365,29 @@ impl Inner {
         let answer = tokio::time::timeout(PATIENCE, answer).await;
         drop(waiting);
         match answer {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answer)) => answer.map_err(|error| self.unless_own(error)),
             Ok(Err(_gone)) => Err(over()),
             Err(_elapsed) => {
                 let why = format!("no answer within {} s", PATIENCE.as_secs());
                 Err(SubscriptionError::Unreachable(why))
             }
+        }
+    }
+
+    /// Fenced by itself: the bucket is about to rise to that epoch, and the call may be made again.
+    fn unless_own(&self, error: SubscriptionError) -> SubscriptionError {
+        match error {
+            SubscriptionError::Fenced(fenced)
+                if fenced.holder == self.holder
+                    && self.state().buckets.contains_key(&fenced.bucket) =>
+            {
+                let why = format!("the bucket rises to epoch {}", fenced.epoch.0);
+                SubscriptionError::Unreachable(why)
+            }
+            error @ (SubscriptionError::Fenced(_)
+            | SubscriptionError::Disk(_)
+            | SubscriptionError::Unreachable(_)
+            | SubscriptionError::Closing) => error,
         }
     }
 
