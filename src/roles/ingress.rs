@@ -1,0 +1,100 @@
+//! From sockets to the journal: the part that `gateway` and `dev` share.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::Client;
+
+use super::{base::Base, error::Error, options};
+use crate::{
+    config::Config,
+    gateway::{self, Gateway, Surroundings},
+    journal::{Journal as _, wal::Wal},
+    ops::{
+        admin::{self, events::Events, token::Token},
+        metrics::journal::JournalMetrics,
+        tasks::Tasks,
+    },
+};
+
+/// The gates of this part.
+pub(super) const GATES: [&str; 2] = ["journal", gateway::GATE];
+
+/// A running gateway and its journal.
+pub(super) struct Ingress {
+    pub(super) journal: Arc<Wal>,
+    pub(super) gateway: gateway::Handle,
+    pub(super) tasks: Tasks,
+}
+
+/// Opens the journal; the data directory is this process's own from then on.
+pub(super) async fn open_journal(config: &Config, base: &Base) -> Result<Arc<Wal>, Error> {
+    let gate = base.readiness.gate("journal");
+    gate.shut("reading what is stored");
+    let path = config.journal_dir();
+    let (folder, options) = (path.clone(), options::journal(config));
+    let clock = Arc::clone(&base.clock);
+    // Reading a long log takes its time, which the other tasks are not to wait for.
+    let opening = tokio::task::spawn_blocking(move || Wal::open(&folder, options, clock));
+    let journal = match opening.await {
+        Ok(opened) => opened.map_err(|source| Error::Journal { path, source })?,
+        Err(panicked) => return Err(Error::Io(std::io::Error::other(panicked))),
+    };
+    let metrics = JournalMetrics::new(Arc::<Wal>::clone(&journal))?;
+    base.registry.register(Box::new(metrics))?;
+    gate.open();
+    Ok(journal)
+}
+
+impl Ingress {
+    /// Serves the gateway on an open journal, and the dead letters on the admin port.
+    pub(super) async fn start(
+        prepared: gateway::Prepared,
+        journal: Arc<Wal>,
+        client: Client,
+        token: Token,
+        base: &Base,
+    ) -> Result<Self, Error> {
+        let tasks = Tasks::new();
+        let surroundings = Surroundings {
+            client,
+            journal: Arc::<Wal>::clone(&journal),
+            clock: Arc::clone(&base.clock),
+            registry: &base.registry,
+            readiness: &base.readiness,
+            tasks: &tasks,
+        };
+        let gateway = Gateway::serve(prepared, surroundings).await?;
+        let events = Events {
+            journal: Arc::<Wal>::clone(&journal),
+            facts: gateway.facts(),
+        };
+        base.guarded.attach(admin::events::routes(events, token));
+        Ok(Self {
+            journal,
+            gateway,
+            tasks,
+        })
+    }
+
+    /// Waits until a part is gone that the process can't be without.
+    pub(super) async fn broken(&self) -> Error {
+        let journal = self.journal.broken();
+        tokio::select! {
+            biased;
+            task = self.tasks.broken() => Error::Panicked(task),
+            () = journal.cancelled() => Error::Panicked("journal"),
+        }
+    }
+
+    /// Takes no new requests and finishes those under way.
+    pub(super) async fn drain(&self, deadline: Duration) {
+        self.gateway.drain(deadline).await;
+    }
+
+    /// Closes the journal: nothing reads from it any more.
+    pub(super) async fn close(&self, grace: Duration) {
+        // What does not end is told by `stop` itself and cut off with the process.
+        self.tasks.stop(grace).await.ok();
+        self.journal.close().await;
+    }
+}
