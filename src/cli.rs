@@ -13,6 +13,7 @@ pub mod events;
 pub mod gateway;
 mod http;
 pub mod output;
+mod replicas;
 pub mod ring;
 pub mod send;
 mod serve;

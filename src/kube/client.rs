@@ -53,6 +53,18 @@ pub async fn from_kubeconfig(path: &Path) -> Result<(Client, String), Error> {
     Ok((from_config(config)?, server))
 }
 
+/// A client for the cluster that `kubeconfig` names, or else for the one that this process runs in;
+/// and that cluster's address.
+///
+/// # Errors
+/// As [`from_kubeconfig`] and [`in_cluster`].
+pub async fn of(kubeconfig: Option<&Path>) -> Result<(Client, String), Error> {
+    match kubeconfig {
+        Some(path) => from_kubeconfig(path).await,
+        None => in_cluster(),
+    }
+}
+
 /// A client for the cluster that this process runs in, by its Pod's service account, and that
 /// cluster's address.
 ///

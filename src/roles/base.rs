@@ -30,8 +30,8 @@ pub(super) struct Base {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) registry: Registry,
     pub(super) readiness: Readiness,
-    /// The admin routes that need a token; they answer when they are attached.
-    pub(super) guarded: Late,
+    /// The admin port's routes beside probes and metrics; they answer when they are attached.
+    pub(super) routes: Late,
     pub(super) admin: SocketAddr,
     pub(super) tasks: Tasks,
 }
@@ -56,13 +56,13 @@ impl Base {
             readiness: readiness.clone(),
             registry: registry.clone(),
         });
-        let guarded = Late::default();
-        server.serve(probes.merge(guarded.routes()), &tasks);
+        let routes = Late::default();
+        server.serve(probes.merge(routes.routes()), &tasks);
         Ok(Self {
             clock: Arc::new(SystemClock),
             registry,
             readiness,
-            guarded,
+            routes,
             admin,
             tasks,
         })

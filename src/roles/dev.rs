@@ -87,8 +87,13 @@ async fn start(loaded: &Loaded, gateway: gateway::Prepared) -> Result<Running, E
     let secret = sample::seed(&api.client).await?;
     sample::ensure_namespace(&api.client, &config.fleet.namespace).await?;
     gate.open();
-    let ingress = Ingress::start(gateway, journal, api.client.clone(), token, &base).await?;
+    let ingress = Ingress::start(gateway, journal, api.client.clone(), &base).await?;
     let cores = Cores::start(loaded, &base, &api, &ingress).await?;
+    let routes = ingress.routes(token.clone());
+    base.routes.attach(match cores.routes(token) {
+        Some(more) => routes.merge(more),
+        None => routes,
+    });
     Ok(Running {
         base,
         api,

@@ -79,6 +79,12 @@ pub enum Error {
         "the embedded API can't write its objects any more: {0}. Mend the disk and start again"
     )]
     ApiFailed(String),
+    /// The process that started this one is gone.
+    #[error("the process that started this one is gone")]
+    Orphaned,
+    /// Certificates, or a port for peers.
+    #[error("prepare connections to other processes of the fleet")]
+    Peer(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The drain was cut off.
     #[error("stop")]
     Aborted(#[from] Aborted),
@@ -88,4 +94,11 @@ pub enum Error {
 pub(super) fn write_failed(path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Write { path, source }
+}
+
+/// Something about certificates or peers' ports.
+pub(super) fn peer_failed(
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    Error::Peer(source.into())
 }

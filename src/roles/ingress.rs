@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use axum::Router;
 use kube::Client;
 
 use super::{base::Base, error::Error, options};
@@ -46,12 +47,11 @@ pub(super) async fn open_journal(config: &Config, base: &Base) -> Result<Arc<Wal
 }
 
 impl Ingress {
-    /// Serves the gateway on an open journal, and the dead letters on the admin port.
+    /// Serves the gateway on an open journal.
     pub(super) async fn start(
         prepared: gateway::Prepared,
         journal: Arc<Wal>,
         client: Client,
-        token: Token,
         base: &Base,
     ) -> Result<Self, Error> {
         let tasks = Tasks::new();
@@ -64,16 +64,20 @@ impl Ingress {
             tasks: &tasks,
         };
         let gateway = Gateway::serve(prepared, surroundings).await?;
-        let events = Events {
-            journal: Arc::<Wal>::clone(&journal),
-            facts: gateway.facts(),
-        };
-        base.guarded.attach(admin::events::routes(events, token));
         Ok(Self {
             journal,
             gateway,
             tasks,
         })
+    }
+
+    /// The admin port's dead letters and tallies.
+    pub(super) fn routes(&self, token: Token) -> Router {
+        let events = Events {
+            journal: Arc::<Wal>::clone(&self.journal),
+            facts: self.gateway.facts(),
+        };
+        admin::events::routes(events, token)
     }
 
     /// Waits until a part is gone that the process can't be without.

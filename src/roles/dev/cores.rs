@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::Router;
+
 use super::{
     api::ApiServer,
     children::{Children, Listed, Notice, World},
@@ -12,7 +14,7 @@ use super::{
 };
 use crate::{
     config::{Loaded, Roles},
-    ops::tasks::Tasks,
+    ops::{admin::token::Token, tasks::Tasks},
     peer::{self, PeerIdentity, Role},
     roles::{
         base::Base,
@@ -99,6 +101,14 @@ impl Cores {
             told: tokio::sync::Mutex::new(told),
             tasks,
         })))
+    }
+
+    /// The admin routes of a core within; a child has an admin port of its own.
+    pub(super) fn routes(&self, token: Token) -> Option<Router> {
+        match self {
+            Self::Within(replica) => Some(replica.routes(token)),
+            Self::Children(_) => None,
+        }
     }
 
     /// Waits until each core has done its work once.
