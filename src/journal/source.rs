@@ -11,6 +11,7 @@
 use std::{fmt, sync::Arc};
 
 use futures::{FutureExt as _, future::BoxFuture};
+use tokio::sync::watch;
 
 use super::{
     Bucket, Ended, Epoch, Fenced, FetchLimit, Holder, IngestorUid, Journal, LogId, Millis,
@@ -51,6 +52,17 @@ pub trait Source: Send + Sync + fmt::Debug + 'static {
 
     /// The highest epoch persisted for any bucket: what heals a lost `ShardMap`.
     fn highest_epoch(&self) -> BoxFuture<'_, Result<Epoch, SubscriptionError>>;
+
+    /// Rises when facts change, so that a status follows soon; `None`: they are looked at now and then.
+    fn changes(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
+
+    /// Whether the log is this process's own: when it closes, so does the process. A gateway's may
+    /// come back.
+    fn is_local(&self) -> bool {
+        false
+    }
 }
 
 /// What a subscriber has: the queues of the Ingestors in its buckets. Dropped, it is over; what was
@@ -155,5 +167,13 @@ impl Source for Local {
     fn highest_epoch(&self) -> BoxFuture<'_, Result<Epoch, SubscriptionError>> {
         let epoch = self.journal.highest_epoch();
         async move { Ok(epoch) }.boxed()
+    }
+
+    fn changes(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.facts.changes())
+    }
+
+    fn is_local(&self) -> bool {
+        true
     }
 }

@@ -43,6 +43,7 @@ impl Queue {
                 return;
             };
             if let Some(until) = holds.wait(now, &batch.name) {
+                self.held = true;
                 self.window.put_back(batch, until);
                 self.permit = Some(permit);
                 continue;
@@ -66,11 +67,12 @@ impl Queue {
         self.permit = None;
     }
 
-    /// Whether a write may be tried: something waits, its pace allows it, and a held Ingestor has no
-    /// probe under way, and others find a place beside those of this one.
+    /// Whether a write may be tried: something waits, its pace allows it, a held Ingestor has no probe
+    /// under way, others find a place beside those of this one, and the gate is open.
     fn may_write(&mut self, now: Instant, account: &Account) -> bool {
         let ledger = account.lock();
-        let idle = !self.window.has_ready(now)
+        let idle = !self.shared.may_start()
+            || !self.window.has_ready(now)
             || self.writing.len() >= ledger.holds.width(MOST_WRITES)
             || self.parked.is_some()
             || !self.shared.limiter.has_room_for(self.writing.len());
@@ -100,6 +102,9 @@ impl Queue {
             if self.account.lock().holds.succeeded(&batch.name) {
                 info!(ingestor = %self.uid, "writes go on");
                 self.window.wake_all();
+                self.shared
+                    .slots
+                    .wake_others(&self.uid, self.stint.log.id);
             }
             if let Some(first) = self.window.let_in(&batch.name) {
                 // A fetch that is under way began behind them.
@@ -124,7 +129,8 @@ impl Queue {
             .wake_gathered(|waiting| full || waiting >= BATCH_ITEMS);
     }
 
-    pub(super) fn held(&self, name: &str, trouble: &Trouble) {
+    pub(super) fn held(&mut self, name: &str, trouble: &Trouble) {
+        self.held = true;
         let now = self.shared.clock.instant();
         let jitter = self.shared.jitter();
         let failed = Failed {

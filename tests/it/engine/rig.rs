@@ -30,8 +30,8 @@ use zen_fabric::{
     embedded::{Faults, Handle as Server, Server as Embedded},
     engine::start::{Engine, Handle, Options, Ports},
     journal::{
-        Appended, Event, Holder, IngestorUid, Journal, Millis, Origin, PayloadDigest, RecordId,
-        Tally,
+        Appended, Event, IngestorUid, Journal, Local, Millis, Origin, PayloadDigest, RecordId,
+        Source, Tally,
         facts::{FactSource, Facts},
         wal::{self, Wal},
     },
@@ -81,6 +81,12 @@ impl FactSource for Serving {
     fn changes(&self) -> watch::Receiver<u64> {
         self.0.subscribe()
     }
+}
+
+/// A log of this process, whose gateway serves everything.
+pub(super) fn local(journal: Arc<dyn Journal>) -> Arc<dyn Source> {
+    let facts = Serving(watch::Sender::new(0));
+    Arc::new(Local::new(journal, Arc::new(facts)))
 }
 
 impl fmt::Debug for Rig {
@@ -178,29 +184,28 @@ impl Rig {
         self.server.faults()
     }
 
+    /// An engine that owns everything, under a higher epoch than all before it.
     pub(super) async fn engine(&mut self) -> Handle {
         self.engine_on(Arc::clone(&self.journal) as _).await
     }
 
     pub(super) async fn engine_on(&mut self, journal: Arc<dyn Journal>) -> Handle {
+        let engine = self.idle_engine();
+        engine.attach(local(journal));
+        engine.alone("core").await;
+        engine
+    }
+
+    /// An engine that owns nothing, has no log, and whose gate is shut.
+    pub(super) fn idle_engine(&mut self) -> Handle {
         self.engines += 1;
-        let holder = Holder(format!("core#{}", self.engines).into());
         let ports = Ports {
             client: self.client.clone(),
-            journal,
-            facts: Arc::new(Serving(watch::Sender::new(0))),
             clock: Arc::clone(&self.clock) as _,
         };
-        let options = Options::new(holder, self.engines);
-        Engine::start(
-            options,
-            ports,
-            &Registry::new(),
-            &Readiness::new(),
-            &self.tasks,
-        )
-        .await
-        .unwrap()
+        let options = Options::new("the-pods-uid".to_owned(), self.engines);
+        let (registry, readiness) = (Registry::new(), Readiness::new());
+        Engine::start(options, ports, &registry, &readiness, &self.tasks).unwrap()
     }
 
     pub(super) async fn ingestor(&self, name: &str, spec: Value) -> Ingestor {
