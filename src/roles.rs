@@ -22,3 +22,15 @@ mod ready;
 mod replica;
 
 pub use error::Error;
+
+use crate::{config, peer};
+
+/// The certificate of this process, as a role is told it; a role is not started without.
+fn peer_files(fleet: &config::Fleet) -> peer::Files {
+    let file = |path: &Option<std::path::PathBuf>| path.clone().unwrap_or_default();
+    peer::Files {
+        ca: file(&fleet.peer_ca),
+        certificate: file(&fleet.peer_cert),
+        key: file(&fleet.peer_key),
+    }
+}

@@ -93,18 +93,24 @@ async fn find(args: &Args, dirs: &[PathBuf]) -> Result<(Replica, Status), Failur
 }
 
 async fn wait(args: &Args, replica: &Replica) -> Result<(), Failure> {
-    let began = tokio::time::Instant::now();
-    loop {
-        let left = owned(&replica.status().await?, &args.pod);
-        if left == 0 {
-            return Ok(());
+    let mut left = 0;
+    let waiting = async {
+        loop {
+            left = owned(&replica.status().await?, &args.pod);
+            if left == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
-        let waited = began.elapsed();
-        if waited >= args.timeout {
-            let pod = args.pod.clone();
-            return Err(Error::Left { pod, left, waited }.into());
+    };
+    match tokio::time::timeout(args.timeout, waiting).await {
+        Ok(outcome) => outcome,
+        Err(_elapsed) => Err(Error::Left {
+            pod: args.pod.clone(),
+            left,
+            waited: args.timeout,
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        .into()),
     }
 }
 

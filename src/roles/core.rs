@@ -1,9 +1,9 @@
 //! `core`: one replica of those that share the work, in a process of its own.
 
-use std::io;
+use std::{io, os::fd::AsFd as _};
 
 use serde::Serialize;
-use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
 use tracing::warn;
 
 use super::{
@@ -35,7 +35,8 @@ struct Ready<'a> {
 struct Running {
     base: Base,
     replica: Replica,
-    until_input_ends: bool,
+    /// Standard input, where its end is this process's.
+    input: Option<pipe::Receiver>,
 }
 
 /// Runs until a signal; with `until_input_ends` also until standard input ends, which is when the
@@ -52,6 +53,7 @@ pub async fn run(
 }
 
 async fn start(config: &Config, until_input_ends: bool) -> Result<Running, Error> {
+    let input = until_input_ends.then(input).transpose()?;
     let base = Base::start(config, replica::GATES).await?;
     let token = base.token(config)?;
     let (client, _) = client::of(config.api.kubeconfig.as_deref()).await?;
@@ -60,15 +62,32 @@ async fn start(config: &Config, until_input_ends: bool) -> Result<Running, Error
     Ok(Running {
         base,
         replica,
-        until_input_ends,
+        input,
     })
 }
 
-/// Waits until standard input ends.
-async fn orphaned() {
-    let mut input = tokio::io::stdin();
+/// Standard input, which is to be a pipe: what holds its other end is who started this process.
+fn input() -> io::Result<pipe::Receiver> {
+    let input = io::stdin().as_fd().try_clone_to_owned()?;
+    pipe::Receiver::from_owned_fd(input)
+}
+
+/// Waits until a pipe's other end is closed; for ever without a pipe.
+async fn ended(input: Option<&pipe::Receiver>) {
+    let Some(input) = input else {
+        return std::future::pending().await;
+    };
     let mut some = [0; 64];
-    while matches!(input.read(&mut some).await, Ok(1..)) {}
+    loop {
+        if input.readable().await.is_err() {
+            return;
+        }
+        match input.try_read(&mut some) {
+            Ok(0) => return,
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+            Ok(_) | Err(_) => {}
+        }
+    }
 }
 
 impl process::Running for Running {
@@ -77,7 +96,7 @@ impl process::Running for Running {
             biased;
             task = self.base.tasks.broken() => Error::Panicked(task),
             error = self.replica.broken() => error,
-            () = orphaned(), if self.until_input_ends => Error::Orphaned,
+            () = ended(self.input.as_ref()) => Error::Orphaned,
         }
     }
 

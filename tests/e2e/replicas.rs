@@ -47,7 +47,8 @@ async fn send(dev: &Dev, from: u64, until: u64, acknowledged: &mut BTreeSet<Stri
     let sender = Sender::new();
     for n in from..until {
         let id = format!("r-{n}");
-        let body = format!(r#"{{"repository":{{"full_name":"octo/{id}"}},"sender":{{"login":"m"}}}}"#);
+        let body =
+            format!(r#"{{"repository":{{"full_name":"octo/{id}"}},"sender":{{"login":"m"}}}}"#);
         let answer = sender.github(&url, &secret, "push", &id, Bytes::from(body));
         let answer = answer.await.unwrap();
         assert_eq!(answer.status, StatusCode::ACCEPTED);
@@ -62,9 +63,11 @@ async fn observed(dev: &Dev) -> Vec<String> {
     let mut page = ListParams::default().limit(500);
     loop {
         let list = observations.list(&page).await.unwrap();
-        ids.extend(list.items.into_iter().map(|object| {
-            object.metadata.annotations.unwrap()["zen.io/event-id"].clone()
-        }));
+        ids.extend(
+            list.items
+                .into_iter()
+                .map(|object| object.metadata.annotations.unwrap()["zen.io/event-id"].clone()),
+        );
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page = page.continue_token(&token),
             None => return ids,
@@ -84,10 +87,16 @@ async fn who_is_killed_is_replaced_and_nothing_is_lost() {
     let dev = Dev::start_with(&data, &["--replicas=3"]).await;
     let children = dev.children();
     assert_eq!(children.len(), 3, "{children:?}");
-    assert!(dev.output().contains(&format!("kill -9 {}", children[2].pid)));
+    assert!(
+        dev.output()
+            .contains(&format!("kill -9 {}", children[2].pid))
+    );
     let mut acknowledged = BTreeSet::new();
     send(&dev, 0, EVENTS, &mut acknowledged).await;
-    let victim = until("the Ingestor has an owner", async || owner(&dev.ingestor().await)).await;
+    let victim = until("the Ingestor has an owner", async || {
+        owner(&dev.ingestor().await)
+    })
+    .await;
     let Child { pid, name, .. } = children
         .iter()
         .find(|child| child.name == victim)
@@ -149,7 +158,9 @@ async fn an_operator_sees_the_fleet_drains_a_replica_and_takes_it_back() {
     assert_eq!(total, 1024, "{seen:#}");
     let (fine, text) = run(&data, &["status"]);
     assert!(fine, "{text}");
-    for word in ["core-0#1", "core-1#1", "core-2#1", "leader", "open", "Active"] {
+    for word in [
+        "core-0#1", "core-1#1", "core-2#1", "leader", "open", "Active",
+    ] {
         assert!(text.contains(word), "{word} is not in\n{text}");
     }
 
@@ -194,7 +205,9 @@ async fn children_end_with_a_parent_that_is_killed_and_their_next_lives_go_on() 
     for child in children {
         let pid = rustix::process::Pid::from_raw(i32::try_from(child.pid).unwrap()).unwrap();
         until("a child has ended", async || {
-            rustix::process::test_kill_process(pid).is_err().then_some(())
+            rustix::process::test_kill_process(pid)
+                .is_err()
+                .then_some(())
         })
         .await;
     }

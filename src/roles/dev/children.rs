@@ -30,7 +30,7 @@ use tracing::{info, warn};
 
 use crate::{
     coordination::names::PodName,
-    ops::{disk::make_dir, tasks::Tasks},
+    ops::{disk::make_dir, tasks::Tasks, time::Clock},
     roles::{
         core,
         error::{Error, write_failed},
@@ -57,6 +57,8 @@ pub(super) struct World {
     pub(super) dir: PathBuf,
     /// What their names begin with; a number follows.
     pub(super) prefix: &'static str,
+    /// The clock by which deaths are told.
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 /// A child, as the ready file lists it.
@@ -238,7 +240,7 @@ impl Pod {
                             pod: self.name.clone(),
                             pid,
                             how,
-                            at: Instant::now(),
+                            at: self.world.clock.instant(),
                         };
                         // Full: nobody reads the terminal's lines fast enough to miss this one.
                         self.notices.try_send(notice).ok();

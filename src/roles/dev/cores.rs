@@ -2,7 +2,8 @@
 
 use std::{
     collections::VecDeque,
-    time::{Duration, Instant},
+    sync::Arc,
+    time::Duration,
 };
 
 use axum::Router;
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Loaded, Roles},
-    ops::{admin::token::Token, tasks::Tasks},
+    ops::{admin::token::Token, tasks::Tasks, time::Clock},
     peer::{self, PeerIdentity, Role},
     roles::{
         base::Base,
@@ -41,6 +42,7 @@ pub(super) struct Family {
     children: Children,
     told: tokio::sync::Mutex<Told>,
     tasks: Tasks,
+    clock: Arc<dyn Clock>,
 }
 
 /// What becomes lines on the terminal.
@@ -81,6 +83,7 @@ impl Cores {
             flags,
             dir: config.data_dir.join("cores"),
             prefix: PREFIX,
+            clock: Arc::clone(&base.clock),
         };
         let children = Children::start(&world, config.fleet.replicas, |pod| {
             let files = issue(Role::Core, Some(&pod.0))?;
@@ -100,6 +103,7 @@ impl Cores {
             children,
             told: tokio::sync::Mutex::new(told),
             tasks,
+            clock: Arc::clone(&base.clock),
         })))
     }
 
@@ -174,7 +178,7 @@ impl Family {
             }
             let Told {
                 takeovers,
-                map: map::follow(api.client.clone(), &config.fleet, &tasks),
+                map,
                 lines,
             } = &mut *told;
             tokio::select! {
@@ -186,7 +190,7 @@ impl Family {
                     Notice::Works { holder, pid } => format!("{holder} (pid {pid}) works"),
                 }),
                 Ok(()) = map.changed() => {
-                    let now = Instant::now();
+                    let now = self.clock.instant();
                     let seen = map.borrow_and_update();
                     let done = seen.as_ref().map(|map| takeovers.seen(map, now));
                     lines.extend(done.iter().flatten().map(ToString::to_string));
