@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -82,6 +83,19 @@ pub enum Error {
     /// The process that started this one is gone.
     #[error("the process that started this one is gone")]
     Orphaned,
+    /// A port for other processes of the fleet could not be opened.
+    #[error("listen on {address} for {what}; another --{setting} may be free")]
+    Listen {
+        /// Whom it is for.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What chooses it.
+        setting: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// Certificates, or a port for peers.
     #[error("prepare connections to other processes of the fleet")]
     Peer(#[source] Box<dyn std::error::Error + Send + Sync>),

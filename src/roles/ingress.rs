@@ -1,20 +1,27 @@
 //! From sockets to the journal: the part that `gateway` and `dev` share.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use kube::Client;
+use tokio::net::TcpListener;
+use tonic::service::Routes;
 
-use super::{base::Base, error::Error, options};
+use super::{
+    base::Base,
+    error::{Error, peer_failed},
+    map, options,
+};
 use crate::{
     config::Config,
     gateway::{self, Gateway, Surroundings},
-    journal::{Journal as _, wal::Wal},
+    journal::{Journal as _, Local, remote, wal::Wal},
     ops::{
         admin::{self, events::Events, token::Token},
         metrics::journal::JournalMetrics,
         tasks::Tasks,
     },
+    peer,
 };
 
 /// The gates of this part.
@@ -69,6 +76,50 @@ impl Ingress {
             gateway,
             tasks,
         })
+    }
+
+    /// Lets cores of the fleet read the journal; gives the address. `files` is this process's
+    /// certificate.
+    pub(super) async fn serve_journal(
+        &self,
+        config: &Config,
+        files: peer::Files,
+        client: Client,
+        base: &Base,
+    ) -> Result<String, Error> {
+        let fleet = &config.fleet;
+        let credentials = peer::Credentials::load(files, &base.registry)
+            .await
+            .map_err(peer_failed)?;
+        credentials.follow(&self.tasks);
+        let address = SocketAddr::new(fleet.journal_bind, fleet.journal_port);
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| Error::Listen {
+                what: "cores",
+                address,
+                setting: "journal-port",
+                source,
+            })?;
+        let bound = listener.local_addr()?;
+        let newest = map::follow(client, fleet, &self.tasks);
+        let view = Arc::new(map::View::of(newest, &self.tasks));
+        let source = Arc::new(self.source());
+        let service = remote::server::service(source, view, &base.registry, &self.tasks)?;
+        peer::serve(
+            listener,
+            credentials,
+            peer::Expected::role(peer::Role::Core),
+            Routes::new(service),
+            &self.tasks,
+            peer::Bounds::default(),
+        );
+        Ok(bound.to_string())
+    }
+
+    /// The journal as a core in this process reads it.
+    pub(super) fn source(&self) -> Local {
+        Local::new(Arc::<Wal>::clone(&self.journal), self.gateway.facts())
     }
 
     /// The admin port's dead letters and tallies.

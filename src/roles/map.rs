@@ -18,8 +18,58 @@ use crate::{
         records::ShardMapSpec,
         wire,
     },
+    journal::{
+        self, Bucket,
+        remote::view::{MapView, Named},
+    },
     ops::tasks::Tasks,
 };
+
+/// What a gateway holds against cores that the fleet has replaced.
+#[derive(Debug)]
+pub(super) struct View {
+    newest: Newest,
+    version: watch::Receiver<u64>,
+}
+
+impl View {
+    /// The view of what `newest` shows.
+    pub(super) fn of(newest: Newest, tasks: &Tasks) -> Self {
+        let (sender, version) = watch::channel(0);
+        let mut shown = newest.clone();
+        let stop = tasks.token();
+        tasks.spawn("shard map versions", async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = shown.changed() => if changed.is_err() {
+                        return;
+                    }
+                }
+                let seen = shown.borrow_and_update().as_ref().map(|map| map.version);
+                sender.send_replace(seen.unwrap_or_default());
+            }
+        });
+        Self { newest, version }
+    }
+}
+
+impl MapView for View {
+    fn bucket(&self, bucket: Bucket) -> Option<Named> {
+        let newest = self.newest.borrow();
+        let map = newest.as_ref()?;
+        let grant = map.grants.get(&bucket)?;
+        Some(Named {
+            version: map.version,
+            holder: journal::Holder::from(&grant.owner),
+            epoch: grant.epoch,
+        })
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.version.clone()
+    }
+}
 
 /// The newest map that the watch has shown.
 pub(super) type Newest = watch::Receiver<Option<Arc<ShardMapSpec>>>;
