@@ -146,11 +146,11 @@ impl Children {
         for index in 0..count {
             let name = PodName(format!("{}-{index}", world.prefix).into());
             let dir = world.dir.join(&*name.0);
-            make_dir(&dir).map_err(write_failed(&dir))?;
+            let uid = uid(&dir)?;
             let mut command = own(&name)?;
             command.extend([
                 format!("--pod-name={name}"),
-                format!("--pod-uid={}", uid(&dir)?),
+                format!("--pod-uid={uid}"),
                 format!("--data-dir={}", dir.display()),
                 format!("--ready-file={}", dir.join("ready.json").display()),
                 "--until-input-ends".to_owned(),
@@ -339,8 +339,9 @@ fn terminate(child: &Child) {
     }
 }
 
-/// The pod's UID, made at its first start.
-fn uid(dir: &Path) -> Result<String, Error> {
+/// The UID of the pod whose data directory is `dir`, made at its first start.
+pub(super) fn uid(dir: &Path) -> Result<String, Error> {
+    make_dir(dir).map_err(write_failed(dir))?;
     let path = dir.join("pod-uid");
     match fs::read_to_string(&path) {
         Ok(uid) if uuid::Uuid::parse_str(uid.trim()).is_ok() => Ok(uid.trim().to_owned()),

@@ -10,7 +10,7 @@ use axum::Router;
 
 use super::{
     api::ApiServer,
-    children::{Children, Listed, Notice, World},
+    children::{self, Children, Listed, Notice, World},
     takeover::Takeovers,
 };
 use crate::{
@@ -28,6 +28,9 @@ use crate::{
 
 /// What the names of the pods that `dev` plays begin with.
 const PREFIX: &str = "core";
+
+/// Where their data directories are.
+const CORES: &str = "cores";
 
 /// See the module.
 pub(super) enum Cores {
@@ -60,15 +63,22 @@ impl Cores {
         ingress: &Ingress,
     ) -> Result<Self, Error> {
         let config = &loaded.config;
-        if config.fleet.replicas == 1 {
-            let replica = Replica::within(config, base, api.client.clone(), ingress).await?;
-            return Ok(Self::Within(Box::new(replica)));
-        }
         let authority = peer::ca::Dev::create(&config.data_dir.join("pki")).map_err(peer_failed)?;
         let issue = |role, pod: Option<&str>| {
             let identity = PeerIdentity::new(&config.fleet.name, role, pod).map_err(peer_failed)?;
             authority.issue(&identity).map_err(peer_failed)
         };
+        let dir = config.data_dir.join(CORES);
+        if config.fleet.replicas == 1 {
+            let mut config = config.clone();
+            config.fleet.peer_port = 0;
+            let pod = format!("{PREFIX}-0");
+            let uid = children::uid(&dir.join(&pod))?;
+            let files = issue(Role::Core, Some(&pod))?;
+            let (client, pod) = (api.client.clone(), (&*pod, &*uid));
+            let replica = Replica::within(&config, base, client, pod, files, ingress).await?;
+            return Ok(Self::Within(Box::new(replica)));
+        }
         let files = issue(Role::Gateway, None)?;
         let journal = ingress.serve_journal(config, files, api.client.clone(), base).await?;
         let mut flags = loaded.flags(Roles::CORE);
@@ -81,7 +91,7 @@ impl Cores {
         let world = World {
             program: std::env::current_exe()?,
             flags,
-            dir: config.data_dir.join("cores"),
+            dir,
             prefix: PREFIX,
             clock: Arc::clone(&base.clock),
         };
