@@ -37,10 +37,7 @@ pub trait Backlog: Send + Sync + std::fmt::Debug {
 
     /// When the oldest event without an end was accepted, over all logs; the outer `None`: one of
     /// them can't tell.
-    #[expect(
-        clippy::option_option,
-        reason = "unknown; no event waits; the oldest"
-    )]
+    #[expect(clippy::option_option, reason = "unknown; no event waits; the oldest")]
     fn oldest(&self, ingestor: &IngestorUid) -> BoxFuture<'_, Option<Option<Millis>>>;
 
     /// Whether the record has its end. One of a log that is gone for good has.

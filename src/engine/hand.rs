@@ -159,6 +159,7 @@ impl Shared {
         session.over.cancel();
         self.say(|owned| (owned.closed(log.id, session.number), ()));
         log.set_session(None);
+        log.clear();
     }
 
     pub(super) fn claims(&self, log: &Log, session: &Session) -> Vec<Claim> {
@@ -235,11 +236,7 @@ impl Shared {
 
     /// What an error of a subscription means: wait that long and try again, or (`None`) it is over
     /// for the queue.
-    pub(super) fn trouble(
-        &self,
-        log: &Log,
-        error: &SubscriptionError,
-    ) -> Option<Duration> {
+    pub(super) fn trouble(&self, log: &Log, error: &SubscriptionError) -> Option<Duration> {
         match error {
             SubscriptionError::Disk(_) => {
                 self.metrics.commit_failures.inc();

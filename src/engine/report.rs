@@ -118,7 +118,10 @@ async fn any_changed(all: &mut [watch::Receiver<u64>]) {
     if all.is_empty() {
         return std::future::pending().await;
     }
-    select_all(all.iter_mut().map(|one| Box::pin(one.changed()))).await.0.ok();
+    select_all(all.iter_mut().map(|one| Box::pin(one.changed())))
+        .await
+        .0
+        .ok();
 }
 
 impl Reporter {
@@ -279,7 +282,7 @@ impl Reporter {
         let written = wire::write(&self.client, &target, &due.owner, &due.status);
         let outcome = self.shared.writer.call(Verb::Patch, written).await;
         let anothers = match &outcome {
-            Err(failure) if matches!(failure.cause.code(), Some(403 | 422)) => {
+            Err(failure) if matches!(failure.cause.code(), Some(403 | 409 | 422)) => {
                 self.read_again(bucket, &target).await
             }
             Ok(_) | Err(_) => false,
@@ -288,7 +291,8 @@ impl Reporter {
         true
     }
 
-    /// The fence, the admission policy or something else has refused: is the stored owner above us?
+    /// The fence, the admission policy, or a version that the watch hasn't shown yet: is the stored
+    /// owner above us?
     async fn read_again(&self, bucket: Bucket, target: &Target) -> bool {
         let observations = self.shared.writer.observations();
         let read = observations.ingestor(&target.namespace, &target.name);

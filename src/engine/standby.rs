@@ -71,11 +71,17 @@ async fn warm(shared: &Shared) {
         return;
     }
     let all = shared.ingestors.all();
-    let ours = all.iter().filter(|(uid, _)| buckets.contains(&Bucket::of(uid)));
+    let ours = all
+        .iter()
+        .filter(|(uid, _)| buckets.contains(&Bucket::of(uid)));
     for (_, ingestor) in ours.take(MOST) {
         if let Some(text) = text(shared, ingestor) {
             // One that doesn't compile is told when an event needs it.
-            drop(shared.specs.get(SpecDigest::of(&text), || Some(text.into())));
+            drop(
+                shared
+                    .specs
+                    .get(SpecDigest::of(&text), || Some(text.into())),
+            );
         }
         tokio::task::yield_now().await;
     }

@@ -322,7 +322,11 @@ fn counters(tally: &Tally, before: Option<&IngestorStatus>) -> Counters {
 fn backlog(known: &Known<'_>, before: Option<&IngestorStatus>) -> Option<i64> {
     let told = before.and_then(|status| status.backlog);
     let now = whole(known.tally.backlog);
-    Some(if known.whole { now } else { told.unwrap_or(now) })
+    Some(if known.whole {
+        now
+    } else {
+        told.unwrap_or(now)
+    })
 }
 
 fn last_event(tally: &Tally, before: Option<&IngestorStatus>) -> Option<String> {

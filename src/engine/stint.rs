@@ -136,6 +136,15 @@ impl Log {
         }
     }
 
+    /// Its subscription is over: every bucket's stint is.
+    pub(super) fn clear(&self) {
+        let mut stints = self.stints.write().unwrap_or_else(PoisonError::into_inner);
+        // They name the log, which would else keep itself alive.
+        for (_, stint) in stints.drain() {
+            stint.stop.cancel();
+        }
+    }
+
     pub(super) fn take(&self, bucket: Bucket) -> Option<Arc<Stint>> {
         let mut stints = self.stints.write().unwrap_or_else(PoisonError::into_inner);
         stints.remove(&bucket)

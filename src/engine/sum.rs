@@ -103,7 +103,10 @@ mod tests {
         assert_eq!(sum, one, "the latest time stays");
         add(&mut sum, &one);
         assert_eq!((sum.requests, sum.items.dead_lettered), (2, 22));
-        assert_eq!((sum.backlog_bytes, sum.last_accepted_at), (26, Some(Millis(14))));
+        assert_eq!(
+            (sum.backlog_bytes, sum.last_accepted_at),
+            (26, Some(Millis(14)))
+        );
     }
 
     #[test]
@@ -128,7 +131,10 @@ mod tests {
         assert_eq!(merged.endpoint.as_deref(), Some("https://one"));
         assert_eq!(merged.secret, missing);
         let turned = merge([behind, serving]).unwrap();
-        assert_eq!((turned.generation, turned.secret), (merged.generation, missing));
+        assert_eq!(
+            (turned.generation, turned.secret),
+            (merged.generation, missing)
+        );
         assert_eq!(merge([]), None);
     }
 }

@@ -108,12 +108,7 @@ enum Event {
 }
 
 impl Queue {
-    fn new(
-        shared: Arc<Shared>,
-        stint: Arc<Stint>,
-        uid: IngestorUid,
-        more: Arc<Notify>,
-    ) -> Self {
+    fn new(shared: Arc<Shared>, stint: Arc<Stint>, uid: IngestorUid, more: Arc<Notify>) -> Self {
         Self {
             account: shared.accounts.of(&uid),
             changes: shared.ingestors.changes(),

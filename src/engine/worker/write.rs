@@ -102,9 +102,7 @@ impl Queue {
             if self.account.lock().holds.succeeded(&batch.name) {
                 info!(ingestor = %self.uid, "writes go on");
                 self.window.wake_all();
-                self.shared
-                    .slots
-                    .wake_others(&self.uid, self.stint.log.id);
+                self.shared.slots.wake_others(&self.uid, self.stint.log.id);
             }
             if let Some(first) = self.window.let_in(&batch.name) {
                 // A fetch that is under way began behind them.
