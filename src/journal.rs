@@ -18,6 +18,7 @@ pub mod facts;
 mod ids;
 mod key;
 mod letter;
+pub mod remote;
 pub mod source;
 pub mod wal;
 

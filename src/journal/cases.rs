@@ -21,6 +21,7 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 
 use super::{
     Appended, End, Ended, Event, FetchLimit, Holder, IngestorUid, Items, Journal, Key, KeyHash,
@@ -73,7 +74,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// The open journal as a core sees it.
     fn source(&self, journal: Arc<dyn Journal>) -> Arc<dyn Source> {
-        Arc::new(Local::new(journal, Arc::new(Nothing)))
+        Arc::new(Local::new(journal, Arc::new(Nothing::default())))
     }
 
     /// Whether a network lies between the journal and its cores: then a log that closes can't be
@@ -84,16 +85,22 @@ pub trait Storage: Send + Sync + fmt::Debug {
 }
 
 /// A gateway that knows no Ingestor.
-#[derive(Debug)]
-pub struct Nothing;
+#[derive(Debug, Default)]
+pub struct Nothing {
+    changes: watch::Sender<u64>,
+}
 
 impl FactSource for Nothing {
     fn facts(&self, _: &IngestorUid) -> Option<Facts> {
         None
     }
 
-    fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
-        tokio::sync::watch::channel(0).1
+    fn all(&self) -> Vec<(IngestorUid, Facts)> {
+        Vec::new()
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 }
 

@@ -46,6 +46,12 @@ pub trait Source: Send + Sync + fmt::Debug + 'static {
     /// Facts of this log's gateway; remote: as received.
     fn facts(&self, ingestor: &IngestorUid) -> Option<Facts>;
 
+    /// All facts of this log's gateway, in no order.
+    fn all_facts(&self) -> Vec<(IngestorUid, Facts)>;
+
+    /// Rises with every change of a fact.
+    fn changes(&self) -> watch::Receiver<u64>;
+
     /// The spec that is in force for an Ingestor at this log's gateway; `None` also where that can't
     /// be asked now.
     fn spec_in_force(&self, ingestor: &IngestorUid) -> BoxFuture<'_, Option<SpecText>>;
@@ -157,6 +163,14 @@ impl Source for Local {
 
     fn facts(&self, ingestor: &IngestorUid) -> Option<Facts> {
         self.facts.facts(ingestor)
+    }
+
+    fn all_facts(&self) -> Vec<(IngestorUid, Facts)> {
+        self.facts.all()
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.facts.changes()
     }
 
     fn spec_in_force(&self, ingestor: &IngestorUid) -> BoxFuture<'_, Option<SpecText>> {

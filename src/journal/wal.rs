@@ -26,6 +26,7 @@ mod recover;
 mod scan;
 mod segments;
 mod stage;
+mod stats;
 mod subscription;
 mod trim;
 mod wait;
@@ -35,7 +36,6 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
@@ -45,7 +45,7 @@ use self::{
     disk::{Disk, OpenDirError, RealDisk},
     engine::{Engine, Next},
     format::Kind,
-    index::{Index, count},
+    index::Index,
     read::{Entry, read_off_thread},
     stage::{Admission, Prepared, What},
 };
@@ -445,36 +445,7 @@ impl Journal for Wal {
     }
 
     fn stats(&self) -> Stats {
-        let state = self.engine.state();
-        let now = self.engine.clock.now();
-        let window = state
-            .index
-            .keys
-            .oldest()
-            .map(|at| now.0.saturating_sub(at.0));
-        Stats {
-            disk_bytes: state.disk_bytes(),
-            live_bytes: state.live_bytes(),
-            segments: count(state.index.segments.len()),
-            backlog: state.index.backlog,
-            keys: count(state.index.keys.len()),
-            keys_evicted: state.index.keys.evicted,
-            key_window: window
-                .map(|window| Duration::from_millis(u64::try_from(window).unwrap_or(0))),
-            letters: state.index.letter_count,
-            letters_evicted: state.index.letters_evicted,
-            torn_bytes: state.torn_bytes,
-            damaged: state.index.damaged,
-            syncs: state.syncs,
-            appended: state.appended,
-            claims: state.claims.taken,
-            claims_refused: state.claims.refused,
-            commits_refused: state.claims.commits_refused,
-            unavailable: state
-                .refusal
-                .as_ref()
-                .map(|failure| AppendError::from(failure.clone()).to_string()),
-        }
+        self.engine.stats()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

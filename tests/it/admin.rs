@@ -70,6 +70,13 @@ impl FactSource for Known {
         self.facts.lock().unwrap().get(ingestor).cloned()
     }
 
+    fn all(&self) -> Vec<(IngestorUid, Facts)> {
+        let known = self.facts.lock().unwrap();
+        let all = known.iter();
+        all.map(|(uid, facts)| (uid.clone(), facts.clone()))
+            .collect()
+    }
+
     fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
         self.changes.subscribe()
     }

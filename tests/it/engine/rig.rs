@@ -84,6 +84,10 @@ impl FactSource for Serving {
         })
     }
 
+    fn all(&self) -> Vec<(IngestorUid, Facts)> {
+        Vec::new()
+    }
+
     fn changes(&self) -> watch::Receiver<u64> {
         self.0.subscribe()
     }
