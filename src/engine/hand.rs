@@ -56,7 +56,9 @@ impl Shared {
                 }
                 Act::Drain(..) => {
                     let stint = log.stint(bucket);
-                    stint.iter().for_each(|stint| stint.draining.cancel());
+                    if let Some(stint) = &stint {
+                        stint.draining.cancel();
+                    }
                     if stint.is_none_or(|stint| stint.is_idle()) {
                         acts.extend(owned.idle(id, bucket));
                     }

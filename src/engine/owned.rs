@@ -14,19 +14,20 @@
 //! What is to be done comes back as [`Act`]s, in order; what is to be told lies in the outbox, from
 //! which a `Released` is taken back where the bucket is owned or dropped before it was sent.
 
+mod work;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
 use crate::journal::{Bucket, Claim, Epoch, Fenced, Holder, LogId};
 
+use self::work::{Claimed, Releasing, Work};
+
 /// So long a release waits for a log that can't be reached: what isn't committed there stays in its
 /// journal, for the next owner.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Stored owners that are told of one bucket, at most: an editor may write any number into statuses.
-const MOST_TOLD: usize = 8;
 
 /// What the engine tells who coordinates it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,34 +74,6 @@ pub(super) struct Owned {
     outbox: VecDeque<Notice>,
 }
 
-/// One bucket.
-#[derive(Debug)]
-struct Work {
-    epoch: Epoch,
-    releasing: Option<Releasing>,
-    told: BTreeSet<(Epoch, Holder)>,
-    claims: BTreeMap<LogId, Claimed>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Releasing {
-    epoch: Epoch,
-    since: Instant,
-}
-
-/// How far a bucket is in one log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Claimed {
-    /// A claim is under way; `before` is the epoch under which it is worked on meanwhile.
-    Asked {
-        epoch: Epoch,
-        before: Option<Epoch>,
-    },
-    At(Epoch),
-    /// The log has accepted another.
-    Refused,
-}
-
 /// What follows from a log's refusal.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Refused {
@@ -109,17 +82,6 @@ pub(super) struct Refused {
     pub(super) above: bool,
     /// It should not have refused: whatever the reason, it is asked again after a while.
     pub(super) strange: bool,
-}
-
-impl Claimed {
-    /// Whether queues may be running.
-    const fn is_worked_on(self) -> bool {
-        match self {
-            Self::At(_) => true,
-            Self::Asked { before, .. } => before.is_some(),
-            Self::Refused => false,
-        }
-    }
 }
 
 impl Owned {
@@ -302,16 +264,12 @@ impl Owned {
         let work = self.work.get_mut(&bucket)?;
         let at = if done { claim.epoch } else { before };
         let wanted = work.releasing.is_none() || before.is_some();
-        match at.filter(|_| wanted) {
-            Some(at) => {
-                work.claims.insert(log, Claimed::At(at));
-                before.is_none().then_some(Act::Begin(log, bucket))
-            }
-            None => {
-                work.claims.remove(&log);
-                Some(Act::Stop(log, bucket))
-            }
-        }
+        let Some(at) = at.filter(|_| wanted) else {
+            work.claims.remove(&log);
+            return Some(Act::Stop(log, bucket));
+        };
+        work.claims.insert(log, Claimed::At(at));
+        before.is_none().then_some(Act::Begin(log, bucket))
     }
 
     /// A log has refused a claim or a commit, and says whom it has accepted.
@@ -356,8 +314,7 @@ impl Owned {
             return false;
         }
         if let Some(work) = self.work.get_mut(&bucket)
-            && work.told.len() < MOST_TOLD
-            && work.told.insert((epoch, holder.clone()))
+            && work.is_news(epoch, holder)
         {
             let holder = holder.clone();
             self.outbox.push_back(Notice::Fenced {
@@ -464,38 +421,6 @@ impl Owned {
     /// Whether there is one.
     pub(super) fn has_notice(&self) -> bool {
         !self.outbox.is_empty()
-    }
-}
-
-impl Work {
-    const fn new(epoch: Epoch) -> Self {
-        Self {
-            epoch,
-            releasing: None,
-            told: BTreeSet::new(),
-            claims: BTreeMap::new(),
-        }
-    }
-
-    /// Epochs only rise. Whom a log or a status has accepted is asked, and told, anew.
-    fn rise(&mut self, epoch: Epoch) {
-        if epoch > self.epoch {
-            self.epoch = epoch;
-            self.told.clear();
-            self.claims.retain(|_, it| *it != Claimed::Refused);
-        }
-    }
-
-    /// None where it is being released, or a log has said that another is above us.
-    fn effective(&self) -> Option<Epoch> {
-        let refused = self.claims.values().any(|it| *it == Claimed::Refused);
-        (self.releasing.is_none() && !refused).then_some(self.epoch)
-    }
-
-    fn stops(self, bucket: Bucket) -> impl Iterator<Item = Act> {
-        self.claims
-            .into_keys()
-            .map(move |log| Act::Stop(log, bucket))
     }
 }
 

@@ -94,7 +94,7 @@ pub fn project(known: &Known<'_>) -> IngestorStatus {
         endpoint: known.facts.and_then(|facts| facts.endpoint.clone()),
         owner: before.and_then(|status| status.owner.clone()),
         counters: Some(counters(&known.tally, before)),
-        backlog: backlog(known, before),
+        backlog: Some(backlog(known, before)),
         last_event_time: last_event(&known.tally, before),
         conditions,
     }
@@ -319,14 +319,10 @@ fn counters(tally: &Tally, before: Option<&IngestorStatus>) -> Counters {
 }
 
 /// The backlog of all logs; while one has never been asked, what was told stays.
-fn backlog(known: &Known<'_>, before: Option<&IngestorStatus>) -> Option<i64> {
+fn backlog(known: &Known<'_>, before: Option<&IngestorStatus>) -> i64 {
     let told = before.and_then(|status| status.backlog);
-    let now = whole(known.tally.backlog);
-    Some(if known.whole {
-        now
-    } else {
-        told.unwrap_or(now)
-    })
+    let told = told.filter(|_| !known.whole);
+    told.unwrap_or_else(|| whole(known.tally.backlog))
 }
 
 fn last_event(tally: &Tally, before: Option<&IngestorStatus>) -> Option<String> {

@@ -71,8 +71,8 @@ struct Queue {
     exhausted: bool,
     /// See [`Ledger::crowded`](super::account::Ledger).
     crowded: bool,
-    /// Something of it waits for a hold.
-    held: bool,
+    /// See [`Ledger::freed`](super::account::Ledger).
+    freed: u64,
     room: Option<OwnedSemaphorePermit>,
     fetching: Option<BoxFuture<'static, Result<Fetched, SubscriptionError>>>,
     writing: FuturesUnordered<Writing>,
@@ -121,7 +121,7 @@ impl Queue {
             cursor: None,
             exhausted: false,
             crowded: false,
-            held: false,
+            freed: 0,
             room: None,
             fetching: None,
             writing: FuturesUnordered::new(),

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::{work::MOST_TOLD, *};
 
 const A: LogId = LogId(0xa);
 const B: LogId = LogId(0xb);

@@ -21,9 +21,9 @@ impl Queue {
         let now = self.shared.clock.instant();
         let ledger = self.account.lock();
         let others = !ledger.holds.holds_all() && ledger.pace.check(now) == Permission::Now;
-        let free = !ledger.holds.holds_all();
+        let freed = ledger.freed;
         drop(ledger);
-        if free && std::mem::take(&mut self.held) {
+        if std::mem::replace(&mut self.freed, freed) != freed {
             self.window.wake_all();
         }
         if others && self.parked.is_some_and(|until| until.is_some()) {

@@ -43,7 +43,6 @@ impl Queue {
                 return;
             };
             if let Some(until) = holds.wait(now, &batch.name) {
-                self.held = true;
                 self.window.put_back(batch, until);
                 self.permit = Some(permit);
                 continue;
@@ -99,7 +98,13 @@ impl Queue {
             self.window.singly(&batch.name);
         }
         if !written.ends.is_empty() {
-            if self.account.lock().holds.succeeded(&batch.name) {
+            let freed = {
+                let mut ledger = self.account.lock();
+                let freed = ledger.holds.succeeded(&batch.name);
+                ledger.freed += u64::from(freed);
+                freed
+            };
+            if freed {
                 info!(ingestor = %self.uid, "writes go on");
                 self.window.wake_all();
                 self.shared.slots.wake_others(&self.uid, self.stint.log.id);
@@ -127,8 +132,7 @@ impl Queue {
             .wake_gathered(|waiting| full || waiting >= BATCH_ITEMS);
     }
 
-    pub(super) fn held(&mut self, name: &str, trouble: &Trouble) {
-        self.held = true;
+    pub(super) fn held(&self, name: &str, trouble: &Trouble) {
         let now = self.shared.clock.instant();
         let jitter = self.shared.jitter();
         let failed = Failed {
