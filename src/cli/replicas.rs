@@ -55,7 +55,9 @@ pub(super) enum Error {
         status: http::StatusCode,
         text: String,
     },
-    #[error("{url} is no replica: `zen-fabric dev --replicas 1` and cores have /fleet, others have not")]
+    #[error(
+        "{url} is no replica: `zen-fabric dev --replicas 1` and cores have /fleet, others have not"
+    )]
     NoReplica { url: String },
     #[error("find the token of the replica")]
     Token(#[from] FileError),

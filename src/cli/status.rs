@@ -100,7 +100,10 @@ fn table(members: &[Member], out: &mut dyn io::Write) -> io::Result<()> {
 
 fn row(member: &Member) -> [String; 10] {
     let unknown = || "-".to_owned();
-    let epochs = match (member.epochs.first_key_value(), member.epochs.last_key_value()) {
+    let epochs = match (
+        member.epochs.first_key_value(),
+        member.epochs.last_key_value(),
+    ) {
         (Some((first, _)), Some((last, _))) if first != last => format!("{first}…{last}"),
         (Some((only, _)), _) => only.to_string(),
         (None, _) => unknown(),
@@ -114,7 +117,9 @@ fn row(member: &Member) -> [String; 10] {
         epochs,
         member.gate.clone().unwrap_or_else(unknown),
         member.link.clone().unwrap_or_else(unknown),
-        member.backlog.map_or_else(unknown, |count| count.to_string()),
+        member
+            .backlog
+            .map_or_else(unknown, |count| count.to_string()),
         if member.leads { "leader" } else { "" }.to_owned(),
     ]
 }
@@ -147,7 +152,10 @@ mod tests {
             term: Some(4),
             version: 9,
             buckets: 1024,
-            members: vec![member("core-0", true, Some(2)), member("core-10", false, None)],
+            members: vec![
+                member("core-0", true, Some(2)),
+                member("core-10", false, None),
+            ],
             ..Status::default()
         };
         let mut out = Vec::new();

@@ -375,8 +375,5 @@ fn a_child_is_told_by_flags_what_its_parent_was_told_by_flags() {
     let mut told = loaded.flags(Roles::CORE);
     told.sort();
     // The environment it has anyway; ready file and data directory are its own.
-    assert_eq!(
-        told,
-        ["--core-dumps=true", "--status-writes-per-second=5"]
-    );
+    assert_eq!(told, ["--core-dumps=true", "--status-writes-per-second=5"]);
 }

@@ -128,7 +128,7 @@ impl Reporter {
     /// Change notices of the gateways' facts.
     fn facts(&self) -> Vec<watch::Receiver<u64>> {
         let logs = self.shared.logs.all();
-        logs.iter().filter_map(|log| log.source.changes()).collect()
+        logs.iter().map(|log| log.source.changes()).collect()
     }
 
     /// Looks at all Ingestors that are ours and writes what is due, most urgent first, a second's

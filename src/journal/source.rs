@@ -59,11 +59,6 @@ pub trait Source: Send + Sync + fmt::Debug + 'static {
     /// The highest epoch persisted for any bucket: what heals a lost `ShardMap`.
     fn highest_epoch(&self) -> BoxFuture<'_, Result<Epoch, SubscriptionError>>;
 
-    /// Rises when facts change, so that a status follows soon; `None`: they are looked at now and then.
-    fn changes(&self) -> Option<watch::Receiver<u64>> {
-        None
-    }
-
     /// Whether the log is this process's own: when it closes, so does the process. A gateway's may
     /// come back.
     fn is_local(&self) -> bool {
@@ -181,10 +176,6 @@ impl Source for Local {
     fn highest_epoch(&self) -> BoxFuture<'_, Result<Epoch, SubscriptionError>> {
         let epoch = self.journal.highest_epoch();
         async move { Ok(epoch) }.boxed()
-    }
-
-    fn changes(&self) -> Option<watch::Receiver<u64>> {
-        Some(self.facts.changes())
     }
 
     fn is_local(&self) -> bool {

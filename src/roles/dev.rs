@@ -15,12 +15,7 @@ use std::{io, path::Path};
 
 use serde::Serialize;
 
-use self::{
-    api::ApiServer,
-    children::Listed,
-    cores::Cores,
-    hints::Hints,
-};
+use self::{api::ApiServer, children::Listed, cores::Cores, hints::Hints};
 use super::{
     base::Base,
     error::Error,

@@ -111,8 +111,6 @@ pub(super) fn write_failed(path: &Path) -> impl FnOnce(io::Error) -> Error {
 }
 
 /// Something about certificates or peers' ports.
-pub(super) fn peer_failed(
-    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> Error {
+pub(super) fn peer_failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::Peer(source.into())
 }

@@ -35,7 +35,10 @@ use crate::{
         wire::Place,
     },
     engine::start::{self as engine, Engine, Notice, Ports},
-    journal::{self, BUCKETS, Bucket, Epoch, remote::resolve::{self, Change}},
+    journal::{
+        self, BUCKETS, Bucket, Epoch,
+        remote::resolve::{self, Change},
+    },
     ops::{
         admin::{
             fleet::{self, Fleet, Member, Status},
@@ -157,14 +160,12 @@ impl Replica {
             pod: pod.to_owned(),
             region: config.fleet.region.clone(),
         });
-        let joining = Arc::clone(&seen);
+        let (joining, stop) = (Arc::clone(&seen), coordination.token());
         coordination.spawn("replica: joining", async move {
-            joining.engine.listed().await;
-            joining.fleet.input(Input::Ready);
-            while !joining.is_member() {
-                tokio::time::sleep(LOOK_EVERY).await;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = joining.join() => gate.open(),
             }
-            gate.open();
         });
         let replica = Self {
             engine,
@@ -210,8 +211,13 @@ impl Replica {
         fleet.input(Input::Drain);
         let ended = fleet.ended();
         // Half of it is for what the engine then still has.
-        if tokio::time::timeout(grace / 2, ended.cancelled()).await.is_err() {
-            warn!("the fleet did not take everything over in time; what is left is taken over later");
+        if tokio::time::timeout(grace / 2, ended.cancelled())
+            .await
+            .is_err()
+        {
+            warn!(
+                "the fleet did not take everything over in time; what is left is taken over later"
+            );
         }
         self.engine.drain(grace / 4).await;
         for tasks in [&self.coordination, &self.tasks] {
@@ -303,6 +309,15 @@ async fn tell(mut notices: mpsc::Receiver<Notice>, fleet: edge::Handle) {
 }
 
 impl Seen {
+    /// Says that the caches are filled, and waits until this replica is a member.
+    async fn join(&self) {
+        self.engine.listed().await;
+        self.fleet.input(Input::Ready);
+        while !self.is_member() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// Whether the map names this replica as it is now.
     fn is_member(&self) -> bool {
         let seen = self.fleet.snapshot();
@@ -328,7 +343,11 @@ impl Fleet for Seen {
                 build: member.build.clone(),
                 leads: Some(&*member.holder) == leader,
                 buckets: member.buckets,
-                epochs: if mine { epochs(&seen.buckets) } else { BTreeMap::new() },
+                epochs: if mine {
+                    epochs(&seen.buckets)
+                } else {
+                    BTreeMap::new()
+                },
                 link: member.link.clone(),
                 gate: mine.then(|| if seen.gate_open { "open" } else { "shut" }.to_owned()),
                 backlog: mine.then(|| self.engine.backlog()),

@@ -246,7 +246,9 @@ impl Pod {
                         self.notices.try_send(notice).ok();
                     }
                 }
-                Err(error) => warn!(pod = %self.name, %error, "a core can't be started; tried again"),
+                Err(error) => {
+                    warn!(pod = %self.name, %error, "a core can't be started; tried again")
+                }
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -278,6 +280,8 @@ impl Pod {
     /// Waits for the end of a child; `None`: it was asked for.
     async fn follow(&self, child: &mut Child, pid: u32) -> Option<ExitStatus> {
         let stop = self.tasks.token();
+        // Held open as long as the child lives; `wait` would close it.
+        let _input = child.stdin.take();
         let mut looking = true;
         loop {
             tokio::select! {
@@ -308,7 +312,10 @@ impl Pod {
 
     /// A first life is told by the process's own being ready.
     fn works(&self, holder: String, pid: u32) {
-        if !self.ready.send_if_modified(|ready| ready.insert(self.index)) {
+        if !self
+            .ready
+            .send_if_modified(|ready| ready.insert(self.index))
+        {
             self.notices.try_send(Notice::Works { holder, pid }).ok();
         }
     }

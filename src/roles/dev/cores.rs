@@ -1,10 +1,6 @@
 //! The cores of a `dev` process: child processes, or one within.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, fs, io, path::Path, sync::Arc, time::Duration};
 
 use axum::Router;
 
@@ -15,11 +11,15 @@ use super::{
 };
 use crate::{
     config::{Loaded, Roles},
-    ops::{admin::token::Token, tasks::Tasks, time::Clock},
+    ops::{
+        admin::token::{Token, URL_FILE},
+        tasks::Tasks,
+        time::Clock,
+    },
     peer::{self, PeerIdentity, Role},
     roles::{
         base::Base,
-        error::{Error, peer_failed},
+        error::{Error, peer_failed, write_failed},
         ingress::Ingress,
         map::{self, Newest},
         replica::Replica,
@@ -69,6 +69,7 @@ impl Cores {
             authority.issue(&identity).map_err(peer_failed)
         };
         let dir = config.data_dir.join(CORES);
+        forget_addresses(&dir)?;
         if config.fleet.replicas == 1 {
             let mut config = config.clone();
             config.fleet.peer_port = 0;
@@ -80,7 +81,9 @@ impl Cores {
             return Ok(Self::Within(Box::new(replica)));
         }
         let files = issue(Role::Gateway, None)?;
-        let journal = ingress.serve_journal(config, files, api.client.clone(), base).await?;
+        let journal = ingress
+            .serve_journal(config, files, api.client.clone(), base)
+            .await?;
         let mut flags = loaded.flags(Roles::CORE);
         flags.extend([
             format!("--kubeconfig={}", api.kubeconfig.display()),
@@ -177,6 +180,23 @@ impl Cores {
             }
         }
     }
+}
+
+/// Removes what earlier cores have said of their admin ports: the command line would ask them.
+fn forget_addresses(dir: &Path) -> Result<(), Error> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Ok(());
+    };
+    for entry in entries.flatten() {
+        let path = entry.path().join(URL_FILE);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(write_failed(&path)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 impl Family {

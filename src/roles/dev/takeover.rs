@@ -90,15 +90,6 @@ impl Takeovers {
         });
         done
     }
-
-    /// How many buckets each replica owns.
-    pub(super) fn shares(&self) -> BTreeMap<&Holder, usize> {
-        let mut shares = BTreeMap::new();
-        for owner in self.owners.values() {
-            *shares.entry(owner).or_default() += 1;
-        }
-        shares
-    }
 }
 
 impl fmt::Display for Takeover {
@@ -177,9 +168,5 @@ mod tests {
         let done = takeovers.seen(&map(2, &["b#2"]), start);
         assert_eq!(done.len(), 1);
         assert_eq!(done[0].heirs, BTreeMap::from([(holder("b#2"), 1)]));
-        assert_eq!(
-            takeovers.shares(),
-            BTreeMap::from([(&holder("b#2"), 1)])
-        );
     }
 }
