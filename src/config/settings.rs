@@ -59,6 +59,8 @@ const CORE: Roles = Roles::CORE.and(DEV);
 const EVERY: Roles = GATEWAY.and(CORE);
 /// What `dev` gives its children itself.
 const REPLICA: Roles = Roles::CORE;
+/// What only a gateway of its own has: `dev` picks a free port and tells its children.
+const SERVED: Roles = Roles::GATEWAY;
 const PEER: Roles = Roles::CORE.and(Roles::GATEWAY);
 
 impl Setting {
@@ -168,8 +170,8 @@ pub const SETTINGS: &[Setting] = settings! {
         "What other replicas are told; default: --peer-bind and the port";
     "gateways" REPLICA "HOST:PORT,…", fleet.gateways,
         "The gateways' journals: addresses, or a name of which every answer counts, looked up again every 2 s";
-    "journal-bind" GATEWAY "ADDRESS", fleet.journal_bind, "Address on which cores read this gateway's journal";
-    "journal-port" GATEWAY "PORT", fleet.journal_port,
+    "journal-bind" SERVED "ADDRESS", fleet.journal_bind, "Address on which cores read this gateway's journal";
+    "journal-port" SERVED "PORT", fleet.journal_port,
         "Port on which cores read this gateway's journal; 0 picks a free one";
     "peer-ca" PEER "FILE", fleet.peer_ca,
         "PEM file with the CA of the fleet's certificates, read again when it changes";

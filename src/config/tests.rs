@@ -292,7 +292,7 @@ fn each_role_has_its_flags_and_no_others() {
         ("replicas", [true, false, false]),
         ("api-port", [true, false, false]),
         ("gateway-port", [true, true, false]),
-        ("journal-port", [true, true, false]),
+        ("journal-port", [false, true, false]),
         ("sweep-interval", [true, false, true]),
         ("pod-name", [false, false, true]),
         ("gateways", [false, false, true]),

@@ -62,7 +62,11 @@ impl Cores {
         api: &ApiServer,
         ingress: &Ingress,
     ) -> Result<Self, Error> {
-        let config = &loaded.config;
+        // Nobody else is to know these ports.
+        let mut config = loaded.config.clone();
+        config.fleet.peer_port = 0;
+        config.fleet.journal_port = 0;
+        let config = &config;
         let authority = peer::ca::Dev::create(&config.data_dir.join("pki")).map_err(peer_failed)?;
         let issue = |role, pod: Option<&str>| {
             let identity = PeerIdentity::new(&config.fleet.name, role, pod).map_err(peer_failed)?;
@@ -71,13 +75,11 @@ impl Cores {
         let dir = config.data_dir.join(CORES);
         forget_addresses(&dir)?;
         if config.fleet.replicas == 1 {
-            let mut config = config.clone();
-            config.fleet.peer_port = 0;
             let pod = format!("{PREFIX}-0");
             let uid = children::uid(&dir.join(&pod))?;
             let files = issue(Role::Core, Some(&pod))?;
             let (client, pod) = (api.client.clone(), (&*pod, &*uid));
-            let replica = Replica::within(&config, base, client, pod, files, ingress).await?;
+            let replica = Replica::within(config, base, client, pod, files, ingress).await?;
             return Ok(Self::Within(Box::new(replica)));
         }
         let files = issue(Role::Gateway, None)?;
