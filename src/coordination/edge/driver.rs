@@ -145,7 +145,6 @@ impl Driver {
         for input in news {
             self.take(input, awaited);
         }
-        self.peers.send_gossip();
         let now = self.clock.now();
         let (core, actions) = {
             let mut replica = self.replica.lock().unwrap_or_else(PoisonError::into_inner);
@@ -156,6 +155,7 @@ impl Driver {
             (replica.poll_timeout(), actions)
         };
         self.carry_out(actions, awaited);
+        self.peers.flush();
         self.count();
         [core, links, self.peers.gossip.next()]
             .into_iter()
@@ -200,7 +200,7 @@ impl Driver {
                         .surveys
                         .push(Box::pin(async move { work.survey().await }));
                 }
-                Action::Send { to, message } => self.peers.send(&to, &message),
+                Action::Send { to, message } => self.peers.send(to, message),
                 Action::Own { bucket, epoch } => {
                     self.told.owned.insert(bucket);
                     self.work.own(bucket, epoch);

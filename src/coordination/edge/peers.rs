@@ -21,7 +21,7 @@ use super::{
     talk::{Net, Queue, Said, Told, frame},
 };
 use crate::coordination::{
-    message::Message,
+    message::{Body, Message},
     names::{Holder, PodName},
     port::{Input, Link, Moment},
     records::{Life, MemberRecord},
@@ -62,6 +62,8 @@ pub(super) struct Peers {
     metrics: Metrics,
     looks: u64,
     announced: Moment,
+    /// What was said since the driver last let it go.
+    outgoing: Vec<(Holder, Message)>,
 }
 
 /// Another replica.
@@ -69,7 +71,8 @@ pub(super) struct Peers {
 struct Peer {
     /// Where its member Lease says that it is; `None`: there is no live one.
     address: Option<Arc<str>>,
-    dialing: Option<DropGuard>,
+    /// Where it is being connected to.
+    dialing: Option<(Arc<str>, DropGuard)>,
     open: Option<Open>,
     hello: Option<Arc<Hello>>,
     looking: Option<(u64, DropGuard)>,
@@ -101,6 +104,7 @@ impl Peers {
             gossip: Gossip::new(seed),
             looks: 0,
             announced: Moment(0),
+            outgoing: Vec::new(),
         }
     }
 
@@ -140,14 +144,7 @@ impl Peers {
             .map(|record| (record.holder.pod.clone(), Arc::clone(&record.address)))
             .collect();
         for (pod, peer) in &mut self.links {
-            let address = live.get(pod);
-            if peer.address.as_ref() != address {
-                peer.address = address.cloned();
-                // One that is open goes on: it says itself when it ends.
-                if peer.open.is_none() {
-                    peer.dialing = None;
-                }
-            }
+            peer.address = live.get(pod).cloned();
         }
         self.links.retain(|pod, peer| {
             let dead = dead.iter().any(|record| record.holder.pod == *pod);
@@ -155,8 +152,11 @@ impl Peers {
             peer.address.is_some() || peer.open.is_some() || of_late
         });
         for (pod, address) in live {
-            let peer = self.links.entry(pod.clone()).or_default();
+            let peer = self.links.entry(pod).or_default();
             peer.address.get_or_insert(address);
+        }
+        let pods: Vec<_> = self.links.keys().cloned().collect();
+        for pod in pods {
             self.dial(&pod);
         }
     }
@@ -169,11 +169,17 @@ impl Peers {
         let Some(peer) = self.links.get_mut(pod) else {
             return;
         };
-        let (Some(address), None) = (&peer.address, &peer.dialing) else {
+        // A connection that is open goes on, wherever the pod is now: it says itself when it ends.
+        let dialed = peer.dialing.as_ref().map(|(address, _)| address);
+        if peer.open.is_some() || dialed == peer.address.as_ref() {
+            return;
+        }
+        peer.dialing = None;
+        let Some(address) = &peer.address else {
             return;
         };
         let stop = self.net.tasks.token().child_token();
-        peer.dialing = Some(stop.clone().drop_guard());
+        peer.dialing = Some((Arc::clone(address), stop.clone().drop_guard()));
         let dialing = self
             .net
             .clone()
@@ -297,6 +303,7 @@ impl Peers {
         let stop: CancellationToken = self.net.tasks.token().child_token();
         peer.looking = Some((self.looks, stop.clone().drop_guard()));
         self.net.tasks.spawn_contained("peer look", look.run(stop));
+        self.dial(pod);
         self.count();
     }
 
@@ -306,24 +313,40 @@ impl Peers {
         self.metrics.links.set(open);
     }
 
-    /// Sends a message, best effort.
-    pub(super) fn send(&self, to: &Holder, message: &Message) {
-        let peer = self.links.get(&to.pod);
-        let open = peer.and_then(|peer| {
-            let holder = &peer.hello.as_ref()?.holder;
-            peer.open.as_ref().filter(|_| holder == to)
-        });
-        let Some(open) = open else {
-            self.metrics.dropped.inc();
-            return;
-        };
-        let word = frame(Kind::Message(wire::encode(message)));
-        self.net.sent(&word);
-        offer(&self.metrics, open, word);
+    /// Sends a message, best effort, once the driver has done what it does: a hundred buckets that
+    /// stop together are one message.
+    pub(super) fn send(&mut self, to: Holder, message: Message) {
+        let last = self
+            .outgoing
+            .iter_mut()
+            .rev()
+            .find(|(known, _)| *known == to);
+        if last.is_none_or(|(_, last)| !join(last, &message)) {
+            self.outgoing.push((to, message));
+        }
+    }
+
+    /// Lets go what was said.
+    pub(super) fn flush(&mut self) {
+        self.send_gossip();
+        for (to, message) in std::mem::take(&mut self.outgoing) {
+            let peer = self.links.get(&to.pod);
+            let open = peer.and_then(|peer| {
+                let holder = &peer.hello.as_ref()?.holder;
+                peer.open.as_ref().filter(|_| *holder == to)
+            });
+            let Some(open) = open else {
+                self.metrics.dropped.inc();
+                continue;
+            };
+            let word = frame(Kind::Message(wire::encode(&message)));
+            self.net.sent(&word);
+            offer(&self.metrics, open, word);
+        }
     }
 
     /// Sends what gossip has to say.
-    pub(super) fn send_gossip(&mut self) {
+    fn send_gossip(&mut self) {
         while let Some((pod, packet)) = self.gossip.poll_packet() {
             let peer = self.links.get(&pod);
             let Some(open) = peer.and_then(|peer| peer.open.as_ref()) else {
@@ -402,6 +425,28 @@ impl Peer {
         } else {
             (Link::Reached, Some(until))
         }
+    }
+}
+
+/// Makes two messages one, where the second only says more of the same.
+fn join(last: &mut Message, next: &Message) -> bool {
+    match (&mut last.body, &next.body) {
+        (
+            Body::Released { buckets, version },
+            Body::Released {
+                buckets: more,
+                version: at,
+            },
+        ) if version == at => {
+            for bucket in more {
+                if !buckets.contains(bucket) {
+                    buckets.push(*bucket);
+                }
+            }
+            last.version = last.version.max(next.version);
+            true
+        }
+        _ => false,
     }
 }
 

@@ -56,7 +56,8 @@ fn hello(fleet: &str, pod: &str) -> Hello {
 async fn say(fleet: &Fleet<'_>, as_pod: &str, words: Vec<Kind>) -> Result<(), tonic::Status> {
     let credentials = credentials(fleet.world, fleet.name, as_pod).await;
     let address = fleet.of("core-9").address.to_string();
-    let channel = peer::dial(&address, &credentials, &Expected::role(Role::Core));
+    let expected = Expected::role(Role::Core);
+    let channel = peer::dial(&address, &credentials, &expected);
     let mut client = PeerClient::new(channel.await.unwrap());
     let words = words.into_iter().map(|kind| Frame { kind: Some(kind) });
     let said = client.talk(stream::iter(words.collect::<Vec<_>>())).await?;
@@ -70,7 +71,6 @@ async fn what_strangers_say_changes_nothing_and_is_counted() {
     let world = World::new().await;
     let mut fleet = world.fleet("calm");
     // Alone: whoever has a smaller name may connect to it.
-    fleet.start_all(0).await;
     fleet.start("core-9").await;
     fleet.settled().await;
     let owners = fleet.log.owners();
