@@ -130,6 +130,12 @@ impl Source for Link {
     fn facts(&self, ingestor: &IngestorUid) -> Option<Facts> {
         self.source.facts(ingestor)
     }
+    fn all_facts(&self) -> Vec<(IngestorUid, Facts)> {
+        self.source.all_facts()
+    }
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.source.changes()
+    }
     fn spec_in_force(&self, ingestor: &IngestorUid) -> BoxFuture<'_, Option<SpecText>> {
         self.source.spec_in_force(ingestor)
     }
