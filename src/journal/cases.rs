@@ -21,7 +21,7 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 use super::{
     Appended, End, Ended, Event, FetchLimit, Holder, IngestorUid, Items, Journal, Key, KeyHash,
@@ -73,8 +73,9 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn clock(&self) -> &ManualClock;
 
     /// The open journal as a core sees it.
-    fn source(&self, journal: Arc<dyn Journal>) -> Arc<dyn Source> {
-        Arc::new(Local::new(journal, Arc::new(Nothing::default())))
+    fn source(&self, journal: Arc<dyn Journal>) -> BoxFuture<'_, Arc<dyn Source>> {
+        let source = Local::new(journal, Arc::new(Nothing::default()));
+        Box::pin(async move { Arc::new(source) as Arc<dyn Source> })
     }
 
     /// Whether a network lies between the journal and its cores: then a log that closes can't be
@@ -204,7 +205,7 @@ struct Bench<'a> {
     storage: &'a dyn Storage,
     limits: Limits,
     journal: Option<Arc<dyn Journal>>,
-    source: Option<Arc<dyn Source>>,
+    source: OnceCell<Arc<dyn Source>>,
 }
 
 impl<'a> Bench<'a> {
@@ -213,12 +214,11 @@ impl<'a> Bench<'a> {
     }
 
     fn with(storage: &'a dyn Storage, limits: Limits) -> Self {
-        let journal = storage.open(limits);
         Self {
             storage,
             limits,
-            source: Some(storage.source(Arc::clone(&journal))),
-            journal: Some(journal),
+            source: OnceCell::new(),
+            journal: Some(storage.open(limits)),
         }
     }
 
@@ -229,15 +229,15 @@ impl<'a> Bench<'a> {
     /// The power is cut; the journal is opened again.
     fn crash(&mut self) {
         self.storage.cut_power();
-        self.source = None;
+        self.source = OnceCell::new();
         self.journal = None;
-        let journal = self.storage.open(self.limits);
-        self.source = Some(self.storage.source(Arc::clone(&journal)));
-        self.journal = Some(journal);
+        self.journal = Some(self.storage.open(self.limits));
     }
 
-    fn source(&self) -> &dyn Source {
-        self.source.as_deref().unwrap()
+    async fn source(&self) -> &dyn Source {
+        let journal = || Arc::clone(self.journal.as_ref().unwrap());
+        let made = || self.storage.source(journal());
+        self.source.get_or_init(made).await.as_ref()
     }
 
     async fn spec(&self, ingestor: &IngestorUid) -> SpecDigest {
@@ -263,7 +263,8 @@ impl<'a> Bench<'a> {
 
     /// A subscription without buckets.
     async fn open(&self, holder: &str) -> Arc<dyn Subscription> {
-        self.source().open(Holder(holder.into())).await.unwrap()
+        let source = self.source().await;
+        source.open(Holder(holder.into())).await.unwrap()
     }
 
     /// A subscription with all buckets.

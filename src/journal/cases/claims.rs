@@ -86,7 +86,7 @@ pub(super) async fn a_claim_may_be_refused_in_part(storage: &dyn Storage) {
             .map(|epoch| held(Bucket(bucket), epoch.0, "core-1#1"));
         assert_eq!(told.remove(&bucket), expected, "{bucket}");
     }
-    let highest = bench.source().highest_epoch().await.unwrap();
+    let highest = bench.source().await.highest_epoch().await.unwrap();
     assert_eq!(highest, handed_out.max(Epoch(12)));
     let stats = bench.journal().stats();
     assert_eq!((stats.claims, stats.claims_refused), (1024 + 11, 10));
@@ -252,7 +252,7 @@ pub(super) async fn claims_survive_a_restart(storage: &dyn Storage) {
     drop(core);
     for _ in 0..2 {
         bench.crash();
-        assert_eq!(bench.source().highest_epoch().await, Ok(Epoch(20)));
+        assert_eq!(bench.source().await.highest_epoch().await, Ok(Epoch(20)));
         let other = bench.open("core-1#1").await;
         let refused = other.claim(claims(499..=501, 10)).await.unwrap();
         let stored = [(499, 10), (500, 20), (501, 20)];

@@ -263,4 +263,7 @@ pub fn shared(text: String) -> Arc<str> {
 }
 
 #[cfg(test)]
+pub(super) use tests::event as arbitrary;
+
+#[cfg(test)]
 mod tests;

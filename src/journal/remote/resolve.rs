@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// How often names are looked up.
-const EVERY: Duration = Duration::from_secs(2);
+pub const EVERY: Duration = Duration::from_secs(2);
 
 /// How long a lookup may take; what takes longer has failed.
 const LOOKUP: Duration = Duration::from_millis(1_500);

@@ -196,3 +196,187 @@ impl Answers {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use bytes::Bytes;
+    use proptest::{collection::vec, prelude::*};
+    use prost::Message as _;
+
+    use super::*;
+    use crate::journal::{
+        Event, Position, RecordId, SubscriptionError,
+        remote::{ANSWER, PIECE, codec::arbitrary, pieces},
+    };
+
+    const LOG: LogId = LogId(7);
+
+    fn limit(records: usize, bytes: usize) -> FetchLimit {
+        FetchLimit {
+            records: NonZeroU32::new(u32::try_from(records.max(1)).unwrap()).unwrap(),
+            bytes,
+        }
+    }
+
+    fn fetching(
+        limit: FetchLimit,
+    ) -> (
+        Answers,
+        u64,
+        oneshot::Receiver<Result<Answer, SubscriptionError>>,
+    ) {
+        let mut answers = Answers::default();
+        let (reply, answer) = oneshot::channel();
+        let expected = Fetching::new(LOG, IngestorUid("uid".into()), limit);
+        let call = answers.expect(reply, Some(expected));
+        (answers, call, answer)
+    }
+
+    fn records(events: Vec<Event>) -> Vec<Record> {
+        let id = |n: usize| RecordId {
+            log: LOG,
+            position: Position(u64::try_from(n).unwrap()),
+        };
+        let numbered = events.into_iter().enumerate();
+        numbered
+            .map(|(n, event)| Record { id: id(n), event })
+            .collect()
+    }
+
+    /// What is told, as it comes out at the other end.
+    fn sent(what: Told) -> Told {
+        let bytes = pb::Tell { what: Some(what) }.encode_to_vec();
+        assert!(bytes.len() <= ANSWER);
+        pb::Tell::decode(bytes.as_slice()).unwrap().what.unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// However large bodies are, and however records are cut into messages.
+        #[test]
+        fn a_fetch_is_put_together_again(
+            events in vec((arbitrary(), 0..4_usize, 0..PIECE), 0..12),
+        ) {
+            let grown = events.into_iter().map(|(mut event, pieces, more)| {
+                if pieces > 0 {
+                    event.body = Bytes::from(vec![b'x'; pieces * PIECE + more - PIECE]);
+                }
+                event
+            });
+            let all = records(grown.collect());
+            let (mut answers, call, mut answer) = fetching(limit(all.len(), usize::MAX));
+            for piece in pieces::records(call, all.clone()) {
+                prop_assert!(answer.try_recv().is_err(), "only the last piece answers");
+                answers.take(sent(piece)).unwrap();
+            }
+            let Ok(Ok(Answer::Records(read))) = answer.try_recv() else {
+                panic!("no answer");
+            };
+            prop_assert_eq!(read, all);
+        }
+
+        /// Any bytes in place of an answer: a refusal, or no harm.
+        #[test]
+        fn a_strange_answer_does_no_harm(bytes in vec(any::<u8>(), 0..200), cut in 0..64_usize) {
+            let (mut answers, call, _answer) = fetching(limit(3, 1_000));
+            if let Ok(pb::Tell { what: Some(what) }) = pb::Tell::decode(bytes.as_slice()) {
+                drop(answers.take(what));
+            }
+            let record = pb::Record { spec: bytes.into(), ..Default::default() };
+            let one = Told::Records(pb::Records { call, records: vec![record], last: false });
+            let mut spoilt = pb::Tell { what: Some(one) }.encode_to_vec();
+            if let Some(byte) = spoilt.get_mut(cut) {
+                *byte ^= 0xff;
+            }
+            if let Ok(pb::Tell { what: Some(what) }) = pb::Tell::decode(spoilt.as_slice()) {
+                drop(answers.take(what));
+            }
+        }
+    }
+
+    fn head(position: u64, body: &'static [u8], length: u64) -> pb::Record {
+        pb::Record {
+            position,
+            spec: vec![0; 32].into(),
+            payload: vec![0; 32].into(),
+            body: body.into(),
+            body_length: length,
+            ..Default::default()
+        }
+    }
+
+    fn batch(call: u64, records: Vec<pb::Record>, last: bool) -> Told {
+        Told::Records(pb::Records {
+            call,
+            records,
+            last,
+        })
+    }
+
+    fn part(call: u64, body: &'static [u8]) -> Told {
+        let body = body.into();
+        Told::Part(pb::Part {
+            call,
+            body,
+            last: false,
+        })
+    }
+
+    #[test]
+    fn more_than_was_asked_for_is_refused() {
+        let whole = |n| head(n, b"1234567890", 10);
+        let refused = |told: Vec<Told>, limit| {
+            let (mut answers, _, _answer) = fetching(limit);
+            let results: Vec<_> = told.into_iter().map(|told| answers.take(told)).collect();
+            results.last().unwrap().is_err()
+        };
+        let (two, bytes) = (limit(2, 1_000), limit(10, 15));
+        assert!(!refused(
+            vec![batch(0, vec![whole(1), whole(2)], false)],
+            two
+        ));
+        assert!(refused(
+            vec![batch(0, vec![whole(1), whole(2), whole(3)], false)],
+            two
+        ));
+        assert!(!refused(
+            vec![batch(0, vec![whole(1), whole(2)], false)],
+            bytes
+        ));
+        assert!(refused(
+            vec![batch(0, vec![whole(1), whole(2), whole(3)], false)],
+            bytes
+        ));
+        assert!(
+            refused(vec![batch(0, vec![whole(2), whole(1)], false)], two),
+            "order"
+        );
+        assert!(
+            refused(vec![batch(0, vec![whole(2), whole(2)], false)], two),
+            "twice"
+        );
+        let begun = || batch(0, vec![head(1, b"123", 5)], false);
+        assert!(
+            refused(vec![begun(), batch(0, vec![whole(2)], false)], two),
+            "within a body"
+        );
+        assert!(refused(vec![begun(), part(0, b"456")], two), "too long");
+        assert!(
+            refused(vec![begun(), batch(0, vec![], true)], two),
+            "too short"
+        );
+        assert!(!refused(vec![begun(), part(0, b"45")], two));
+        assert!(refused(vec![part(0, b"45")], two), "of no record");
+        assert!(refused(
+            vec![batch(0, vec![head(1, b"", (32 << 20) + 1)], false)],
+            two
+        ));
+        assert!(
+            !refused(vec![batch(9, vec![whole(1); 50], true)], two),
+            "nobody's call"
+        );
+    }
+}

@@ -59,6 +59,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     buckets: BTreeMap<Bucket, Epoch>,
+    /// Who has what this subscription has not, as far as it is known.
+    others: BTreeMap<Bucket, Fenced>,
     lost: VecDeque<Fenced>,
     /// Queues with news; also of buckets whose claim is not answered yet.
     dirty: BTreeSet<IngestorUid>,
@@ -92,7 +94,13 @@ impl State {
             *known = (*known).max(epoch);
             // Old news, if it was lost before.
             self.lost.retain(|fenced| fenced.bucket != claim.bucket);
+            self.others.remove(&claim.bucket);
         }
+        let others = refused
+            .iter()
+            .filter(|fenced| !self.buckets.contains_key(&fenced.bucket));
+        let others = others.map(|fenced| (fenced.bucket, fenced.clone()));
+        self.others.extend(others.collect::<Vec<_>>());
         if let Some((_, out)) = again {
             // It is how one hears of what was lost while there was no connection.
             for fenced in &refused {
@@ -110,7 +118,18 @@ impl State {
 
     fn lose(&mut self, fenced: Fenced) {
         if self.buckets.remove(&fenced.bucket).is_some() {
+            self.others.insert(fenced.bucket, fenced.clone());
             self.lost.push_back(fenced);
+        }
+    }
+
+    /// Refuses what is asked of a bucket that is known not to be held: a release may still be on its
+    /// way. Of any other the gateway knows.
+    fn holds(&self, ingestor: &IngestorUid) -> Result<(), SubscriptionError> {
+        let bucket = Bucket::of(ingestor);
+        match self.others.get(&bucket) {
+            Some(other) if !self.buckets.contains_key(&bucket) => Err(other.clone().into()),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -367,6 +386,7 @@ impl Inner {
         after: Option<Position>,
         limit: FetchLimit,
     ) -> Result<Vec<Record>, SubscriptionError> {
+        self.state().holds(&ingestor)?;
         let most = NonZeroU32::new(FETCH_RECORDS).unwrap_or(NonZeroU32::MIN);
         let limit = FetchLimit {
             records: limit.records.min(most),
@@ -394,6 +414,7 @@ impl Inner {
         ingestor: IngestorUid,
         ends: Vec<Ended>,
     ) -> Result<(), SubscriptionError> {
+        self.state().holds(&ingestor)?;
         let mut lists = pieces::ends(ends);
         if lists.is_empty() {
             // Whether the bucket is held is asked all the same.
@@ -438,6 +459,7 @@ impl Inner {
     }
 
     async fn oldest(&self, ingestor: IngestorUid) -> Result<Option<Millis>, SubscriptionError> {
+        self.state().holds(&ingestor)?;
         let _permit = self.calls.acquire().await.ok();
         let ingestor = ingestor.0.as_ref().to_owned();
         let answer = self.call(None, |call| {
@@ -505,7 +527,14 @@ impl Subscription for Link {
     fn release(&self, buckets: &[Bucket]) {
         let mut state = self.inner.state();
         for bucket in buckets {
-            state.buckets.remove(bucket);
+            if let Some(epoch) = state.buckets.remove(bucket) {
+                let own = Fenced {
+                    bucket: *bucket,
+                    epoch,
+                    holder: self.inner.holder.clone(),
+                };
+                state.others.insert(*bucket, own);
+            }
         }
         state
             .dirty

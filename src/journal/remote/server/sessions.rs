@@ -111,10 +111,8 @@ mod tests {
         drop(mine);
         assert_eq!(sessions.lock().count, 2);
         drop((newest, other));
-        assert_eq!(
-            (sessions.lock().count, sessions.lock().by_pod.len()),
-            (0, 0)
-        );
+        let standing = sessions.lock();
+        assert_eq!((standing.count, standing.by_pod.len()), (0, 0));
     }
 
     #[test]
