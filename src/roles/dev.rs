@@ -20,7 +20,7 @@ use super::{
     base::Base,
     error::Error,
     ingress::{self, Ingress},
-    process, ready, replica,
+    process, ready,
 };
 use crate::{
     config::{Config, Loaded},
@@ -68,10 +68,8 @@ pub async fn run(loaded: Loaded, out: &mut (dyn io::Write + Send)) -> Result<(),
 
 async fn start(loaded: &Loaded, gateway: gateway::Prepared) -> Result<Running, Error> {
     let config = &loaded.config;
-    let within = config.fleet.replicas == 1;
-    let replica = replica::GATES.into_iter().filter(|_| within);
-    let gates = ingress::GATES.into_iter().chain(["api"]).chain(replica);
-    let base = Base::start(config, gates).await?;
+    let gates = ingress::GATES.into_iter().chain(["api"]);
+    let base = Base::start(config, gates.chain(cores::gates(&config.fleet))).await?;
     let journal = ingress::open_journal(config, &base).await?;
     // The directory is this process's own now.
     let token = base.token(config)?;
@@ -117,8 +115,8 @@ impl process::Running for Running {
     }
 
     async fn announce(&self, config: &Config, out: &mut (dyn io::Write + Send)) -> Error {
-        self.base.ready().await;
         self.cores.ready().await;
+        self.base.ready().await;
         let told = self.tell(config, out).and_then(|()| self.list(config));
         if let Err(error) = told {
             return error;

@@ -10,9 +10,10 @@ use super::{
     takeover::Takeovers,
 };
 use crate::{
-    config::{Loaded, Roles},
+    config::{self, Loaded, Roles},
     ops::{
         admin::token::{Token, URL_FILE},
+        ready::Gate,
         tasks::Tasks,
         time::Clock,
     },
@@ -22,12 +23,15 @@ use crate::{
         error::{Error, peer_failed, write_failed},
         ingress::Ingress,
         map::{self, Newest},
-        replica::Replica,
+        replica::{self, Replica},
     },
 };
 
 /// What the names of the pods that `dev` plays begin with.
 const PREFIX: &str = "core";
+
+/// The gate that is shut until each child has worked once.
+const GATE: &str = "cores";
 
 /// Where their data directories are.
 const CORES: &str = "cores";
@@ -46,6 +50,7 @@ pub(super) struct Family {
     told: tokio::sync::Mutex<Told>,
     tasks: Tasks,
     clock: Arc<dyn Clock>,
+    gate: Gate,
 }
 
 /// What becomes lines on the terminal.
@@ -53,6 +58,15 @@ struct Told {
     takeovers: Takeovers,
     map: Newest,
     lines: VecDeque<String>,
+}
+
+/// The gates that are shut until cores work.
+pub(super) fn gates(fleet: &config::Fleet) -> Vec<&'static str> {
+    if fleet.replicas == 1 {
+        replica::GATES.to_vec()
+    } else {
+        vec![GATE]
+    }
 }
 
 impl Cores {
@@ -82,6 +96,8 @@ impl Cores {
             let replica = Replica::within(config, base, client, pod, files, ingress).await?;
             return Ok(Self::Within(Box::new(replica)));
         }
+        let gate = base.readiness.gate(GATE);
+        gate.shut("waiting for each core to become a member of the fleet");
         let files = issue(Role::Gateway, None)?;
         let journal = ingress
             .serve_journal(config, files, api.client.clone(), base)
@@ -119,6 +135,7 @@ impl Cores {
             told: tokio::sync::Mutex::new(told),
             tasks,
             clock: Arc::clone(&base.clock),
+            gate,
         })))
     }
 
@@ -135,7 +152,10 @@ impl Cores {
         match self {
             // Its gates are this process's own.
             Self::Within(_) => {}
-            Self::Children(family) => family.children.ready().await,
+            Self::Children(family) => {
+                family.children.ready().await;
+                family.gate.open();
+            }
         }
     }
 
