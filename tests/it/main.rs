@@ -44,10 +44,13 @@ mod crds;
 mod embedded;
 mod engine;
 #[cfg(test)]
+mod fleet;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod journal;
 mod kinds;
 mod octokit;
+mod peer;
 mod ring;
 mod samples;
