@@ -54,7 +54,7 @@ fn config() -> Config {
         num_indirect_probes: some(3),
         max_transmissions: NonZeroU8::MIN.saturating_add(5),
         suspect_to_down_after: ms(1_200),
-        remove_down_after: Some(Duration::from_secs(600)),
+        remove_down_after: Some(Duration::from_mins(10)),
         max_packet_size: some(MOST_PACKET),
         // Both ways back after a partition.
         notify_down_members: true,
@@ -103,15 +103,12 @@ impl Gossip {
     /// From now on this replica gossips as this identity.
     pub(super) fn become_holder(&mut self, now: Moment, identity: Identity) {
         self.outbox.now = now;
-        match &mut self.foca {
-            Some(foca) => {
-                // The same identity again changes nothing, which is all that can be refused.
-                drop(foca.change_identity(identity, &mut self.outbox));
-            }
-            None => {
-                let rng = StdRng::seed_from_u64(self.seed);
-                self.foca = Some(Foca::new(identity, config(), rng, Codec));
-            }
+        if let Some(foca) = &mut self.foca {
+            // The same identity again changes nothing, which is all that can be refused.
+            drop(foca.change_identity(identity, &mut self.outbox));
+        } else {
+            let rng = StdRng::seed_from_u64(self.seed);
+            self.foca = Some(Foca::new(identity, config(), rng, Codec));
         }
     }
 

@@ -89,21 +89,9 @@ impl Why {
 
 impl Metrics {
     pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let gauge = |name, help| {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            prometheus::Result::Ok(gauge)
-        };
-        let counter = |name, help| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            prometheus::Result::Ok(counter)
-        };
-        let counters = |name, help, labels: &[&str]| {
-            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counters.clone()))?;
-            prometheus::Result::Ok(counters)
-        };
+        let gauge = |name, help| gauge(registry, name, help);
+        let counter = |name, help| counter(registry, name, help);
+        let counters = |name, help, labels: &[&str]| counters(registry, name, help, labels);
         let seconds = HistogramOpts::new(
             "fleet_request_seconds",
             "Requests about Leases and the ShardMap, by object and verb",
@@ -218,4 +206,27 @@ impl Metrics {
             self.writes.with_label_values(&[object]).inc();
         }
     }
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+    let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+    let counter = IntCounter::new(name, help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<IntCounterVec> {
+    let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
 }

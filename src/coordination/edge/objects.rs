@@ -15,7 +15,7 @@ use crate::{
     kube::{
         FIELD_MANAGER,
         call::{self, Call, JSON},
-        failure::{Cause, Failure, Verb},
+        failure::{Cause, Verb},
     },
     ops::time::Clock,
 };
@@ -43,16 +43,13 @@ impl Objects {
         };
         let verb = call.verb;
         let answered = tokio::time::timeout(self.limit, call::send(&self.client, call)).await;
-        let outcome = answered.unwrap_or_else(|_late| {
-            Err(Failure {
-                verb,
-                object: String::new(),
-                cause: Cause::TimedOut(self.limit),
-            })
-        });
+        let outcome = match answered {
+            Ok(outcome) => outcome.map_err(|failure| failure.cause),
+            Err(_late) => Err(Cause::TimedOut(self.limit)),
+        };
         let took = self.clock.instant().saturating_duration_since(begun);
         self.metrics.requested(&object, verb, took);
-        answer(&object, verb, outcome.map_err(|failure| failure.cause))
+        answer(&object, verb, outcome)
     }
 
     fn call(&self, object: &Object, op: Op) -> Option<Call> {
@@ -61,8 +58,9 @@ impl Objects {
         let collection = format!("/apis/{group}/{version}/namespaces/{namespace}/{plural}");
         let name = self.place.name(object);
         let written = |mut value: Value, at: Option<&str>| {
-            if let Some(at) = at {
-                value["metadata"]["resourceVersion"] = json!(at);
+            let metadata = value.get_mut("metadata").and_then(Value::as_object_mut);
+            if let (Some(at), Some(metadata)) = (at, metadata) {
+                metadata.insert("resourceVersion".to_owned(), json!(at));
             }
             Bytes::from(value.to_string())
         };
@@ -133,7 +131,7 @@ fn refused(verb: Verb, cause: Cause) -> Answer {
         (409, _) => Answer::Conflict,
         // What is to be created isn't there anyhow: its namespace or its kind is missing.
         (404, _) if verb != Verb::Create => Answer::Absent,
-        (408 | 429, _) | (500.., _) => Answer::Unknown,
+        (408 | 429 | 500.., _) => Answer::Unknown,
         _ => Answer::Refused(text.into()),
     }
 }

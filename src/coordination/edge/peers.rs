@@ -46,7 +46,7 @@ const ANNOUNCE: Duration = Duration::from_secs(1);
 
 /// One whose Lease is gone is remembered for so long: whoever deleted it by hand is not to hide that
 /// its process is gone, too.
-const REMEMBERED: Duration = Duration::from_secs(60);
+const REMEMBERED: Duration = Duration::from_mins(1);
 
 /// Pods that connect without a member Lease: a fleet's, before its Leases are seen.
 const MOST: usize = 256;

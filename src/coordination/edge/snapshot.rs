@@ -30,7 +30,7 @@ pub struct Snapshot {
     /// Whether this replica leads.
     pub leads: bool,
     /// Whether it may start effects.
-    pub gate_open: bool,
+    pub gate: Gate,
     /// Whether it gives everything away.
     pub draining: bool,
     /// Whether it is making the map again.
@@ -41,6 +41,16 @@ pub struct Snapshot {
     pub buckets: Vec<Work>,
     /// What moves in the fleet.
     pub moves: Vec<Move>,
+}
+
+/// Whether effects may be started at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Gate {
+    /// They may.
+    Open,
+    /// They may not.
+    Shut,
 }
 
 /// A replica of the fleet.
@@ -118,7 +128,11 @@ impl Snapshot {
             term: map.map_or(0, |map| map.term),
             version: standing.version,
             leads: standing.term.is_some(),
-            gate_open: standing.open,
+            gate: if standing.open {
+                Gate::Open
+            } else {
+                Gate::Shut
+            },
             draining: standing.draining,
             healing: replica.is_healing(),
             members: members(replica, map.map(|map| &**map), now),
