@@ -80,6 +80,7 @@ const PURE: &[&str] = &[
     "coordination/preview.rs",
     "coordination/protocol.rs",
     "coordination/records.rs",
+    "coordination/refusals.rs",
     "coordination/register.rs",
     "coordination/register/",
     "coordination/replica.rs",
