@@ -58,6 +58,12 @@ pub trait Source: Send + Sync + fmt::Debug + 'static {
 
     /// The highest epoch persisted for any bucket: what heals a lost `ShardMap`.
     fn highest_epoch(&self) -> BoxFuture<'_, Result<Epoch, SubscriptionError>>;
+
+    /// Whether the log is this process's own: when it closes, so does the process. A gateway's may
+    /// come back.
+    fn is_local(&self) -> bool {
+        false
+    }
 }
 
 /// What a subscriber has: the queues of the Ingestors in its buckets. Dropped, it is over; what was
@@ -170,5 +176,9 @@ impl Source for Local {
     fn highest_epoch(&self) -> BoxFuture<'_, Result<Epoch, SubscriptionError>> {
         let epoch = self.journal.highest_epoch();
         async move { Ok(epoch) }.boxed()
+    }
+
+    fn is_local(&self) -> bool {
+        true
     }
 }
