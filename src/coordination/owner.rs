@@ -32,6 +32,7 @@ use super::{
     port::{Action, Moment},
     protocol::{Protocol, planted},
     records::ShardMapSpec,
+    replica::look::Progress,
     view::View,
 };
 use crate::journal::{Bucket, Epoch};
@@ -79,6 +80,19 @@ impl Owner {
             repeat: None,
             finishing: false,
         }
+    }
+
+    /// All that this pod has not let go of, and whether its workers work on it, are told to stop, or
+    /// have.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Bucket, Epoch, Progress)> {
+        self.work.iter().map(|(bucket, work)| {
+            let progress = match work.stage {
+                Stage::Working => Progress::Working,
+                Stage::Stopping => Progress::Stopping,
+                Stage::Stopped => Progress::Stopped,
+            };
+            (*bucket, work.epoch, progress)
+        })
     }
 
     /// How many buckets workers may still be busy with, or that are not given away.
@@ -140,7 +154,11 @@ impl Owner {
         };
         work.stage = Stage::Stopped;
         if let Some((map, me)) = self.done.clone() {
-            self.settle(&map, &me, bucket, out);
+            // The mutant resumes at the next version that lists the move.
+            let listed = map.moves.contains_key(&bucket);
+            if !(listed && planted!(self.protocol, ResumesWhileMoving)) {
+                self.settle(&map, &me, bucket, out);
+            }
             self.acknowledge(&[bucket], view, out);
             self.repeat
                 .get_or_insert_with(|| now.after(view.timing.repeat));
@@ -216,7 +234,11 @@ impl Owner {
             }
             // Once they have stopped it is decided again.
             (Some(work), _) if work.stage == Stage::Stopping => *work,
-            (Some(work), true) if !planted!(self.protocol, ResumesWhileMoving) => *work,
+            (Some(work), true)
+                if self.finishing || !planted!(self.protocol, ResumesWhileMoving) =>
+            {
+                *work
+            }
             // Epochs only rise: what is below is an editor's slip.
             (Some(work), false) if work.stage == Stage::Working && work.epoch >= epoch => *work,
             (Some(_), true) | (Some(_) | None, false) => {

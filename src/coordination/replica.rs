@@ -5,8 +5,12 @@
 //! that is lost, doubled or late delays and never confuses.
 
 mod inbox;
+pub mod look;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     chance::{Backoff, Chance},
@@ -22,6 +26,7 @@ use super::{
     owner::Owner,
     port::{Action, Answer, Input, Moment, Object, Op, Stored},
     protocol::Protocol,
+    refusals::Refusals,
     register::Register,
     timing::{Timing, TimingError},
     view::{Heard, View},
@@ -88,6 +93,9 @@ pub struct Replica {
     map_backoff: Backoff,
     /// Which peers' messages were refused, and why: told once.
     refused: BTreeSet<(PodName, Refused)>,
+    /// How many messages changed nothing.
+    ignored: BTreeMap<Refused, u64>,
+    refusals: Refusals,
 }
 
 // === impl Replica ===
@@ -128,6 +136,8 @@ impl Replica {
             hinted: 0,
             map_backoff,
             refused: BTreeSet::new(),
+            ignored: BTreeMap::new(),
+            refusals: Refusals::default(),
         })
     }
 
@@ -249,6 +259,9 @@ impl Replica {
         };
         self.evidence.step(now, &self.view, role, &mut self.out);
         self.elector.step(now, &self.view, &mut self.out);
+        let leads = self.elector.term().is_some();
+        let leader = leads.then_some(&mut self.leader);
+        self.refusals.step(now, &self.view, leader, &mut self.out);
         self.lead(now);
         self.read_map(now);
         self.owner.step(now, &self.view, self.assign, &mut self.out);
@@ -306,6 +319,7 @@ impl Replica {
         self.register.die(now, &mut self.chance);
         self.gate.step(now, None, &mut self.out);
         self.owner.drop_all(&mut self.out);
+        self.refusals.clear();
         self.elector.died(now, &mut self.out);
         self.out.tell(Event::Died(death));
     }

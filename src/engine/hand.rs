@@ -21,6 +21,9 @@ use super::{
     stint::{Log, Session, Stint},
 };
 
+/// How long a log may take to say what it remembers: less than a leader waits for it.
+const SURVEY: Duration = Duration::from_millis(400);
+
 impl Shared {
     fn owned(&self) -> MutexGuard<'_, Owned> {
         self.owned.lock().unwrap_or_else(PoisonError::into_inner)
@@ -299,11 +302,26 @@ impl Shared {
         true
     }
 
+    /// See [`Handle::backlog`](super::start::Handle::backlog).
+    pub(super) fn backlog(&self) -> u64 {
+        let (_, epochs) = self.epochs();
+        let logs = self.logs.all();
+        let tallies = logs.iter().flat_map(|log| log.source.tallies());
+        tallies
+            .filter(|(uid, _)| epochs.contains_key(&Bucket::of(uid)))
+            .map(|(_, tally)| tally.backlog)
+            .sum()
+    }
+
     /// See [`Handle::survey`](super::start::Handle::survey).
     pub(super) async fn survey(&self) -> Vec<Epoch> {
         let logs = self.logs.all();
-        let asked = join_all(logs.iter().map(|log| log.source.highest_epoch()));
-        let mut epochs: Vec<Epoch> = asked.await.into_iter().flatten().collect();
+        let asked = join_all(logs.iter().map(|log| {
+            // One that is away delays the others by no more than what they are waited for.
+            tokio::time::timeout(SURVEY, log.source.highest_epoch())
+        }));
+        let answers = asked.await.into_iter().flatten();
+        let mut epochs: Vec<Epoch> = answers.flatten().collect();
         if self.listed().await {
             let all = self.ingestors.all();
             let owners = all

@@ -284,6 +284,17 @@ impl Handle {
         notices.take()
     }
 
+    /// Waits until the first list of Ingestors is complete, or the engine has stopped.
+    pub async fn listed(&self) {
+        self.shared.listed().await;
+    }
+
+    /// Events that wait in the buckets that are owned, in all logs, as far as they have told.
+    #[must_use]
+    pub fn backlog(&self) -> u64 {
+        self.shared.backlog()
+    }
+
     /// The highest epoch that each log remembers, and that statuses do: what heals a lost `ShardMap`.
     /// Logs that can't be reached are left out; waits for the first list of Ingestors.
     pub async fn survey(&self) -> Vec<Epoch> {

@@ -3,7 +3,6 @@
 use super::{
     super::{
         event::{Event, Refused},
-        leader::above,
         message::{Body, Message},
         names::{Holder, MOST},
         port::{Link, Moment},
@@ -29,6 +28,7 @@ impl Replica {
 
     pub(super) fn message(&mut self, now: Moment, from: &Holder, message: Message) {
         if let Some(why) = self.refuses(from, &message) {
+            *self.ignored.entry(why).or_default() += 1;
             if self.refused.insert((from.pod.clone(), why)) {
                 let from = from.clone();
                 self.out.tell(Event::Ignored { from, why });
@@ -112,32 +112,11 @@ impl Replica {
         }
     }
 
-    /// A store has accepted more than this pod's map says: the leader has to know. One whom the map
-    /// doesn't name any more just stops.
+    /// A store has accepted more than this pod's map says, perhaps: the leader has to know.
     pub(super) fn fenced(&mut self, bucket: Bucket, epoch: Epoch, holder: &Holder) {
         if planted!(self.view.protocol, FencedUntold) || epoch.0 > MOST {
             return;
         }
-        let grant = self
-            .view
-            .map
-            .as_ref()
-            .and_then(|map| map.grants.get(&bucket));
-        let news = grant.is_some_and(|grant| {
-            Some(&grant.owner) == self.view.holder.as_ref() && above(epoch, holder, grant)
-        });
-        if !news {
-            return;
-        }
-        if self.elector.term().is_some() {
-            self.leader.fenced(bucket, epoch, holder);
-        } else if let Some(leader) = self.view.leading() {
-            let body = Body::Fenced {
-                bucket,
-                epoch,
-                holder: holder.clone(),
-            };
-            self.out.send(&leader.clone(), body);
-        }
+        self.refusals.add(bucket, epoch, holder);
     }
 }

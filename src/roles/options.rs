@@ -30,11 +30,8 @@ pub(super) fn journal(config: &Config) -> wal::Options {
     }
 }
 
-/// Name and UID of the one core of a `dev` process; replicas get their own.
-pub(super) const POD: &str = "dev";
-
-pub(super) fn engine(config: &config::Engine) -> engine::Options {
-    engine::Options::from_config(config, POD.to_owned(), rand::random())
+pub(super) fn engine(config: &config::Engine, pod_uid: &str) -> engine::Options {
+    engine::Options::from_config(config, pod_uid.to_owned(), rand::random())
 }
 
 pub(super) fn embedded(config: &Config, clock: &Arc<dyn Clock>) -> embedded::Options {
