@@ -1,9 +1,10 @@
 //! A userland TCP proxy that can be told to misbehave: what a network does to connections, without
 //! root. It stands before one listener, and treats each connection by who dialed it.
 //!
-//! What it can't do: lose single packets of a connection, or keep a SYN from being answered. A
-//! connection that should find silence is accepted by the kernel and then hears nothing, as behind a
-//! firewall that drops what comes after; to TLS above it, and so to the fleet, that is silence.
+//! Where everybody is to be refused, or there is nothing behind it, it doesn't listen, as a dead process
+//! doesn't. What it can't do: lose single packets, keep a SYN from being answered, or refuse one dialer
+//! alone. A connection that should find silence is accepted by the kernel and then hears nothing; one
+//! that should be refused while others pass is reset at once.
 
 pub mod source;
 
@@ -11,7 +12,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -51,12 +52,16 @@ enum Way {
     Back,
 }
 
+/// Before a port is tried again.
+const AGAIN_AFTER: Duration = Duration::from_millis(20);
+
 /// Who dialed: a name that the proxy's owner gives to a peer's address.
 pub type Resolve = Arc<dyn Fn(SocketAddr) -> Option<String> + Send + Sync>;
 
-/// What is done to connections, by who dialed.
+/// Where connections go, and what is done to them by who dialed.
 #[derive(Clone, Debug, Default)]
 struct Rules {
+    target: Option<SocketAddr>,
     of: BTreeMap<String, Mode>,
     others: Mode,
 }
@@ -72,7 +77,6 @@ struct Counts {
 #[derive(Clone, Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    target: Arc<Mutex<Option<SocketAddr>>>,
     rules: watch::Sender<Rules>,
     counts: Arc<Counts>,
 }
@@ -96,32 +100,33 @@ impl Rules {
         let special = who.and_then(|who| self.of.get(who));
         special.copied().unwrap_or(self.others)
     }
+
+    /// Whether it listens at all.
+    fn listens(&self) -> bool {
+        self.target.is_some() && (self.others != Mode::Reject || !self.of.is_empty())
+    }
 }
 
 // === impl Proxy ===
 
 impl Proxy {
-    /// Listens on a port of its own. Where to, [`Proxy::point`] says: the other side may not have
-    /// started yet.
+    /// Takes a port of its own. Where to, [`Proxy::point`] says: until then it refuses.
     pub async fn start(resolve: Resolve, tasks: &Tasks) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .attempt("listen for a proxy")?;
+        let listener = listen("127.0.0.1:0").await.attempt("find a proxy's port")?;
         let address = listener.local_addr().attempt("find a proxy's port")?;
         let (rules, watched) = watch::channel(Rules::default());
         let proxy = Self {
             address,
-            target: Arc::default(),
             rules,
             counts: Arc::default(),
         };
         let accepting = Accepting {
-            listener,
+            address,
             resolve,
-            target: Arc::clone(&proxy.target),
             rules: watched,
             counts: Arc::clone(&proxy.counts),
         };
+        drop(listener);
         let (stop, group) = (tasks.token(), tasks.clone());
         tasks.spawn("proxy", async move {
             tokio::select! {
@@ -138,9 +143,9 @@ impl Proxy {
         self.address
     }
 
-    /// Where connections go from now on.
-    pub fn point(&self, target: SocketAddr) {
-        *self.target.lock().unwrap_or_else(PoisonError::into_inner) = Some(target);
+    /// Where connections go from now on; `None`: nowhere, they are refused. Those that stand stay.
+    pub fn point(&self, target: Option<SocketAddr>) {
+        self.rules.send_modify(|rules| rules.target = target);
     }
 
     /// What happens to connections that `who` dialed.
@@ -169,9 +174,8 @@ impl Proxy {
 }
 
 struct Accepting {
-    listener: TcpListener,
+    address: SocketAddr,
     resolve: Resolve,
-    target: Arc<Mutex<Option<SocketAddr>>>,
     rules: watch::Receiver<Rules>,
     counts: Arc<Counts>,
 }
@@ -179,10 +183,24 @@ struct Accepting {
 // === impl Accepting ===
 
 impl Accepting {
-    async fn run(self, tasks: &Tasks) {
-        // A listener that fails is of no more use; what dials it is refused, and the scenario fails.
-        while let Ok((stream, peer)) = self.listener.accept().await {
-            let target = *self.target.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Listens while it should.
+    async fn run(mut self, tasks: &Tasks) {
+        while self.rules.wait_for(Rules::listens).await.is_ok() {
+            let Ok(listener) = listen(self.address).await else {
+                // The port was just another's for a moment: a dialer that got it from the kernel.
+                tokio::time::sleep(AGAIN_AFTER).await;
+                continue;
+            };
+            let mut rules = self.rules.clone();
+            tokio::select! {
+                () = self.accept(&listener, tasks) => {}
+                _ = rules.wait_for(|rules| !rules.listens()) => {}
+            }
+        }
+    }
+
+    async fn accept(&self, listener: &TcpListener, tasks: &Tasks) {
+        while let Ok((stream, peer)) = listener.accept().await {
             let connection = Connection {
                 who: (self.resolve)(peer),
                 rules: self.rules.clone(),
@@ -192,11 +210,15 @@ impl Accepting {
             tasks.spawn_contained("proxied connection", async move {
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = connection.carry(stream, target) => {}
+                    () = connection.carry(stream) => {}
                 }
             });
         }
     }
+}
+
+async fn listen(address: impl tokio::net::ToSocketAddrs) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
 }
 
 struct Connection {
@@ -212,7 +234,8 @@ impl Connection {
         self.rules.borrow().of(self.who.as_deref())
     }
 
-    async fn carry(self, stream: TcpStream, target: Option<SocketAddr>) {
+    async fn carry(self, stream: TcpStream) {
+        let target = self.rules.borrow().target;
         let Some(target) = target.filter(|_| self.mode() != Mode::Reject) else {
             reset(stream);
             return;

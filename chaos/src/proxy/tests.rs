@@ -27,13 +27,36 @@ async fn world(name: &'static str) -> World {
     });
     let resolve: Resolve = Arc::new(move |_| Some(name.to_owned()));
     let proxy = Proxy::start(resolve, &tasks).await.unwrap();
-    proxy.point(target);
-    World { proxy, tasks }
+    proxy.point(Some(target));
+    let world = World { proxy, tasks };
+    drop(world.dial().await);
+    world
 }
 
 impl World {
+    /// It listens a moment after it is told to.
     async fn dial(&self) -> TcpStream {
-        TcpStream::connect(self.proxy.address()).await.unwrap()
+        let begun = crate::clock::At::now();
+        loop {
+            match TcpStream::connect(self.proxy.address()).await {
+                Ok(stream) => return stream,
+                Err(error) => assert!(begun.passed() < PATIENCE, "{error}"),
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    async fn refuses(&self) -> bool {
+        let begun = crate::clock::At::now();
+        while begun.passed() < PATIENCE {
+            let dialed = TcpStream::connect(self.proxy.address()).await;
+            // One that comes as the listener goes is reset.
+            if dialed.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
+                return true;
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+        false
     }
 }
 
@@ -76,7 +99,7 @@ async fn bytes_pass_and_are_counted() {
     let mut stream = world.dial().await;
     say(&mut stream, b"hello").await;
     assert_eq!(hear(&mut stream, 5).await, b"hello");
-    assert_eq!(world.proxy.carried(), (10, 1));
+    assert_eq!(world.proxy.carried().0, 10);
 }
 
 #[tokio::test]
@@ -144,11 +167,20 @@ async fn a_delay_is_at_least_that_long() {
 }
 
 #[tokio::test]
-async fn without_a_target_it_refuses() {
-    let tasks = Tasks::new();
-    let resolve: Resolve = Arc::new(|_| None);
-    let proxy = Proxy::start(resolve, &tasks).await.unwrap();
-    let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+async fn where_nobody_passes_or_nothing_is_behind_it_refuses() {
+    let world = world("a").await;
+    let mut stream = world.dial().await;
+    say(&mut stream, b"x").await;
+    assert_eq!(hear(&mut stream, 1).await, b"x");
+    world.proxy.treat_all(Mode::Reject);
     assert!(is_reset(&mut stream).await);
-    tasks.stop(PATIENCE).await.unwrap();
+    assert!(world.refuses().await);
+    world.proxy.treat_all(Mode::Pass);
+    let mut stream = world.dial().await;
+    say(&mut stream, b"y").await;
+    assert_eq!(hear(&mut stream, 1).await, b"y");
+    world.proxy.point(None);
+    assert!(world.refuses().await);
+    say(&mut stream, b"z").await;
+    assert_eq!(hear(&mut stream, 1).await, b"z", "what stands, stays");
 }
