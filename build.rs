@@ -1,11 +1,6 @@
 //! Compiles `proto/` into the messages and services that replicas and gateways speak, with protox:
 //! no `protoc` has to be installed.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "it is how a build script talks to cargo"
-)]
-
 use std::error::Error;
 
 const FILES: [&str; 2] = ["proto/journal.proto", "proto/fleet.proto"];

@@ -53,7 +53,7 @@ use self::{
     service::Api,
     store::{At, Limits, Store},
 };
-use crate::ops::{tasks::Tasks, time::Clock};
+use crate::ops::{disk::write_private, tasks::Tasks, time::Clock};
 
 #[cfg(feature = "testing")]
 use std::path::Path;
@@ -278,8 +278,7 @@ impl Handle {
     pub fn write_kubeconfig(&self, path: impl Into<PathBuf>) -> Result<(), Error> {
         let path = path.into();
         let text = self.kubeconfig().unwrap_or_default();
-        tls::write_private(&path, text.as_bytes())
-            .map_err(|source| Error::Kubeconfig { path, source })
+        write_private(&path, text.as_bytes()).map_err(|source| Error::Kubeconfig { path, source })
     }
 
     /// Faults to order, for tests.

@@ -41,6 +41,7 @@ pub mod gateway;
 pub mod journal;
 pub mod kube;
 pub mod ops;
+pub mod peer;
 pub mod retention;
 pub mod roles;
 #[cfg(any(test, feature = "testing"))]

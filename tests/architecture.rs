@@ -160,6 +160,8 @@ const PURE: &[&str] = &[
     "journal/wal/options.rs",
     "journal/wal/scan.rs",
     "kube/failure.rs",
+    "peer/identity.rs",
+    "peer/refusal.rs",
     "retention/due.rs",
 ];
 
@@ -234,6 +236,18 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "crate::roles",
             "crate::cli",
             "crate::journal::wal",
+        ],
+    ),
+    (
+        "peer/",
+        &[
+            "crate::gateway",
+            "crate::engine",
+            "crate::coordination",
+            "crate::journal",
+            "crate::roles",
+            "crate::cli",
+            "crate::embedded",
         ],
     ),
     (

@@ -16,7 +16,8 @@ use super::{
     view::View,
 };
 
-/// A drain, from SIGTERM or an operator's word.
+/// A drain, from SIGTERM. One that an operator asks for ([`View::stays`]) has no deadline and no
+/// goodbye: the pod gives up the lead, and keeps what nobody takes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Drain {
     since: Option<Moment>,
@@ -56,6 +57,9 @@ impl Drain {
     /// Does what is due.
     pub(super) fn step(&mut self, now: Moment, parts: Parts<'_>) {
         let Some(since) = self.since else {
+            if parts.view.stays {
+                lead_no_more(now, parts);
+            }
             return;
         };
         let Parts {
@@ -117,6 +121,14 @@ impl Drain {
         owner.drop_all(out);
         register.leave();
         out.wake_at(deadline.after(view.timing.late));
+    }
+}
+
+/// A pod without work doesn't lead either, where another can.
+fn lead_no_more(now: Moment, parts: Parts<'_>) {
+    let heir = heir(parts.view);
+    if parts.view.holder.is_some() && parts.elector.term().is_some() && heir.is_some() {
+        parts.elector.release(now, parts.view, heir, parts.out);
     }
 }
 

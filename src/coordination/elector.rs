@@ -201,7 +201,7 @@ impl Elector {
             out.ask(now, Object::Leader, Purpose::Read, Op::Read);
             return;
         }
-        if !view.ready || view.draining || view.contact.since(now).is_none() {
+        if !view.may_lead() || view.contact.since(now).is_none() {
             self.opening = None;
             return;
         }

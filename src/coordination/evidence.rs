@@ -271,7 +271,7 @@ fn turn(
     if role.leads {
         return Some(now);
     }
-    if view.leading() != Some(holder) || !view.ready || view.draining {
+    if view.leading() != Some(holder) || !view.may_lead() {
         return None;
     }
     let term = view.leader.as_ref()?.record.as_ref()?.term;

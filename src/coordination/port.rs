@@ -203,8 +203,10 @@ pub enum Input {
     Surveyed(Epoch),
     /// Caches are filled; from now on this pod may get buckets and lead.
     Ready,
-    /// SIGTERM, or the operator asks: give everything away, then [`Action::Ended`].
+    /// SIGTERM: give everything away, then [`Action::Ended`].
     Drain,
+    /// The operator asks: give everything away, and stay without any until [`Input::Undrain`].
+    Vacate,
     /// The operator takes back a drain.
     Undrain,
 }

@@ -163,11 +163,18 @@ impl Replica {
             Input::Drain => {
                 self.drain.begin(now);
                 self.view.draining = true;
+                self.view.stays = false;
+                self.view.changes += 1;
+            }
+            Input::Vacate => {
+                self.view.draining = true;
+                self.view.stays = true;
                 self.view.changes += 1;
             }
             Input::Undrain => {
                 if self.drain.take_back() {
                     self.view.draining = false;
+                    self.view.stays = false;
                     self.view.changes += 1;
                     self.owner.resume();
                 }

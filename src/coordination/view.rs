@@ -49,6 +49,8 @@ pub(super) struct View {
     pub(super) holder: Option<Holder>,
     pub(super) ready: bool,
     pub(super) draining: bool,
+    /// It drains by an operator's word, and doesn't leave.
+    pub(super) stays: bool,
     /// The newest map seen, the one that is followed.
     pub(super) map: Option<Arc<ShardMapSpec>>,
     /// The highest version seen here.
@@ -101,6 +103,7 @@ impl View {
             holder: None,
             ready: false,
             draining: false,
+            stays: false,
             map: None,
             highest: 0,
             stored_map: Known::Unread,
@@ -297,6 +300,12 @@ impl View {
     pub(super) fn heirs(&self) -> impl Iterator<Item = (&Holder, &MemberRecord)> {
         self.peers()
             .filter(|(holder, record)| record.ready && !record.draining && !self.suspects(holder))
+    }
+
+    /// Whether this replica may lead: Ready, and not draining; one that drains and stays leads where
+    /// nobody else may.
+    pub(super) fn may_lead(&self) -> bool {
+        self.ready && (!self.draining || (self.stays && self.heirs().next().is_none()))
     }
 
     /// How many candidates come before this replica when `term` ends: rendezvous order, so that each

@@ -1,9 +1,7 @@
 //! Certificate and token of the embedded API.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -19,7 +17,7 @@ use rustls::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::ops::disk::make_dir;
+use crate::ops::disk::{make_dir, write_private};
 
 /// Under what names the certificate is valid: what a kubeconfig on this machine may name.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -177,25 +175,4 @@ impl Identity {
     pub(super) fn token(&self) -> &SecretString {
         &self.token
     }
-}
-
-/// Writes a file that only its owner may read, whole or not at all.
-pub(super) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let beside = path.with_file_name(name);
-    // Left over from a crash, with who knows which mode.
-    if let Err(error) = fs::remove_file(&beside)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&beside)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
 }

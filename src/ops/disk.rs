@@ -6,7 +6,7 @@ use std::{fmt, io, sync::Arc};
 mod folder;
 mod real;
 
-pub use folder::make_dir;
+pub use folder::{make_dir, write_private};
 pub use real::{OpenDirError, RealDisk};
 
 /// A directory of files. Creating, renaming and removing is durable after [`Disk::sync_dir`].

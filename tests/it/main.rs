@@ -49,5 +49,6 @@ mod gateway;
 mod journal;
 mod kinds;
 mod octokit;
+mod peer;
 mod ring;
 mod samples;

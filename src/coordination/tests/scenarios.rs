@@ -7,7 +7,10 @@ use super::super::{
     port::{Input, Object, Record},
     records::{Life, MemberState, Stage},
 };
-use super::harness::{Cut, World};
+use super::{
+    fixtures::BUCKETS,
+    harness::{Cut, World},
+};
 
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -199,6 +202,35 @@ fn a_drain_that_is_taken_back_keeps_its_pod() {
         MemberState::Active
     );
     assert!(!world.processes[victim].ended);
+}
+
+#[test]
+fn a_vacated_leader_gives_everything_away_and_stays() {
+    let mut world = World::settled(3);
+    let victim = world.leader();
+    world.tell(victim, Input::Vacate);
+    let took = world.until(secs(25), |world| world.processes[victim].owns.is_empty());
+    assert!(took < secs(5), "{took:?}");
+    world.run(secs(60));
+    assert_ne!(world.leader(), victim);
+    assert!(world.processes[victim].owns.is_empty());
+    assert!(!world.processes[victim].ended);
+    assert_eq!(world.member(victim).life, Life::Live);
+    world.tell(victim, Input::Undrain);
+    world.until(secs(60), |world| !world.processes[victim].owns.is_empty());
+    assert_eq!(marks(&world), 0);
+}
+
+#[test]
+fn where_all_are_vacated_each_keeps_what_nobody_can_take() {
+    let mut world = World::settled(2);
+    for n in 0..2 {
+        world.tell(n, Input::Vacate);
+    }
+    world.run(secs(60));
+    let owned: usize = world.processes.iter().map(|p| p.owns.len()).sum();
+    assert_eq!(owned, usize::from(BUCKETS));
+    assert!(world.processes.iter().all(|p| !p.ended));
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! Folders that a power cut doesn't take away.
+//! Folders that a power cut doesn't take away, and files that are whole or not there.
 
 use std::{
-    fs::{self, File},
-    io,
-    os::unix::fs::DirBuilderExt as _,
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -14,6 +14,30 @@ use std::{
 /// The system's, with what it was asked for in the folder's place.
 pub fn make_dir(dir: &Path) -> io::Result<()> {
     make(dir, |parent| File::open(parent)?.sync_all())
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+///
+/// # Errors
+/// The system's; what was there before is left as it was.
+pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let beside = path.with_file_name(name);
+    // Left over from a crash, with who knows which mode.
+    if let Err(error) = fs::remove_file(&beside)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)
 }
 
 fn make(dir: &Path, mut sync: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
