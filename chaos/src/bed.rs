@@ -175,12 +175,17 @@ async fn served(objects: &Objects, kind: Kind) -> Result<()> {
 
 /// The manifests of a folder of this repository, as they are shipped.
 fn shipped(folder: &str) -> Result<Vec<PathBuf>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(folder);
     let entries = fs::read_dir(&folder).attempt(format!("read {}", folder.display()))?;
     let mut paths: Vec<PathBuf> = entries
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
         .collect();
     paths.sort();
     Ok(paths)
@@ -228,7 +233,12 @@ pub async fn stored(objects: &Objects, mut each: impl FnMut(&str, &Value)) -> Re
             .send(Method::GET, &format!("{path}{query}"), None)
             .await
             .done(format!("list {path}"))?;
-        for item in page.get("items").and_then(Value::as_array).into_iter().flatten() {
+        for item in page
+            .get("items")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             count += 1;
             each(name_of(item), item);
         }

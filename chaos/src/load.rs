@@ -135,7 +135,9 @@ impl Sender {
 
     fn one(&self, tasks: &Tasks) {
         let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
-            self.ledger.lock().refuse("not sent: too many in flight".to_owned());
+            self.ledger
+                .lock()
+                .refuse("not sent: too many in flight".to_owned());
             return;
         };
         let sender = self.clone();
@@ -150,10 +152,15 @@ impl Sender {
             let mut ledger = self.ledger.lock();
             let (number, key) = ledger.send(At::now());
             let name = ledger.keys.get(key).map(|key| key.name.clone());
-            (number, format!("/hooks/{LOAD}/{}", name.unwrap_or_default()))
+            (
+                number,
+                format!("/hooks/{LOAD}/{}", name.unwrap_or_default()),
+            )
         };
         let answer = tokio::time::timeout(ANSWERED_WITHIN, self.post(number, &path));
-        let answer = answer.await.unwrap_or_else(|_late| Err("no answer in time".to_owned()));
+        let answer = answer
+            .await
+            .unwrap_or_else(|_late| Err("no answer in time".to_owned()));
         let mut ledger = self.ledger.lock();
         match answer {
             Ok(StatusCode::ACCEPTED) => ledger.acknowledge(number, At::now()),

@@ -55,7 +55,10 @@ impl Identity {
                 "boundObjectRef": { "apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid },
             },
         });
-        let path = format!("/api/v1/namespaces/{}/serviceaccounts/{account}/token", super::SYSTEM);
+        let path = format!(
+            "/api/v1/namespaces/{}/serviceaccounts/{account}/token",
+            super::SYSTEM
+        );
         let answer = bed
             .system
             .send(Method::POST, &path, Some(("application/json", &request)))
@@ -91,7 +94,10 @@ fn write(bed: &Bed, path: &Path, token: &str, proxy: Option<&str>) -> std::io::R
     };
     set("/users/0/user", json!({ "token": token }));
     if let Some(proxy) = proxy {
-        set("/clusters/0/cluster/server", json!(format!("https://{proxy}")));
+        set(
+            "/clusters/0/cluster/server",
+            json!(format!("https://{proxy}")),
+        );
     }
     let mut file = fs::OpenOptions::new()
         .create(true)

@@ -74,9 +74,7 @@ impl Node {
         drop(fs::remove_file(&self.ready_file));
         self.ready = Value::Null;
         self.wanted = true;
-        self.process
-            .start()
-            .attempt(format!("start {}", self.name))
+        self.process.start().attempt(format!("start {}", self.name))
     }
 
     /// Waits until it says that it is ready.
@@ -110,7 +108,10 @@ impl Node {
     pub fn says(&self, what: &str) -> Result<&str> {
         let found = self.ready.get(what).and_then(Value::as_str);
         found.ok_or_else(|| {
-            Error::new(format!("find `{what}` in the ready file of {}: {}", self.name, self.ready))
+            Error::new(format!(
+                "find `{what}` in the ready file of {}: {}",
+                self.name, self.ready
+            ))
         })
     }
 
@@ -119,9 +120,7 @@ impl Node {
         self.wanted = false;
         self.spent += self.running_cpu();
         let moment = At::now();
-        self.process
-            .kill()
-            .attempt(format!("kill {}", self.name))?;
+        self.process.kill().attempt(format!("kill {}", self.name))?;
         Ok(moment)
     }
 
@@ -207,6 +206,9 @@ impl Node {
         // Fields 14 and 15 of proc(5); the second field may hold spaces.
         let fields = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
         let ticks = fields.split(' ').skip(11).take(2);
-        ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS
+        ticks
+            .filter_map(|ticks| ticks.parse::<f64>().ok())
+            .sum::<f64>()
+            / TICKS
     }
 }
