@@ -109,6 +109,18 @@ impl Ledger {
         self.entries.iter().map(|(number, entry)| (*number, entry))
     }
 
+    /// The number of the next event: what is sent from now on has at least this.
+    #[must_use]
+    pub const fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The events from a number on.
+    pub fn since(&self, number: u64) -> impl Iterator<Item = (u64, &Entry)> {
+        let range = self.entries.range(number..);
+        range.map(|(number, entry)| (*number, entry))
+    }
+
     /// How many were acknowledged.
     #[must_use]
     pub fn acknowledged(&self) -> usize {
@@ -159,6 +171,9 @@ mod tests {
         ledger.refuse("503".to_owned());
         assert_eq!((ledger.sent(), ledger.acknowledged()), (3, 1));
         assert_eq!(ledger.entry(2).unwrap().acknowledged, Some(At(4)));
+        assert_eq!(ledger.next(), 3);
+        let since: Vec<u64> = ledger.since(1).map(|(number, _)| number).collect();
+        assert_eq!(since, [1, 2]);
         assert_eq!(number_of(&delivery(77)), Some(77));
         assert_eq!(number_of(&format!("github/{}", delivery(77))), Some(77));
         assert_eq!(number_of("github/another"), None);

@@ -235,7 +235,16 @@ impl Connection {
     }
 
     async fn carry(self, stream: TcpStream) {
-        let target = self.rules.borrow().target;
+        // Where nothing goes through, not even whether there is something behind it is told.
+        let mut rules = self.rules.clone();
+        let who = self.who.as_deref();
+        let opened = rules.wait_for(|rules| {
+            let mode = rules.of(who);
+            mode == Mode::Reject || mode.carries(Way::There)
+        });
+        let Ok(target) = opened.await.map(|rules| rules.target) else {
+            return;
+        };
         let Some(target) = target.filter(|_| self.mode() != Mode::Reject) else {
             reset(stream);
             return;

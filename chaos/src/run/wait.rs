@@ -1,0 +1,140 @@
+//! Waiting until a fleet does its work again, which is where each measurement begins.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use zen_fabric::{
+    coordination::{
+        names::Holder,
+        records::{MemberState, ShardMapSpec},
+    },
+    journal::BUCKETS,
+};
+
+use super::Run;
+use crate::{
+    bed::fleet::Core,
+    clock::At,
+    error::{Error, Result},
+    ledger::Makes,
+};
+
+/// How long a fleet may take until all of it works: a start, the moves that follow from it, an outage
+/// behind it. What is measured has its own limits.
+const SETTLED_WITHIN: Duration = Duration::from_mins(3);
+
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+impl Run {
+    /// Waits until every running core is Active in the map, all buckets lie with them, nothing moves,
+    /// and every key is worked on.
+    pub async fn settled(&mut self) -> Result<()> {
+        let begun = At::now();
+        loop {
+            self.look_after()?;
+            let why = match self.unsettled() {
+                Some(why) => why,
+                None => match self.idle_key() {
+                    Some(key) => format!("{key} is not worked on"),
+                    None => return Ok(()),
+                },
+            };
+            if begun.passed() > SETTLED_WITHIN {
+                return Err(Error::new(format!(
+                    "wait until the fleet works: not within {SETTLED_WITHIN:?}, {why}"
+                )));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// What is not as it should be, by the map.
+    fn unsettled(&self) -> Option<String> {
+        let Some(map) = self.history.lock().map() else {
+            return Some("there is no ShardMap".to_owned());
+        };
+        let wanted: BTreeSet<&str> = self
+            .fleet
+            .cores
+            .iter()
+            .filter(|core| core.node.is_wanted())
+            .map(Core::name)
+            .collect();
+        settled(&map, &wanted)
+    }
+
+    /// A key of which nothing was seen that was sent in the last two seconds.
+    fn idle_key(&self) -> Option<String> {
+        let ledger = self.ledger.lock();
+        let history = self.history.lock();
+        let since = At(At::now().0.saturating_sub(IDLE_AFTER));
+        let busy: BTreeSet<usize> = ledger
+            .since(ledger.next().saturating_sub(RECENT))
+            .filter(|(number, entry)| entry.sent >= since && history.seen(*number).is_some())
+            .map(|(_, entry)| entry.key)
+            .collect();
+        let single = self
+            .keys
+            .iter()
+            .enumerate()
+            .filter(|(_, key)| key.makes == Makes::Each);
+        single
+            .filter(|(place, _)| !busy.contains(place))
+            .map(|(_, key)| key.name.clone())
+            .next()
+    }
+}
+
+/// Microseconds.
+const IDLE_AFTER: u64 = 2_000_000;
+
+/// Events of more than two seconds at the rates of every scenario.
+const RECENT: u64 = 10_000;
+
+/// What of a map is not as it should be when these pods, and no others, run.
+fn settled(map: &ShardMapSpec, wanted: &BTreeSet<&str>) -> Option<String> {
+    let active: BTreeSet<Holder> = map
+        .holders()
+        .filter(|(_, member)| member.state == MemberState::Active)
+        .map(|(holder, _)| holder)
+        .collect();
+    let pods: BTreeSet<&str> = active.iter().map(|holder| &*holder.pod.0).collect();
+    if pods != *wanted {
+        return Some(format!("Active are {pods:?}, running are {wanted:?}"));
+    }
+    if !map.moves.is_empty() {
+        return Some(format!("{} buckets move", map.moves.len()));
+    }
+    let placed = map
+        .grants
+        .values()
+        .filter(|grant| active.contains(&grant.owner))
+        .count();
+    let all = usize::from(BUCKETS);
+    (placed != all).then(|| format!("{placed} of {all} buckets have a live owner"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{What, tests::map};
+
+    #[test]
+    fn a_fleet_is_settled_when_all_of_it_works() {
+        let all = |owner: &'static str| -> Vec<(u16, &str, u64)> {
+            (0..BUCKETS).map(|bucket| (bucket, owner, 1)).collect()
+        };
+        let of = |grants: &[(u16, &str, u64)]| {
+            let What::Map(map) = map(1, 1, "a#1", grants) else {
+                panic!("a map");
+            };
+            map
+        };
+        let wanted = BTreeSet::from(["a"]);
+        assert_eq!(settled(&of(&all("a#1")), &wanted), None);
+        let missing = settled(&of(&all("a#1")[1..]), &wanted).unwrap();
+        assert_eq!(missing, "1023 of 1024 buckets have a live owner");
+        let both = BTreeSet::from(["a", "b"]);
+        assert!(settled(&of(&all("a#1")), &both).is_some(), "b doesn't work");
+    }
+}
