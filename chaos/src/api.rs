@@ -181,7 +181,8 @@ impl Objects {
         answer.unless(404, format!("delete {path}")).map(drop)
     }
 
-    /// Creates every document of a manifest, as `kubectl create` does; what is there stays.
+    /// Creates every document of a manifest, as `kubectl create` does; what is there stays. What names no
+    /// namespace goes into this one.
     pub async fn apply(&self, manifest: &str) -> Result<()> {
         let documents: Vec<Value> =
             serde_saphyr::from_multiple(manifest).attempt("read a manifest of deploy/")?;
@@ -194,11 +195,13 @@ impl Objects {
             };
             let version = text("/apiVersion");
             let root = if version.contains('/') { "apis" } else { "api" };
+            let kind = text("/kind");
             let scope = match text("/metadata/namespace") {
-                "" => String::new(),
+                "" if WIDE.iter().any(|prefix| kind.starts_with(prefix)) => String::new(),
+                "" => format!("/namespaces/{}", self.namespace),
                 namespace => format!("/namespaces/{namespace}"),
             };
-            let plural = plural(text("/kind"));
+            let plural = plural(kind);
             self.ensure(&format!("/{root}/{version}{scope}/{plural}"), &document)
                 .await?;
         }
@@ -213,6 +216,9 @@ impl Objects {
         self.ensure("/api/v1/namespaces", &object).await
     }
 }
+
+/// What the kinds begin with, of those in `deploy/`, whose objects are in no namespace.
+const WIDE: [&str; 2] = ["Cluster", "ValidatingAdmission"];
 
 /// An object's name.
 pub fn name_of(object: &Value) -> &str {

@@ -12,5 +12,6 @@ pub mod ledger;
 pub mod load;
 pub mod outcome;
 pub mod proxy;
+pub mod report;
 pub mod run;
 pub mod samples;
