@@ -7,7 +7,10 @@
 pub mod read;
 pub mod watch;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use zen_fabric::{
     coordination::{
@@ -92,6 +95,8 @@ pub struct History {
     told: Vec<Told>,
     observations: BTreeMap<String, Vec<Made>>,
     by_number: BTreeMap<u64, At>,
+    /// Versions of maps that an operator wrote: no leader's.
+    foreign: BTreeSet<u64>,
     /// Watches that had to begin anew: what happened between is not known. By kind, and when.
     pub gaps: Vec<(String, At)>,
 }
@@ -137,6 +142,11 @@ impl History {
         sorted
     }
 
+    /// What was told from a moment on.
+    pub fn since(&self, moment: At) -> impl Iterator<Item = &Told> {
+        self.told.iter().filter(move |told| told.at >= moment)
+    }
+
     /// How many changes were told.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -161,20 +171,31 @@ impl History {
         &self.observations
     }
 
-    /// The maps in order, with when each was seen.
+    /// A map that is stored at this version is an operator's work.
+    pub fn disown(&mut self, version: u64) {
+        self.foreign.insert(version);
+    }
+
+    /// The fleet's own maps in order, with when each was seen.
     pub fn maps(&self) -> impl Iterator<Item = (At, Arc<ShardMapSpec>)> + '_ {
-        self.in_order()
-            .into_iter()
-            .filter_map(|told| match &told.what {
-                What::Map(map) => Some((told.at, Arc::clone(map))),
-                What::Owner { .. }
-                | What::MapUnreadable(_)
-                | What::MapGone
-                | What::Leader { .. }
-                | What::LeaderGone
-                | What::Member { .. }
-                | What::MemberGone { .. } => None,
-            })
+        self.all_maps()
+            .filter(|(version, _, _)| !self.foreign.contains(version))
+            .map(|(_, at, map)| (at, map))
+    }
+
+    /// All maps in order, also those that an operator wrote, with the version and when each was seen.
+    pub fn all_maps(&self) -> impl Iterator<Item = (u64, At, Arc<ShardMapSpec>)> + '_ {
+        let in_order = self.in_order().into_iter();
+        in_order.filter_map(|told| match &told.what {
+            What::Map(map) => Some((told.version, told.at, Arc::clone(map))),
+            What::Owner { .. }
+            | What::MapUnreadable(_)
+            | What::MapGone
+            | What::Leader { .. }
+            | What::LeaderGone
+            | What::Member { .. }
+            | What::MemberGone { .. } => None,
+        })
     }
 
     /// The newest map.
@@ -322,6 +343,21 @@ pub(crate) mod tests {
             "a bucket that is issued anew to its owner stays one span"
         );
         assert!(history.spans(Bucket(8)).is_empty());
+    }
+
+    #[test]
+    fn an_operators_map_is_not_the_fleets() {
+        let mut history = History::default();
+        history.tell(told(10, 10, map(1, 1, "a#1", &[(7, "a#1", 1)])));
+        history.tell(told(20, 11, map(1, 2, "a#1", &[(7, "x#1", 2)])));
+        history.disown(11);
+        assert_eq!(history.maps().count(), 1);
+        assert_eq!(history.all_maps().count(), 2);
+        assert_eq!(
+            history.map().unwrap().version,
+            2,
+            "what is stored is stored"
+        );
     }
 
     #[test]

@@ -15,3 +15,4 @@ pub mod proxy;
 pub mod report;
 pub mod run;
 pub mod samples;
+pub mod scenario;

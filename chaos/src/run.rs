@@ -16,7 +16,7 @@ use zen_fabric::{
 use crate::{
     bed::{
         Bed, FLEET, LOAD, SYSTEM,
-        fleet::{Fleet, Network, Plan},
+        fleet::{Clock, Fleet, Network, Plan},
     },
     check::Checked,
     clock::At,
@@ -42,6 +42,8 @@ pub struct Setup {
     pub gateways: usize,
     /// Whether connections can be cut.
     pub network: Network,
+    /// Clocks that are wrong, by the core's place.
+    pub clocks: Vec<Option<Clock>>,
     /// Ingestors that make one Observation of each event.
     pub each: usize,
     /// Ingestors that count.
@@ -92,6 +94,7 @@ impl Setup {
             cores,
             gateways: 1,
             network: Network::Plain,
+            clocks: Vec::new(),
             each: 24,
             sums: 2,
             per_second: 10,
@@ -132,6 +135,7 @@ impl Run {
             cores: setup.cores,
             gateways: setup.gateways,
             network: setup.network,
+            clocks: setup.clocks.clone(),
         };
         let fleet = Fleet::start(&bed, plan).await?;
         let ledger = load::Shared::new(Ledger::new(keys.clone()));
@@ -187,7 +191,14 @@ impl Run {
         self.outcome.steps.push(step);
     }
 
-    /// The same, and drawn as a line into the timeline.
+    /// The same, and drawn as a line into the timeline; when that was.
+    pub fn mark(&mut self, what: impl Into<String>) -> At {
+        let now = At::now();
+        self.mark_at(now, what);
+        now
+    }
+
+    /// The same of a moment that has passed.
     pub fn mark_at(&mut self, moment: At, what: impl Into<String>) {
         let what = what.into();
         self.outcome.timeline.marks.push(Step {

@@ -31,6 +31,11 @@ impl Samples {
         }
     }
 
+    /// Each of them.
+    pub fn values(&self) -> impl Iterator<Item = f64> + '_ {
+        self.0.iter().copied()
+    }
+
     /// How many.
     #[must_use]
     pub const fn len(&self) -> usize {

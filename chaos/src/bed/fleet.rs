@@ -16,7 +16,7 @@ use super::{Bed, FLEET, SYSTEM, certificates::Authority, identity::Identity, nod
 use crate::{
     clock::At,
     error::{Attempt as _, Error, Result},
-    proxy::{Proxy, Resolve, source},
+    proxy::{Mode, Proxy, Resolve, source},
 };
 
 /// How a fleet is laid out.
@@ -30,6 +30,19 @@ pub struct Plan {
     pub gateways: usize,
     /// Whether there are proxies: they cost CPU and time, so only where something is to be cut.
     pub network: Network,
+    /// Of each core, by its place: a clock that is wrong. Those beyond have the machine's.
+    pub clocks: Vec<Option<Clock>>,
+}
+
+/// A clock that is wrong, by a library that is preloaded.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    /// `chaos/clock/shift.c`, compiled.
+    pub library: PathBuf,
+    /// Seconds by which the wall clock is ahead.
+    pub ahead: i64,
+    /// How fast it runs, in millionths.
+    pub rate: u64,
 }
 
 /// Whether connections can be cut.
@@ -38,7 +51,7 @@ pub enum Network {
     /// Straight.
     #[default]
     Plain,
-    /// Each core behind a proxy, and each with a proxy before its API server.
+    /// Each core behind a proxy, and with one of its own before the API server and each journal.
     Proxied,
 }
 
@@ -49,8 +62,8 @@ pub struct Core {
     pub node: Node,
     /// Before its peer port.
     pub peers: Option<Proxy>,
-    /// Before the API server, for it alone.
-    pub api: Option<Proxy>,
+    /// Before the API server and the gateways' journals, for it alone.
+    others: Vec<Proxy>,
     port: u16,
 }
 
@@ -91,6 +104,22 @@ impl Processes {
     }
 }
 
+// === impl Clock ===
+
+impl Clock {
+    /// The arguments of `env`, which becomes the program.
+    fn before(&self, program: &Path, args: Vec<OsString>) -> Vec<OsString> {
+        let mut all = vec![
+            path_flag("LD_PRELOAD=", &self.library),
+            format!("CHAOS_CLOCK_AHEAD={}", self.ahead).into(),
+            format!("CHAOS_CLOCK_RATE={}", self.rate).into(),
+            program.into(),
+        ];
+        all.extend(args);
+        all
+    }
+}
+
 // === impl Core ===
 
 impl Core {
@@ -107,6 +136,13 @@ impl Core {
             peers.point(None);
         }
         Ok(moment)
+    }
+
+    /// What happens to its connections to the API server and to the gateways, where there are proxies.
+    pub fn isolate(&self, mode: Mode) {
+        for other in &self.others {
+            other.treat_all(mode);
+        }
     }
 
     /// Drains it, and waits for its end.
@@ -169,18 +205,23 @@ impl Fleet {
     pub async fn add(&mut self, bed: &Bed) -> Result<()> {
         let number = self.cores.len();
         let pod = format!("core-{number}");
-        let (peers, api) = match self.plan.network {
-            Network::Plain => (None, None),
-            Network::Proxied => {
-                let peers = Proxy::start(self.processes.resolve(), &self.tasks).await?;
-                let api = Proxy::start(Arc::new(|_| None), &self.tasks).await?;
-                api.point(Some(server(bed)?));
-                (Some(peers), Some(api))
+        let proxied = self.plan.network == Network::Proxied;
+        let mut others = Vec::new();
+        let (mut peers, mut server, mut journals) = (None, None, self.journals()?);
+        if proxied {
+            peers = Some(Proxy::start(self.processes.resolve(), &self.tasks).await?);
+            let before = self.before(api_server(bed)?).await?;
+            server = Some(before.address().to_string());
+            others.push(before);
+            for journal in &mut journals {
+                let before = self.before(*journal).await?;
+                *journal = before.address();
+                others.push(before);
             }
-        };
-        let url = api.as_ref().map(|api| api.address().to_string());
-        let identity = Identity::make(bed, "zen-fabric-core", &pod, url.as_deref()).await?;
-        let port = if peers.is_some() { free_port()? } else { 0 };
+        }
+        let identity = Identity::make(bed, "zen-fabric-core", &pod, server.as_deref()).await?;
+        let port = if proxied { free_port()? } else { 0 };
+        let journals: Vec<String> = journals.iter().map(ToString::to_string).collect();
         let mut args = common("core", &identity);
         args.push(path_flag("--data-dir=", &bed.dir().join(&pod)));
         args.extend([
@@ -190,17 +231,25 @@ impl Fleet {
             format!("--zone=zone-{}", number % ZONES).into(),
             format!("--peer-port={port}").into(),
             "--admin-port=0".into(),
-            format!("--gateways={}", self.journals()?).into(),
+            format!("--gateways={}", journals.join(",")).into(),
         ]);
         if let Some(peers) = &peers {
             args.push(format!("--peer-address={}", peers.address()).into());
         }
         args.extend(self.authority.flags(Role::Core, Some(&pod))?);
-        let node = Node::new(bed.cluster(), &self.plan.binary, bed.dir(), &pod, args);
+        let clock = self.plan.clocks.get(number).cloned().flatten();
+        let (program, args) = match clock {
+            Some(clock) => (
+                PathBuf::from("/usr/bin/env"),
+                clock.before(&self.plan.binary, args),
+            ),
+            None => (self.plan.binary.clone(), args),
+        };
+        let node = Node::new(bed.cluster(), &program, bed.dir(), &pod, args);
         self.cores.push(Core {
             node,
             peers,
-            api,
+            others,
             port,
         });
         self.begin(number)
@@ -244,13 +293,23 @@ impl Fleet {
             .collect()
     }
 
-    fn journals(&self) -> Result<String> {
-        let journals: Result<Vec<&str>> = self
-            .gateways
+    fn journals(&self) -> Result<Vec<SocketAddr>> {
+        self.gateways
             .iter()
-            .map(|node| node.says("journal"))
-            .collect();
-        Ok(journals?.join(","))
+            .map(|gateway| {
+                let address = gateway.says("journal")?;
+                address
+                    .parse()
+                    .attempt(format!("understand the address {address}"))
+            })
+            .collect()
+    }
+
+    /// A proxy before this address, for one pod alone.
+    async fn before(&self, target: SocketAddr) -> Result<Proxy> {
+        let proxy = Proxy::start(Arc::new(|_| None), &self.tasks).await?;
+        proxy.point(Some(target));
+        Ok(proxy)
     }
 
     /// Processes that ended by themselves since the last look; they are started again, as a kubelet
@@ -308,7 +367,7 @@ fn path_flag(name: &str, path: &Path) -> OsString {
 }
 
 /// Where the API server listens.
-fn server(bed: &Bed) -> Result<SocketAddr> {
+fn api_server(bed: &Bed) -> Result<SocketAddr> {
     let url = bed.cluster().url();
     let address = url.trim_start_matches("https://");
     address

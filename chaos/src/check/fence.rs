@@ -64,8 +64,8 @@ pub fn granted(history: &History) -> Checked {
     let mut checked =
         Checked::new("who writes a status was given its bucket at that epoch by a map");
     let grants: BTreeSet<(Bucket, Epoch, Holder)> = history
-        .maps()
-        .flat_map(|(_, map)| {
+        .all_maps()
+        .flat_map(|(_, _, map)| {
             let grants = map.grants.iter();
             grants
                 .map(|(bucket, grant)| (*bucket, grant.epoch, grant.owner.clone()))

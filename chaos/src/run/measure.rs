@@ -62,21 +62,64 @@ impl Run {
 
     /// Waits until other pods act on every key of these ones.
     pub async fn takeover(&self, before: &Mark, dead: &[usize], within: Duration) -> Takeover {
+        let keys = self.keys_of(before, dead);
+        self.acted_on(before, before.at, &keys, within).await
+    }
+
+    /// Waits until every key is acted on by whomever, for an event that is sent after the mark.
+    pub async fn all_acted_on(&self, mark: &Mark, within: Duration) -> Takeover {
+        let keys = self.single();
+        self.acted_on(mark, mark.at, &keys, within).await
+    }
+
+    /// Waits until every key is worked on after `back`, for any event that was sent since `gone`.
+    pub async fn resumed(&self, gone: &Mark, back: &Mark, within: Duration) -> Takeover {
+        let keys = self.single();
+        self.acted_on(gone, back.at, &keys, within).await
+    }
+
+    /// The keys that make one Observation of each event.
+    fn single(&self) -> BTreeSet<usize> {
+        let single = self
+            .keys
+            .iter()
+            .enumerate()
+            .filter(|(_, key)| key.makes == Makes::Each);
+        single.map(|(place, _)| place).collect()
+    }
+
+    /// Those that these cores owned.
+    fn keys_of(&self, before: &Mark, dead: &[usize]) -> BTreeSet<usize> {
         let pods: BTreeSet<&str> = dead
             .iter()
             .filter_map(|place| Some(self.fleet.cores.get(*place)?.name()))
             .collect();
-        let keys: BTreeSet<usize> = Self::owned(&before.map, &self.keys)
+        Self::owned(&before.map, &self.keys)
             .into_iter()
             .filter(|(_, pod)| pods.contains(pod.as_str()))
             .map(|(place, _)| place)
-            .collect();
+            .collect()
+    }
+
+    /// Waits until something is seen of each of these keys from `since` on, that was sent after the mark.
+    async fn acted_on(
+        &self,
+        mark: &Mark,
+        since: At,
+        keys: &BTreeSet<usize>,
+        within: Duration,
+    ) -> Takeover {
         let mut first = BTreeMap::new();
-        while first.len() < keys.len() && before.at.passed() < within {
+        while first.len() < keys.len() && since.passed() < within {
             tokio::time::sleep(LOOK_EVERY).await;
-            first = first_seen(&self.ledger.lock(), &self.history.lock(), before, &keys);
+            first = first_seen(
+                &self.ledger.lock(),
+                &self.history.lock(),
+                (mark, since),
+                keys,
+            );
         }
-        let took = |seen: &At| millis(seen.since(before.at));
+        let took = |seen: &At| millis(seen.since(since));
         Takeover {
             keys: first.values().map(took).collect(),
             last: first.values().max().map(took),
@@ -135,11 +178,11 @@ impl Run {
     }
 }
 
-/// Of each of these keys, when the first event was seen that was sent after the mark.
+/// Of each of these keys, when the first event was seen, from `since` on, that was sent after the mark.
 fn first_seen(
     ledger: &Ledger,
     history: &History,
-    mark: &Mark,
+    (mark, since): (&Mark, At),
     keys: &BTreeSet<usize>,
 ) -> BTreeMap<usize, At> {
     let mut first: BTreeMap<usize, At> = BTreeMap::new();
@@ -147,7 +190,7 @@ fn first_seen(
         .since(mark.number)
         .filter(|(_, entry)| entry.sent >= mark.at && keys.contains(&entry.key));
     for (number, entry) in later {
-        if let Some(seen) = history.seen(number) {
+        if let Some(seen) = history.seen(number).filter(|seen| *seen >= since) {
             let known = first.entry(entry.key).or_insert(seen);
             *known = (*known).min(seen);
         }
@@ -227,10 +270,13 @@ mod tests {
             map,
         };
         // Event 2 was sent before the kill and seen after it: no takeover.
-        let first = first_seen(&ledger, &history, &mark, &BTreeSet::from([0, 1]));
+        let first = first_seen(&ledger, &history, (&mark, At(25)), &BTreeSet::from([0, 1]));
         assert_eq!(first, BTreeMap::from([(0, At(65)), (1, At(35))]));
-        let of_one = first_seen(&ledger, &history, &mark, &BTreeSet::from([0]));
+        let of_one = first_seen(&ledger, &history, (&mark, At(25)), &BTreeSet::from([0]));
         assert_eq!(of_one, BTreeMap::from([(0, At(65))]));
+        // Nor is what was seen before the API server was back.
+        let later = first_seen(&ledger, &history, (&mark, At(40)), &BTreeSet::from([1]));
+        assert_eq!(later, BTreeMap::from([(1, At(55))]));
     }
 
     #[test]
