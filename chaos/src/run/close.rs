@@ -8,6 +8,7 @@ use zen_fabric::journal::Tally;
 use super::Run;
 use crate::{
     admin::Admin,
+    api::{INGESTORS, name_of},
     bed::stored,
     check::{self, Checked, Counted},
     clock::{At, millis},
@@ -19,6 +20,9 @@ use crate::{
 
 /// How long a backlog may take: what a scenario of minutes leaves, at hundreds a second.
 const DRAINED_WITHIN: Duration = Duration::from_mins(5);
+
+/// How old counters may be: seconds, more where a status waits for the budget of all others.
+const COUNTED_WITHIN: Duration = Duration::from_secs(30);
 
 /// How often tallies are read meanwhile.
 const ASK_EVERY: Duration = Duration::from_millis(200);
@@ -34,18 +38,17 @@ impl Run {
             Checked::new("every accepted event has an end soon after the load stopped");
         drained
             .look((backlog > 0).then(|| format!("{backlog} have none after {DRAINED_WITHIN:?}")));
-        // Counters reach the objects and the watches a moment later.
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let counters = self.counters(&tallies).await?;
         let counted = self.counted(tallies).await?;
         self.look_after()?;
         self.tasks.stop(Duration::from_secs(5)).await.ok();
         self.fleet.stop().await;
         let end = At::now();
-        self.conclude(&counted, drained, end);
+        self.conclude(&counted, vec![drained, counters], end);
         Ok(self.outcome)
     }
 
-    fn conclude(&mut self, counted: &Counted, drained: Checked, end: At) {
+    fn conclude(&mut self, counted: &Counted, mut checks: Vec<Checked>, end: At) {
         let mut exits = Checked::new("no process ended by itself");
         for _process in 0..self.fleet.cores.len() + self.fleet.gateways.len() {
             exits.look(None);
@@ -54,7 +57,7 @@ impl Run {
             exits.look(Some(why));
         }
         let (ledger, history) = (self.ledger.lock(), self.history.lock());
-        let mut checks = vec![drained, exits];
+        checks.push(exits);
         checks.extend(check::books(&ledger, counted, &history));
         checks.push(check::fence(&history));
         checks.push(check::stale_writes(&history));
@@ -106,6 +109,24 @@ impl Run {
         }
     }
 
+    /// Whether the counters in each status come to be what the journals say: exact, up to seconds old.
+    async fn counters(&self, tallies: &BTreeMap<String, Tally>) -> Result<Checked> {
+        let begun = At::now();
+        loop {
+            let mut checked =
+                Checked::new("the counters of each status are the journals' within 30 s");
+            for ingestor in self.bed.load().list(INGESTORS).await? {
+                let uid = ingestor.pointer("/metadata/uid").and_then(Value::as_str);
+                let tally = uid.and_then(|uid| tallies.get(uid)).copied();
+                checked.look(differs(&ingestor, &tally.unwrap_or_default()));
+            }
+            if checked.holds() || begun.passed() > COUNTED_WITHIN {
+                return Ok(checked);
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
     /// What is stored, by a list.
     async fn counted(&self, tallies: BTreeMap<String, Tally>) -> Result<Counted> {
         let mut counted = Counted {
@@ -131,6 +152,28 @@ impl Run {
         .await?;
         Ok(counted)
     }
+}
+
+/// What an Ingestor's status says otherwise than its tally.
+fn differs(ingestor: &Value, tally: &Tally) -> Option<String> {
+    let expected = [
+        ("accepted", tally.requests + tally.replays),
+        ("observed", tally.observed),
+        ("filtered", tally.filtered),
+        ("deduplicated", tally.deduplicated),
+        ("deadLettered", tally.dead_lettered),
+    ];
+    let counters = ingestor.pointer("/status/counters");
+    let says = |what: &str| {
+        let found = counters.and_then(|counters| counters.get(what));
+        found.and_then(Value::as_u64).unwrap_or_default()
+    };
+    let wrong: Vec<String> = expected
+        .into_iter()
+        .filter(|(what, count)| says(what) != *count)
+        .map(|(what, count)| format!("{what} {} for {count}", says(what)))
+        .collect();
+    (!wrong.is_empty()).then(|| format!("{}: {}", name_of(ingestor), wrong.join(", ")))
 }
 
 fn add(sum: &mut Tally, tally: &Tally) {
@@ -167,5 +210,32 @@ fn owned(span: &Span, begun: At, end: At) -> OwnedBy {
         to: millis(span.to.unwrap_or(end).since(begun)),
         owner: span.owner.to_string(),
         epoch: span.epoch.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_counter_that_differs_is_told() {
+        let ingestor = json!({
+            "metadata": { "name": "key-0" },
+            "status": { "counters": { "accepted": 3, "observed": 2, "filtered": 0 } },
+        });
+        let tally = |observed| Tally {
+            requests: 3,
+            observed,
+            ..Tally::default()
+        };
+        assert_eq!(
+            differs(&ingestor, &tally(2)),
+            None,
+            "an absent counter is nothing"
+        );
+        let wrong = differs(&ingestor, &tally(3)).unwrap();
+        assert_eq!(wrong, "key-0: observed 2 for 3");
     }
 }
