@@ -33,7 +33,7 @@ deny:
 	else echo "cargo-deny is not installed: the dependency policy in deny.toml was not checked"; fi
 
 test: tools ## Everything, the real kube-apiserver included
-	$(CARGO) test $(TEST_FLAGS) --features zen-fabric/real-cluster
+	$(CARGO) test $(TEST_FLAGS) --features zen-fabric/real-cluster,chaos/real-cluster
 
 test-fast: ## Everything that needs no real kube-apiserver
 	$(CARGO) test $(TEST_FLAGS)
