@@ -190,7 +190,7 @@ impl Fleet {
         let identity = Identity::make(bed, "zen-fabric-gateway", &pod, None).await?;
         let mut args = common("gateway", &identity);
         args.push(path_flag("--data-dir=", &bed.dir().join(&pod)));
-        args.extend(["--port=0", "--admin-port=0", "--journal-port=0"].map(OsString::from));
+        args.extend(["--gateway-port=0", "--admin-port=0", "--journal-port=0"].map(OsString::from));
         args.extend(self.authority.flags(Role::Gateway, Some(&pod))?);
         Ok(Node::new(
             bed.cluster(),
