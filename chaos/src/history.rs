@@ -95,6 +95,8 @@ pub struct History {
     told: Vec<Told>,
     observations: BTreeMap<String, Vec<Made>>,
     by_number: BTreeMap<u64, At>,
+    /// When the newest Observation of each Ingestor was made.
+    newest: BTreeMap<String, At>,
     /// Versions of maps that an operator wrote: no leader's.
     foreign: BTreeSet<u64>,
     /// Watches that had to begin anew: what happened between is not known. By kind, and when.
@@ -130,7 +132,10 @@ impl History {
         let of_name = self.observations.entry(name.to_owned()).or_default();
         match of_name.iter_mut().find(|known| known.uid == made.uid) {
             Some(known) => known.count = known.count.max(made.count),
-            None => of_name.push(made),
+            None => {
+                self.newest.insert(made.source.clone(), made.first);
+                of_name.push(made);
+            }
         }
     }
 
@@ -163,6 +168,12 @@ impl History {
     #[must_use]
     pub fn seen(&self, number: u64) -> Option<At> {
         self.by_number.get(&number).copied()
+    }
+
+    /// When the newest Observation of an Ingestor was first seen.
+    #[must_use]
+    pub fn newest(&self, ingestor: &str) -> Option<At> {
+        self.newest.get(ingestor).copied()
     }
 
     /// Every Observation, by name; more than one where it was made again.
@@ -377,5 +388,6 @@ pub(crate) mod tests {
         assert_eq!(of_x.len(), 2);
         assert_eq!(of_x[0].count, 5);
         assert_eq!(history.seen(4), Some(At(1)));
+        assert_eq!(history.newest("a"), Some(At(2)), "a changed one is not new");
     }
 }

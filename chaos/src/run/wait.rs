@@ -15,7 +15,7 @@ use crate::{
     bed::fleet::Core,
     clock::At,
     error::{Error, Result},
-    ledger::Makes,
+    ledger::{Key, Makes},
 };
 
 /// How long a fleet may take until all of it works: a start, the moves that follow from it, an outage
@@ -63,33 +63,25 @@ impl Run {
         settled(&map, &wanted)
     }
 
-    /// A key of which nothing was seen that was sent in the last two seconds.
+    /// A key of which nothing was seen in the last two seconds.
     fn idle_key(&self) -> Option<String> {
-        let ledger = self.ledger.lock();
         let history = self.history.lock();
         let since = At(At::now().0.saturating_sub(IDLE_AFTER));
-        let busy: BTreeSet<usize> = ledger
-            .since(ledger.next().saturating_sub(RECENT))
-            .filter(|(number, entry)| entry.sent >= since && history.seen(*number).is_some())
-            .map(|(_, entry)| entry.key)
-            .collect();
-        let single = self
-            .keys
-            .iter()
-            .enumerate()
-            .filter(|(_, key)| key.makes == Makes::Each);
+        let busy = |key: &Key| {
+            history
+                .newest(&key.name)
+                .is_some_and(|newest| newest >= since)
+        };
+        let single = self.keys.iter().filter(|key| key.makes == Makes::Each);
         single
-            .filter(|(place, _)| !busy.contains(place))
-            .map(|(_, key)| key.name.clone())
+            .filter(|key| !busy(key))
+            .map(|key| key.name.clone())
             .next()
     }
 }
 
 /// Microseconds.
 const IDLE_AFTER: u64 = 2_000_000;
-
-/// Events of more than two seconds at the rates of every scenario.
-const RECENT: u64 = 10_000;
 
 /// What of a map is not as it should be when these pods, and no others, run.
 fn settled(map: &ShardMapSpec, wanted: &BTreeSet<&str>) -> Option<String> {

@@ -51,7 +51,7 @@ async fn work(options: &Options, cores: usize) -> Result<(f64, Outcome)> {
     let mut run = Run::start(Setup {
         each: 40,
         sums: 0,
-        per_second: 10,
+        per_second: options.pick(10, 3),
         ..options.setup("efficiency", cores)
     })
     .await?;

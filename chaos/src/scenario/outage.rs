@@ -37,7 +37,7 @@ async fn outage(options: &Options, name: &str, away: Away) -> Result<Outcome> {
     let mut run = Run::start(Setup {
         // What gathers in five minutes is worked off in one.
         each: 12,
-        per_second: 5,
+        per_second: options.pick(5, 3),
         ..options.setup(name, 3)
     })
     .await?;
