@@ -48,11 +48,16 @@ pub struct Takeover {
 }
 
 impl Run {
+    /// The number of the next event.
+    pub fn sent(&self) -> u64 {
+        self.ledger.lock().next()
+    }
+
     /// Now.
     pub fn now(&self) -> Result<Mark> {
         let map = self.map()?;
         // The number first: an event that is sent between the two counts from a moment too early.
-        let number = self.ledger.lock().next();
+        let number = self.sent();
         Ok(Mark {
             at: At::now(),
             number,

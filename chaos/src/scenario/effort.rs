@@ -62,7 +62,7 @@ async fn work(options: &Options, cores: usize) -> Result<(f64, Outcome)> {
     run.pass(options.pick(Duration::from_secs(90), Duration::from_secs(15)))
         .await?;
     let spent = run.fleet.cpu() - cpu;
-    let to = run.ledger.lock().next();
+    let to = run.sent();
     run.mark("measured");
     run.caught_up(to, Duration::from_secs(30)).await;
     let events = run.waits(before.number, to).len();

@@ -95,7 +95,7 @@ pub(super) async fn partition(options: &Options) -> Result<Outcome> {
             alive.look((dead > 0).then(|| format!("{what}: {dead} were")));
             let changes = run.map()?.term.saturating_sub(terms);
             leaders.look((changes > 1).then(|| format!("{what}: {changes} terms")));
-            let from = run.ledger.lock().next();
+            let from = run.sent();
             heal(&run);
             run.mark(format!("core-{place}: healed"));
             run.settled().await?;

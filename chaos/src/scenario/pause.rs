@@ -52,11 +52,11 @@ pub(super) async fn pause(options: &Options) -> Result<Outcome> {
         Run::all_taken(&mut taken, &takeover);
         all.extend(takeover.keys.values());
         run.pass(time.saturating_sub(moment.passed())).await?;
-        let from = run.ledger.lock().next();
+        let from = run.sent();
         let moment = run.fleet.core(place)?.node.resume()?;
         run.mark_at(moment, format!("{round}: SIGCONT core-{place}"));
         run.settled().await?;
-        let to = run.ledger.lock().next();
+        let to = run.sent();
         after.extend(run.waits(from, to).values());
         run.pass(BREATH).await?;
     }

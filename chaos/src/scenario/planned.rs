@@ -32,7 +32,7 @@ pub(super) async fn rolling(options: &Options) -> Result<Outcome> {
     );
     let quiet = run.now()?;
     run.pass(Duration::from_secs(10)).await?;
-    let usual = run.waits(quiet.number, run.ledger.lock().next());
+    let usual = run.waits(quiet.number, run.sent());
     let (mut gaps, mut drains, mut waits) =
         (Samples::default(), Samples::default(), Samples::default());
     for round in 0..options.pick(10, 1) {
@@ -46,7 +46,7 @@ pub(super) async fn rolling(options: &Options) -> Result<Outcome> {
                 millis(moment.passed())
             ));
             restart(&mut run, place).await?;
-            let to = run.ledger.lock().next();
+            let to = run.sent();
             // Every event up to here has been acted on, or is late and counts with what it has waited.
             run.caught_up(to, Duration::from_secs(30)).await;
             gaps.extend(moved_keys(&run, &before, to));
@@ -138,7 +138,7 @@ pub(super) async fn scale(options: &Options) -> Result<Outcome> {
             run.fleet.core(1)?.drain(DRAINED_WITHIN).await?;
             run.settled().await?;
         }
-        let to = run.ledger.lock().next();
+        let to = run.sent();
         waits.extend(run.waits(before.number, to).values());
     }
     run.measured(Measured::of("an event's wait meanwhile", "ms", &waits));

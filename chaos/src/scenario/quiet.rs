@@ -92,7 +92,7 @@ pub(super) async fn quiet(options: &Options) -> Result<Outcome> {
     run.measured(
         Measured::one("buckets that moved", "buckets", float(moves)).asked(Bar::most(0.0)),
     );
-    let to = run.ledger.lock().next();
+    let to = run.sent();
     let waits = run.waits(before.number, to);
     run.measured(Measured::of("an event's wait meanwhile", "ms", &waits));
     let alive = nobody_died(&run, before.at);
