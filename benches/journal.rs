@@ -32,14 +32,15 @@ use sha2::{Digest as _, Sha256};
 use zen_fabric::{
     api::SpecDigest,
     journal::{
-        Appended, BUCKETS, Bucket, End, Ended, Event, FetchLimit, Holder, IngestorUid, Items,
-        Journal, Key, KeyHash, Millis, Origin, PayloadDigest, Subscribe,
+        Appended, End, Ended, Event, FetchLimit, IngestorUid, Items, Journal, Key, KeyHash, Millis,
+        Origin, PayloadDigest,
         wal::{
             Durability, Options, Wal,
             disk::{Disk, DiskFile, RealDisk},
         },
     },
     ops::time::SystemClock,
+    testing::subscriber,
 };
 
 const APPENDERS: u64 = 256;
@@ -160,13 +161,10 @@ fn cpu() -> Duration {
 }
 
 async fn drain(journal: Arc<Wal>, stop: Arc<AtomicBool>) -> u64 {
-    let buckets = (0..BUCKETS).map(Bucket).collect();
-    let subscribe = Subscribe {
-        buckets,
-        holder: Holder("bench#1".into()),
-        epoch: None,
-    };
-    let subscription = journal.subscribe(subscribe).await.unwrap();
+    let claims = subscriber::everything();
+    let subscription = subscriber::subscribe(journal.as_ref(), "bench#1", claims)
+        .await
+        .unwrap();
     let limit = FetchLimit {
         records: NonZeroU32::new(1000).unwrap(),
         bytes: 4 << 20,

@@ -13,7 +13,8 @@
 //!                          └─▶ drain      giving everything away
 //! ```
 //!
-//! `replica` composes them; `port` is the seam to the world, `protocol` the rules that tests break.
+//! `replica` composes them; `port` is the seam to the world, `edge` is what stands on its other side,
+//! `protocol` the rules that tests break.
 
 pub mod assign;
 pub mod buckets;
@@ -21,6 +22,7 @@ mod chance;
 mod contact;
 mod damping;
 mod drain;
+pub mod edge;
 mod elector;
 pub mod event;
 mod evidence;

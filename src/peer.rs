@@ -19,7 +19,7 @@ pub mod metrics;
 pub mod refusal;
 mod serve;
 pub mod tls;
-mod told;
+pub(crate) mod told;
 mod verify;
 
 pub use connect::{ConnectError, connect, dial, open};

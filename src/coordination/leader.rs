@@ -139,6 +139,11 @@ impl Leader {
         }
     }
 
+    /// Whether the map is being made again.
+    pub(super) const fn is_healing(&self) -> bool {
+        self.healing.is_some()
+    }
+
     /// Does what is due, while this replica leads.
     pub(super) fn step(&mut self, now: Moment, mut desk: Desk<'_>) {
         let Some(term) = desk.elector.term().filter(|_| desk.view.holder.is_some()) else {

@@ -32,6 +32,7 @@ use super::{
     port::{Action, Moment},
     protocol::{Protocol, planted},
     records::ShardMapSpec,
+    replica::look::Progress,
     view::View,
 };
 use crate::journal::{Bucket, Epoch};
@@ -79,6 +80,19 @@ impl Owner {
             repeat: None,
             finishing: false,
         }
+    }
+
+    /// All that this pod has not let go of, and whether its workers work on it, are told to stop, or
+    /// have.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Bucket, Epoch, Progress)> {
+        self.work.iter().map(|(bucket, work)| {
+            let progress = match work.stage {
+                Stage::Working => Progress::Working,
+                Stage::Stopping => Progress::Stopping,
+                Stage::Stopped => Progress::Stopped,
+            };
+            (*bucket, work.epoch, progress)
+        })
     }
 
     /// How many buckets workers may still be busy with, or that are not given away.

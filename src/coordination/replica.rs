@@ -5,8 +5,12 @@
 //! that is lost, doubled or late delays and never confuses.
 
 mod inbox;
+pub mod look;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     chance::{Backoff, Chance},
@@ -88,6 +92,8 @@ pub struct Replica {
     map_backoff: Backoff,
     /// Which peers' messages were refused, and why: told once.
     refused: BTreeSet<(PodName, Refused)>,
+    /// How many messages changed nothing.
+    ignored: BTreeMap<Refused, u64>,
 }
 
 // === impl Replica ===
@@ -128,6 +134,7 @@ impl Replica {
             hinted: 0,
             map_backoff,
             refused: BTreeSet::new(),
+            ignored: BTreeMap::new(),
         })
     }
 

@@ -1,10 +1,14 @@
-//! How the records of coordination lie in the API: real Leases and the `ShardMap`, as JSON.
+//! How the records of coordination lie in the API: real Leases and the `ShardMap`, as JSON; and in
+//! [`message`] and [`swim`] what replicas tell each other, as bytes.
 //!
 //! Pure. What a Lease has fields for is there, so that `kubectl get leases` tells who leads and who
 //! lives; the rest are annotations. What can't be read is [`Record::Malformed`] and says why.
 
 mod lease;
 mod map;
+pub mod message;
+pub mod proto;
+pub mod swim;
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! What is remembered of each Ingestor while it has no work: its pace, its holds, and what its
-//! status tells of recent events.
+//! What is remembered of each Ingestor, over all logs and while it has no work: its pace, its holds,
+//! and what its status tells of recent events.
 
 use std::{
     collections::HashMap,
@@ -29,6 +29,8 @@ pub struct Ledger {
     pub pace: Pace,
     /// Who has to wait after failures.
     pub holds: Holds,
+    /// How often a hold of all names has ended: what waits for it in other logs goes on then.
+    pub freed: u64,
     /// So many records wait behind held names that no other name goes on.
     pub crowded: bool,
     /// The last expression that failed, and when.

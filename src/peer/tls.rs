@@ -126,7 +126,7 @@ pub struct Credentials {
     current: ArcSwap<Material>,
     seen: [u8; 32],
     pub(super) metrics: Metrics,
-    told: Told,
+    told: Told<Reason>,
 }
 
 // === impl Contents ===

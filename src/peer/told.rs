@@ -5,19 +5,23 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::refusal::Reason;
-
 /// So many pairs are remembered; beyond that only counters tell. Whoever scans the port from many
 /// addresses fills neither memory nor log.
 const MOST: usize = 1_024;
 
 /// Peers and reasons that were logged.
-#[derive(Debug, Default)]
-pub(super) struct Told(Mutex<BTreeSet<(String, Reason)>>);
+#[derive(Debug)]
+pub(crate) struct Told<R>(Mutex<BTreeSet<(String, R)>>);
 
-impl Told {
+impl<R> Default for Told<R> {
+    fn default() -> Self {
+        Self(Mutex::new(BTreeSet::new()))
+    }
+}
+
+impl<R: Ord> Told<R> {
     /// Whether this is to be logged: the first time, until the bound is reached.
-    pub(super) fn first(&self, peer: &str, why: Reason) -> bool {
+    pub(crate) fn first(&self, peer: &str, why: R) -> bool {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         told.len() < MOST && told.insert((peer.to_owned(), why))
     }
@@ -25,7 +29,7 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::refusal::Reason, *};
 
     #[test]
     fn each_peer_and_reason_once_and_no_more_than_the_bound() {

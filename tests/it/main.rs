@@ -44,6 +44,8 @@ mod crds;
 mod embedded;
 mod engine;
 #[cfg(test)]
+mod fleet;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod journal;

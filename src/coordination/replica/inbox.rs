@@ -29,6 +29,7 @@ impl Replica {
 
     pub(super) fn message(&mut self, now: Moment, from: &Holder, message: Message) {
         if let Some(why) = self.refuses(from, &message) {
+            *self.ignored.entry(why).or_default() += 1;
             if self.refused.insert((from.pod.clone(), why)) {
                 let from = from.clone();
                 self.out.tell(Event::Ignored { from, why });

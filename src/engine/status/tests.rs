@@ -31,6 +31,7 @@ fn known<'a>(ingestor: &'a Ingestor, facts: Option<&'a Facts>) -> Known<'a> {
     Known {
         ingestor,
         tally: Tally::default(),
+        whole: true,
         facts,
         conflict: None,
         held: None,
