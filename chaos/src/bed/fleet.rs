@@ -145,9 +145,15 @@ impl Core {
         }
     }
 
-    /// Drains it, and waits for its end.
+    /// Drains it, and waits for its end; how long it took.
     pub async fn drain(&mut self, within: Duration) -> Result<Duration> {
-        let took = self.node.drain(within).await;
+        let asked = self.node.ask()?;
+        self.end(asked, within).await
+    }
+
+    /// Waits for the end of one that was asked.
+    pub async fn end(&mut self, asked: At, within: Duration) -> Result<Duration> {
+        let took = self.node.end(asked, within).await;
         if let Some(peers) = &self.peers {
             peers.point(None);
         }

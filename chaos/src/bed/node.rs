@@ -144,12 +144,23 @@ impl Node {
 
     /// SIGTERM, and waits for the end; how long it took.
     pub async fn drain(&mut self, within: Duration) -> Result<Duration> {
+        let asked = self.ask()?;
+        self.end(asked, within).await
+    }
+
+    /// SIGTERM; when that was.
+    pub fn ask(&mut self) -> Result<At> {
         self.wanted = false;
-        let cpu = self.running_cpu();
-        let begun = At::now();
+        let moment = At::now();
         self.process
             .terminate()
             .attempt(format!("ask {} to end", self.name))?;
+        Ok(moment)
+    }
+
+    /// Waits until one that was asked has ended; how long it took.
+    pub async fn end(&mut self, begun: At, within: Duration) -> Result<Duration> {
+        let cpu = self.running_cpu();
         loop {
             if let Some(status) = self.process.ended() {
                 self.spent += cpu;

@@ -112,7 +112,10 @@ pub(super) async fn scale(options: &Options) -> Result<Outcome> {
         }
         run.settled().await?;
         up.add(millis(before.at.passed()));
-        run.pass(BREATH).await?;
+        // Loads are told every 30 s, and balance follows them.
+        run.pass(options.pick(Duration::from_secs(70), BREATH))
+            .await?;
+        run.settled().await?;
         spreads.extend(even(&run));
         let movement = moved(&run.history.lock(), before.at, At::now());
         run.count("buckets moved by scaling up", count(movement.moves));
@@ -123,8 +126,15 @@ pub(super) async fn scale(options: &Options) -> Result<Outcome> {
 
         let middle = run.now()?;
         run.mark(format!("{round}: 3 replicas fewer"));
+        // All at once, as a Deployment does.
         for place in [4, 3, 2] {
-            run.fleet.core(place)?.drain(DRAINED_WITHIN).await?;
+            run.fleet.core(place)?.node.ask()?;
+        }
+        for place in [4, 3, 2] {
+            run.fleet
+                .core(place)?
+                .end(middle.at, DRAINED_WITHIN)
+                .await?;
         }
         run.settled().await?;
         down.add(millis(middle.at.passed()));
