@@ -48,8 +48,8 @@ sim: ## Simulate N clusters (default 1,000,000), from seed FROM; needs no cluste
 	ZEN_SIM_SCHEDULES=$(or $(N),1000000) ZEN_SIM_FROM=$(or $(FROM),1) \
 		$(CARGO) test --release --features testing --test sim no_schedule_breaks_a_rule -- --nocapture
 
-sim-replay: ## Print what happens in the simulated cluster of SEED
-	ZEN_SIM_SEED=$(SEED) $(CARGO) test --release --features testing --test sim replay -- --nocapture
+sim-replay: ## Print what happens in the simulated cluster of SEED, with a MUTANT planted if one is named
+	ZEN_SIM_SEED=$(SEED) $(if $(MUTANT),ZEN_SIM_MUTANT=$(MUTANT)) $(CARGO) test --release --features testing --test sim replay -- --nocapture
 
 sim-mutants: ## Plant every mutant, and show after how many schedules the simulator finds it
 	$(CARGO) test --release --features testing --test sim mutants -- --ignored --nocapture

@@ -82,6 +82,7 @@ const PURE: &[&str] = &[
     "coordination/preview.rs",
     "coordination/protocol.rs",
     "coordination/records.rs",
+    "coordination/refusals.rs",
     "coordination/register.rs",
     "coordination/register/",
     "coordination/replica.rs",

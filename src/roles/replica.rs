@@ -349,7 +349,7 @@ impl Fleet for Seen {
                     BTreeMap::new()
                 },
                 link: member.link.clone(),
-                gate: mine.then(|| if seen.gate_open { "open" } else { "shut" }.to_owned()),
+                gate: mine.then(|| gate(seen.gate).to_owned()),
                 backlog: mine.then(|| self.engine.backlog()),
             }
         });
@@ -383,6 +383,13 @@ fn state(member: &snapshot::Member) -> String {
         (None, Some(life)) if life == "Live" => "Joining".to_owned(),
         (None, Some(life)) => life.clone(),
         (None, None) => "Unknown".to_owned(),
+    }
+}
+
+const fn gate(gate: snapshot::Gate) -> &'static str {
+    match gate {
+        snapshot::Gate::Open => "open",
+        snapshot::Gate::Shut => "shut",
     }
 }
 
