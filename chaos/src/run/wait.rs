@@ -22,6 +22,12 @@ use crate::{
 /// behind it. What is measured has its own limits.
 const SETTLED_WITHIN: Duration = Duration::from_mins(3);
 
+/// Loads are told every 30 s, and the leader looks as often whether they ask for a move.
+const CALM: Duration = Duration::from_secs(65);
+
+/// A fleet that has just started balances itself in a round or two.
+const CALM_WITHIN: Duration = Duration::from_mins(5);
+
 /// How often that is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -45,6 +51,24 @@ impl Run {
                 )));
             }
             tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until the map has not changed for as long as loads take to be told and followed: what moves
+    /// from then on is moved by something.
+    pub async fn calm(&mut self) -> Result<()> {
+        let begun = At::now();
+        loop {
+            self.pass(Duration::from_secs(1)).await?;
+            let newest = self.history.lock().maps().map(|(at, _)| at).max();
+            if newest.is_some_and(|newest| newest.passed() > CALM) {
+                return Ok(());
+            }
+            if begun.passed() > CALM_WITHIN {
+                return Err(Error::new(format!(
+                    "wait until nothing moves for {CALM:?}: not within {CALM_WITHIN:?}"
+                )));
+            }
         }
     }
 

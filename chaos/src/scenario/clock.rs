@@ -37,6 +37,7 @@ pub(super) async fn clock(options: &Options) -> Result<Outcome> {
         "No two clocks are ever compared: every expiry is judged by one's own monotonic clock since a record last changed. So \
          a fleet whose clocks are an hour apart and drift by 2 % is calm, and takes over as fast as any.",
     );
+    run.calm().await?;
     let before = run.now()?;
     run.mark("core-1 is an hour ahead and 2 % fast, core-2 half an hour behind and 2 % slow");
     run.pass(options.pick(Duration::from_mins(2), Duration::from_secs(20)))

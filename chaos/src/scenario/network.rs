@@ -122,6 +122,7 @@ pub(super) async fn blocked(options: &Options) -> Result<Outcome> {
          by its Lease, unchanged for 15 s.",
     );
     let time = options.pick(Duration::from_mins(10), Duration::from_secs(40));
+    run.calm().await?;
     let before = run.now()?;
     for core in &run.fleet.cores {
         if let Some(peers) = &core.peers {

@@ -46,6 +46,9 @@ async fn outage(options: &Options, name: &str, away: Away) -> Result<Outcome> {
          the API server, so that an outage of any length makes nobody dead and no leader new. Retries are at most 1 s apart, \
          so that work goes on within 2 s.",
     );
+    if !options.short {
+        run.calm().await?;
+    }
     let before = run.now()?;
     let gone = At::now();
     let cluster = run.bed.cluster();

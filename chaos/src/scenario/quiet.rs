@@ -65,6 +65,7 @@ pub(super) async fn quiet(options: &Options) -> Result<Outcome> {
         "A busy machine delays everybody, and delay alone is no evidence: a slow replica answers its challenge, a slow API server \
          is a gap in contact. Nobody is taken over whom nobody stopped.",
     );
+    run.calm().await?;
     let shell = std::path::PathBuf::from("/bin/sh");
     let spin: Vec<OsString> = vec!["-c".into(), "while :; do :; done".into()];
     let mut busy = Vec::new();
