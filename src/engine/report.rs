@@ -30,6 +30,7 @@ use super::{
     status::{Change, Known, change, project},
     stint::Log,
     sum,
+    verdict::{Verdict, verdict},
 };
 
 /// At least so long between two looks: changes that come together become one write.
@@ -42,7 +43,7 @@ const CROWDED: &str =
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
 /// Counters of one Ingestor are written at most so often.
 const COUNTERS_EVERY: Duration = Duration::from_secs(5);
-/// The longest wait after a status that can't be written.
+/// The longest wait after a status that the server will not have.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// What is remembered of the writes for one Ingestor.
@@ -53,6 +54,21 @@ struct Past {
     counters_not_before: Option<Instant>,
     not_before: Option<Instant>,
     failures: u32,
+    /// The longest wait after failures like these.
+    longest: Duration,
+}
+
+/// How long a status that can't be written waits at most: what heals by itself is tried again within
+/// moments of its recovery.
+fn longest_wait(failure: &Failure) -> Duration {
+    match verdict(failure) {
+        Verdict::HoldName(reason) | Verdict::HoldIngestor(reason) => reason.longest_wait(),
+        Verdict::Look
+        | Verdict::ReadAgain
+        | Verdict::BeginAnew
+        | Verdict::Dead(_)
+        | Verdict::AskPlain => LONGEST_WAIT,
+    }
 }
 
 struct Reporter {
@@ -323,11 +339,17 @@ impl Reporter {
                 past.not_before = Some(now + LOOK_EVERY);
             }
             Err(failure) => {
+                let longest = longest_wait(&failure);
+                // As for writes: what is refused behind an outage is refused for the first time.
+                if past.longest != longest {
+                    past.failures = 0;
+                }
+                past.longest = longest;
                 past.failures = past.failures.saturating_add(1);
                 if past.failures == 1 {
                     warn!(%failure, "status can't be written; it is tried again");
                 }
-                past.not_before = Some(now + backoff(past.failures, LONGEST_WAIT, jitter));
+                past.not_before = Some(now + backoff(past.failures, longest, jitter));
             }
         }
     }

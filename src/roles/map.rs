@@ -22,6 +22,7 @@ use crate::{
         self, Bucket,
         remote::view::{MapView, Named},
     },
+    kube::waits::Waits,
     ops::tasks::Tasks,
 };
 
@@ -81,7 +82,9 @@ pub(super) fn follow(client: Client, fleet: &config::Fleet, tasks: &Tasks) -> Ne
     let config = watcher::Config::default().fields(&format!("metadata.name={}", fleet.name));
     let stop = tasks.token();
     tasks.spawn("shard map", async move {
-        let shown = watcher(api, config).default_backoff().applied_objects();
+        let shown = watcher(api, config)
+            .backoff(Waits::default())
+            .applied_objects();
         let mut shown = std::pin::pin!(shown);
         loop {
             let next = tokio::select! {
