@@ -8,10 +8,10 @@ DATA_DIR ?= .zen-fabric/dev
 # One feature set for every test target, so that the crate is compiled once.
 TEST_FLAGS := --workspace --features zen-fabric/testing
 
-.PHONY: help run build check fmt lint deny test test-fast tools crds sim sim-replay sim-mutants bench bench-stores load load-crash load-journal clean-data
+.PHONY: help run build check fmt lint deny test test-fast tools crds sim sim-replay sim-mutants bench bench-stores load load-crash load-journal chaos rival chaos-list chaos-reproduce clean-data
 
 help: ## Show what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build and start `zen-fabric dev` (data in DATA_DIR, default .zen-fabric/dev)
 	$(CARGO) run --bin zen-fabric -- dev --data-dir $(DATA_DIR)
@@ -33,7 +33,7 @@ deny:
 	else echo "cargo-deny is not installed: the dependency policy in deny.toml was not checked"; fi
 
 test: tools ## Everything, the real kube-apiserver included
-	$(CARGO) test $(TEST_FLAGS) --features zen-fabric/real-cluster
+	$(CARGO) test $(TEST_FLAGS) --features zen-fabric/real-cluster,chaos/real-cluster
 
 test-fast: ## Everything that needs no real kube-apiserver
 	$(CARGO) test $(TEST_FLAGS)
@@ -48,8 +48,8 @@ sim: ## Simulate N clusters (default 1,000,000), from seed FROM; needs no cluste
 	ZEN_SIM_SCHEDULES=$(or $(N),1000000) ZEN_SIM_FROM=$(or $(FROM),1) \
 		$(CARGO) test --release --features testing --test sim no_schedule_breaks_a_rule -- --nocapture
 
-sim-replay: ## Print what happens in the simulated cluster of SEED
-	ZEN_SIM_SEED=$(SEED) $(CARGO) test --release --features testing --test sim replay -- --nocapture
+sim-replay: ## Print what happens in the simulated cluster of SEED, with a MUTANT planted if one is named
+	ZEN_SIM_SEED=$(SEED) $(if $(MUTANT),ZEN_SIM_MUTANT=$(MUTANT)) $(CARGO) test --release --features testing --test sim replay -- --nocapture
 
 sim-mutants: ## Plant every mutant, and show after how many schedules the simulator finds it
 	$(CARGO) test --release --features testing --test sim mutants -- --ignored --nocapture
@@ -68,6 +68,18 @@ load-crash: build ## kill -9 under load, at least 50 times, then compare every o
 
 load-journal: ## The trimming bar of the journal: 2,000,000 records, one paused Ingestor beside a busy one
 	ZEN_JOURNAL_RECORDS=2000000 $(CARGO) test --release --features testing --test it journal::trim
+
+chaos: tools build rival ## Break a fleet of real processes; S=name: that scenario alone, ARGS=--short: in minutes
+	$(CARGO) run --release -p chaos -- $(ARGS) run $(S)
+
+rival:
+	cd chaos/rival && $(CARGO) build --target-dir ../../target/rival
+
+chaos-list: ## Tell which scenarios `make chaos` has
+	$(CARGO) run --release -p chaos -- list
+
+chaos-reproduce: tools rival ## Two candidates win one Lease with kube-leader-election, and never with this elector
+	$(CARGO) run --release -p chaos -- reproduce
 
 clean-data: ## Remove what `make run` has stored
 	rm -rf $(DATA_DIR)

@@ -7,7 +7,10 @@ const FILES: [&str; 2] = ["proto/journal.proto", "proto/fleet.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(FILES, ["proto"])?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    // Bodies are handed on, not copied.
+    tonic_prost_build::configure()
+        .bytes(".zen.fabric.journal.v1")
+        .compile_fds(descriptors)?;
     for file in FILES {
         println!("cargo:rerun-if-changed={file}");
     }

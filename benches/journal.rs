@@ -32,14 +32,15 @@ use sha2::{Digest as _, Sha256};
 use zen_fabric::{
     api::SpecDigest,
     journal::{
-        Appended, BUCKETS, Bucket, End, Ended, Event, FetchLimit, Holder, IngestorUid, Items,
-        Journal, Key, KeyHash, Millis, Origin, PayloadDigest, Subscribe,
+        Appended, End, Ended, Event, FetchLimit, IngestorUid, Items, Journal, Key, KeyHash, Millis,
+        Origin, PayloadDigest,
         wal::{
             Durability, Options, Wal,
             disk::{Disk, DiskFile, RealDisk},
         },
     },
     ops::time::SystemClock,
+    testing::subscriber,
 };
 
 const APPENDERS: u64 = 256;
@@ -110,6 +111,9 @@ impl DiskFile for TimedFile {
     }
 }
 
+#[path = "journal/remote.rs"]
+mod remote;
+
 fn uid() -> IngestorUid {
     IngestorUid("7d0c2c1e-8f0e-4a55-9d5e-0c1b1e2f3a4b".into())
 }
@@ -160,13 +164,10 @@ fn cpu() -> Duration {
 }
 
 async fn drain(journal: Arc<Wal>, stop: Arc<AtomicBool>) -> u64 {
-    let buckets = (0..BUCKETS).map(Bucket).collect();
-    let subscribe = Subscribe {
-        buckets,
-        holder: Holder("bench#1".into()),
-        epoch: None,
-    };
-    let subscription = journal.subscribe(subscribe).await.unwrap();
+    let claims = subscriber::everything();
+    let subscription = subscriber::subscribe(journal.as_ref(), "bench#1", claims)
+        .await
+        .unwrap();
     let limit = FetchLimit {
         records: NonZeroU32::new(1000).unwrap(),
         bytes: 4 << 20,
@@ -284,6 +285,10 @@ async fn main() {
         share_bytes: 8 << 30,
         ..Options::default()
     };
+    let body = Bytes::new();
+    let payload = PayloadDigest([0; 32]);
+    let sample = event(0, &body, SpecDigest::of("{}"), payload, Millis(0));
+    remote::measure(100_000, BODY, sample).await;
     measure("durable, drained", options.clone(), seconds, true).await;
     measure("durable, appends alone", options.clone(), seconds, false).await;
     let unsafe_options = Options {

@@ -5,13 +5,19 @@
 
 pub mod completions;
 pub mod config;
+pub mod core;
 pub mod crd;
 pub mod dev;
+pub mod drain;
 pub mod events;
+pub mod gateway;
 mod http;
 pub mod output;
+mod replicas;
 pub mod ring;
 pub mod send;
+mod serve;
+pub mod status;
 pub mod validate;
 
 use std::{ffi::OsString, io, process::ExitCode};
@@ -34,6 +40,16 @@ pub struct Cli {
 pub enum Command {
     /// Run everything on this machine: the API, a gateway and a core
     Dev(dev::Args),
+    /// Run a gateway: every socket to the outside, and the journal
+    Gateway(gateway::Args),
+    /// Run a core: one replica of those that share the work
+    Core(core::Args),
+    /// Show the fleet: leader, members, buckets, gates, backlog
+    Status(status::Args),
+    /// Let a replica give its work away; it goes on waiting without any
+    Drain(drain::Args),
+    /// Take a drain back
+    Undrain(drain::Args),
     /// Check Ingestors and Observations in files, as a server would and more
     Validate(validate::Args),
     /// Print the `CustomResourceDefinition`s, or write them to files
@@ -103,6 +119,11 @@ fn dispatch(
 ) -> Result<Exit, Failure> {
     match command {
         Command::Dev(args) => dev::run(&args, environment, streams),
+        Command::Gateway(args) => gateway::run(&args, environment, streams),
+        Command::Core(args) => core::run(&args, environment, streams),
+        Command::Status(args) => status::run(&args, &environment, streams),
+        Command::Drain(args) => drain::run(&args, drain::What::Drain, &environment, streams),
+        Command::Undrain(args) => drain::run(&args, drain::What::Undrain, &environment, streams),
         Command::Validate(args) => validate::run(&args, streams),
         Command::Crd(args) => crd::run(&args, streams),
         Command::Send(args) => send::run(&args, &environment, streams),

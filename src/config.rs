@@ -10,6 +10,8 @@
 
 pub mod bounds;
 pub mod flags;
+mod fleet;
+mod layers;
 mod relations;
 mod settings;
 #[cfg(test)]
@@ -17,8 +19,6 @@ mod tests;
 mod value;
 
 use std::{
-    collections::BTreeMap,
-    fmt,
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     time::Duration,
@@ -30,7 +30,9 @@ use secrecy::SecretString;
 use crate::api::limits::BODY_BYTES;
 
 pub use self::{
-    settings::{SETTINGS, Setting},
+    fleet::Fleet,
+    layers::{ENV_PREFIX, Effective, Invalid, Loaded, Origin, Problem, environment},
+    settings::{CORE_ROLE, DEV_ROLE, GATEWAY_ROLE, Roles, SETTINGS, Setting},
     value::{Bytes, SyncMode, Value},
 };
 
@@ -49,6 +51,8 @@ pub struct Config {
     pub api: ApiServer,
     /// What makes events durable.
     pub journal: Journal,
+    /// Which fleet this process belongs to, and its place in it.
+    pub fleet: Fleet,
     /// From the journal to Observations.
     pub engine: Engine,
     /// Logs and traces.
@@ -188,6 +192,7 @@ impl Default for Config {
             admin: Admin::default(),
             api: ApiServer::default(),
             journal: Journal::default(),
+            fleet: Fleet::default(),
             engine: Engine::default(),
             telemetry: Telemetry::default(),
             core_dumps: false,
@@ -337,160 +342,5 @@ impl Config {
             .kubeconfig
             .clone()
             .unwrap_or_else(|| self.data_dir.join("kubeconfig"))
-    }
-}
-
-// === layers ===
-
-/// Where a value came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Nobody set it.
-    Default,
-    /// A variable of the environment.
-    Environment,
-    /// A flag.
-    Flag,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Default => "default",
-            Self::Environment => "environment",
-            Self::Flag => "flag",
-        })
-    }
-}
-
-/// A configuration together with where each value came from.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// The values.
-    pub config: Config,
-    origins: BTreeMap<&'static str, Origin>,
-}
-
-/// One effective value, for people; a secret's is hidden.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Effective {
-    /// The setting's name, which is also its flag without the dashes.
-    pub name: &'static str,
-    /// Its value; empty when unset.
-    pub value: String,
-    /// Where it came from.
-    pub origin: Origin,
-}
-
-/// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// What is to be changed: a flag, a variable, or several names of one relation.
-    pub place: String,
-    /// Why.
-    pub message: String,
-}
-
-/// Everything that is wrong with a configuration; nothing was started.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Invalid(pub Vec<Problem>);
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0.len();
-        let plural = if count == 1 { "problem" } else { "problems" };
-        write!(f, "the configuration has {count} {plural}:")?;
-        self.0
-            .iter()
-            .try_for_each(|problem| write!(f, "\n  {}: {}", problem.place, problem.message))
-    }
-}
-
-/// The environment of this process; what is not UTF-8 is left out, for no setting is.
-#[must_use]
-pub fn environment() -> Vec<(String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
-}
-
-/// Prefix of every variable that is read.
-pub const ENV_PREFIX: &str = "ZEN_FABRIC_";
-
-impl Loaded {
-    /// Puts the layers on top of each other.
-    ///
-    /// `environment` is the whole environment: a variable that begins with [`ENV_PREFIX`] and names
-    /// no setting is an error, so that a misspelt one is not silently without effect.
-    ///
-    /// # Errors
-    /// Everything that is wrong, not only the first.
-    pub fn of(
-        environment: impl IntoIterator<Item = (String, String)>,
-        flags: &flags::Flags,
-    ) -> Result<Self, Invalid> {
-        let mut config = Config::default();
-        let mut origins = BTreeMap::new();
-        let mut problems = Vec::new();
-        let mut variables: BTreeMap<String, String> = environment
-            .into_iter()
-            .filter(|(name, _)| name.starts_with(ENV_PREFIX))
-            .collect();
-        for setting in SETTINGS {
-            let variable = setting.variable();
-            let layers = [
-                (Origin::Environment, variables.remove(&variable)),
-                (Origin::Flag, flags.get(setting.name).map(str::to_owned)),
-            ];
-            for (origin, text) in layers {
-                let Some(text) = text else { continue };
-                match (setting.place)(&mut config).set(&text) {
-                    Ok(()) => {
-                        origins.insert(setting.name, origin);
-                    }
-                    Err(message) => problems.push(Problem {
-                        place: match origin {
-                            Origin::Flag => format!("--{}", setting.name),
-                            Origin::Environment | Origin::Default => variable.clone(),
-                        },
-                        message,
-                    }),
-                }
-            }
-        }
-        problems.extend(variables.into_keys().map(unknown));
-        problems.extend(relations::broken(&config, &|name| {
-            origins.contains_key(name)
-        }));
-        if problems.is_empty() {
-            Ok(Self { config, origins })
-        } else {
-            Err(Invalid(problems))
-        }
-    }
-
-    /// Every value, in the table's order.
-    #[must_use]
-    pub fn effective(&self) -> Vec<Effective> {
-        let mut config = self.config.clone();
-        SETTINGS
-            .iter()
-            .map(|setting| Effective {
-                name: setting.name,
-                value: (setting.place)(&mut config).show(),
-                origin: self
-                    .origins
-                    .get(setting.name)
-                    .copied()
-                    .unwrap_or(Origin::Default),
-            })
-            .collect()
-    }
-}
-
-fn unknown(variable: String) -> Problem {
-    Problem {
-        place: variable,
-        message: "names no setting; `zen-fabric config` lists them all".to_owned(),
     }
 }

@@ -38,6 +38,7 @@ pub mod port;
 pub mod preview;
 pub mod protocol;
 pub mod records;
+mod refusals;
 mod register;
 pub mod replica;
 pub mod ring;

@@ -18,6 +18,8 @@ pub mod facts;
 mod ids;
 mod key;
 mod letter;
+pub mod remote;
+pub mod source;
 pub mod wal;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
@@ -32,6 +34,7 @@ pub use ids::{
 };
 pub use key::{Key, KeyHash, Seen};
 pub use letter::{DeadLetter, LetterSummary};
+pub use source::{Claim, Local, Source, Subscription};
 
 use crate::api::SpecDigest;
 
@@ -222,17 +225,6 @@ pub struct ItemTally {
     pub dead_lettered: u64,
 }
 
-/// Which records a subscriber asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subscribe {
-    /// Whose records: all Ingestors of these buckets.
-    pub buckets: Vec<Bucket>,
-    /// Who asks.
-    pub holder: Holder,
-    /// Under which epoch; `None`: the journal hands out the next one.
-    pub epoch: Option<Epoch>,
-}
-
 /// A bucket belongs to someone else; nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("bucket {} is held by {} at epoch {}", bucket.0, holder.0, epoch.0)]
@@ -248,12 +240,16 @@ pub struct Fenced {
 /// Why a call on a subscription failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubscriptionError {
-    /// Another subscriber holds the bucket; this subscription is over.
+    /// The bucket isn't this subscription's: another has claimed it since, or it never was. All
+    /// other buckets go on.
     #[error(transparent)]
     Fenced(#[from] Fenced),
     /// The disk failed or is full; the call may be made again, and changed nothing that is served.
     #[error("the journal's disk failed: {0}")]
     Disk(String),
+    /// The log can't be reached. The call may be made again: it may have been carried out or not.
+    #[error("the journal can't be reached: {0}")]
+    Unreachable(String),
     /// The journal is shutting down.
     #[error("the journal is closing")]
     Closing,
@@ -306,6 +302,12 @@ pub struct Stats {
     pub syncs: u64,
     /// Records appended since start.
     pub appended: u64,
+    /// Buckets claimed since start, at an epoch that was not stored before.
+    pub claims: u64,
+    /// Claims refused since start: another holds the bucket.
+    pub claims_refused: u64,
+    /// Commits refused since start: their epoch was not the stored one any more.
+    pub commits_refused: u64,
     /// Why appends fail now, if they do.
     pub unavailable: Option<String>,
 }
@@ -358,12 +360,11 @@ pub trait Journal: Send + Sync + fmt::Debug + 'static {
     /// How full the Ingestor's share is.
     fn share(&self, ingestor: &IngestorUid) -> Share;
 
-    /// Takes the buckets over: persists (epoch, holder) for each before anything is served, and
-    /// from then on refuses what is below, or equal under another holder.
-    fn subscribe(
-        &self,
-        subscribe: Subscribe,
-    ) -> BoxFuture<'_, Result<Arc<dyn Subscription>, SubscriptionError>>;
+    /// Opens a subscription of `holder`, which has no buckets yet; nothing is written.
+    fn subscribe(&self, holder: Holder) -> Result<Arc<dyn Subscription>, SubscriptionError>;
+
+    /// The highest epoch under which any bucket was ever claimed; 0: none was.
+    fn highest_epoch(&self) -> Epoch;
 
     /// Dead letters, oldest first, without their events; `after` pages on. Bodies are read one at a
     /// time, so a long page takes its time and no memory.
@@ -381,36 +382,4 @@ pub trait Journal: Send + Sync + fmt::Debug + 'static {
 
     /// Syncs what was accepted and closes; appends from now on are [`AppendError::Closing`].
     fn close(&self) -> BoxFuture<'_, ()>;
-}
-
-/// What a subscriber has: the queues of the Ingestors in its buckets.
-pub trait Subscription: Send + Sync + fmt::Debug + 'static {
-    /// The epoch under which commits are made.
-    fn epoch(&self) -> Epoch;
-
-    /// Waits until some queue has records that were appended after the last call named it, and
-    /// names those queues; the first call names every queue that is not empty.
-    fn ready(&self) -> BoxFuture<'_, Result<Vec<IngestorUid>, SubscriptionError>>;
-
-    /// Uncommitted records of one queue, in order, from behind `after` (from the oldest when `None`).
-    fn fetch(
-        &self,
-        ingestor: &IngestorUid,
-        after: Option<Position>,
-        limit: FetchLimit,
-    ) -> BoxFuture<'_, Result<Vec<Record>, SubscriptionError>>;
-
-    /// The text of a spec that an uncommitted record names.
-    fn spec(&self, digest: SpecDigest) -> Option<Arc<str>>;
-
-    /// Time of acceptance of the oldest uncommitted record of a queue, for retention.
-    fn oldest(&self, ingestor: &IngestorUid) -> Option<Millis>;
-
-    /// Records ends, each for its own position, durably, together with their dead letters and the
-    /// tally. A position that has an end already is left as it is: doing it again changes nothing.
-    fn commit(
-        &self,
-        ingestor: &IngestorUid,
-        ends: Vec<Ended>,
-    ) -> BoxFuture<'_, Result<(), SubscriptionError>>;
 }

@@ -10,6 +10,7 @@ pub mod client;
 pub mod failure;
 pub mod observations;
 pub mod status;
+pub mod waits;
 
 /// The name under which the API server records our field ownership.
 pub const FIELD_MANAGER: &str = "zen-fabric";

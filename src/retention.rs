@@ -1,6 +1,7 @@
 //! Removes Observations whose time is over.
 //!
-//! Never one whose record isn't committed yet: its redelivery would make it anew. And one of a
+//! Each replica looks at all of them and removes those of the buckets that it owns; of one that no
+//! Ingestor stands behind, its own UID says which bucket. Never one whose record isn't committed yet: its redelivery would make it anew. And one of a
 //! window only after the window's end, when no uncommitted record of its Ingestor was accepted before
 //! it: a late item would begin the window anew.
 
@@ -8,12 +9,14 @@ pub mod due;
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
+    api::annotations::INGESTOR_UID,
     engine::{limiter::Limiter, metrics::Metrics, writer::Writer},
-    journal::{FetchLimit, IngestorUid, Position, RecordId, Subscription},
+    journal::{IngestorUid, Millis, RecordId},
     kube::{
         failure::{Cause, Failure, Verb},
         observations::Aging,
@@ -26,11 +29,26 @@ use self::due::{Due, due};
 /// Objects of one page; a page of small Observations is about 1 MiB.
 const PAGE: u32 = 500;
 
+/// What retention asks of those who work on events. What can't be answered now is asked again by the
+/// next sweep.
+pub trait Backlog: Send + Sync + std::fmt::Debug {
+    /// Whether effects on the Ingestor may be started here and now.
+    fn is_ours(&self, ingestor: &IngestorUid) -> bool;
+
+    /// When the oldest event without an end was accepted, over all logs; the outer `None`: one of
+    /// them can't tell.
+    #[expect(clippy::option_option, reason = "unknown; no event waits; the oldest")]
+    fn oldest(&self, ingestor: &IngestorUid) -> BoxFuture<'_, Option<Option<Millis>>>;
+
+    /// Whether the record has its end. One of a log that is gone for good has.
+    fn is_committed(&self, ingestor: &IngestorUid, record: RecordId) -> BoxFuture<'_, bool>;
+}
+
 /// Looks for Observations whose time is over.
 #[derive(Debug)]
 pub struct Sweeper {
     writer: Writer,
-    subscription: Arc<dyn Subscription>,
+    backlog: Arc<dyn Backlog>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
     limiter: Arc<Limiter>,
@@ -91,14 +109,14 @@ impl Sweeper {
     #[must_use]
     pub const fn new(
         writer: Writer,
-        subscription: Arc<dyn Subscription>,
+        backlog: Arc<dyn Backlog>,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
         limiter: Arc<Limiter>,
     ) -> Self {
         Self {
             writer,
-            subscription,
+            backlog,
             clock,
             metrics,
             limiter,
@@ -141,31 +159,26 @@ impl Sweeper {
     }
 
     async fn is_due(&self, object: &Aging) -> bool {
-        match due(object, self.clock.now()) {
+        let now = self.clock.now();
+        match due(object, now) {
             Due::No => false,
-            Due::Yes => true,
+            Due::Yes => self.backlog.is_ours(&whose(object)),
             Due::Unless {
                 ingestor,
                 record,
                 before,
             } => {
                 let uid = IngestorUid(ingestor.into());
-                let oldest = self.subscription.oldest(&uid);
+                if !self.backlog.is_ours(&uid) {
+                    return false;
+                }
+                let Some(oldest) = self.backlog.oldest(&uid).await else {
+                    return false;
+                };
                 let window_open = oldest.zip(before).is_some_and(|(oldest, end)| oldest < end);
-                !window_open && (oldest.is_none() || self.is_committed(&uid, record).await)
+                !window_open && (oldest.is_none() || self.backlog.is_committed(&uid, record).await)
             }
         }
-    }
-
-    /// Whether the journal has the record's end.
-    async fn is_committed(&self, uid: &IngestorUid, record: RecordId) -> bool {
-        let after = record.position.0.checked_sub(1).map(Position);
-        let limit = FetchLimit {
-            records: std::num::NonZeroU32::MIN,
-            bytes: 1,
-        };
-        let found = self.subscription.fetch(uid, after, limit).await;
-        found.is_ok_and(|found| found.first().is_none_or(|first| first.id != record))
     }
 
     async fn remove(&self, object: &Aging) -> Removal {
@@ -175,6 +188,10 @@ impl Sweeper {
             return Removal::Gone;
         };
         let permit = Arc::clone(&self.limiter).acquire().await;
+        // Time has passed.
+        if !self.backlog.is_ours(&whose(object)) {
+            return Removal::Gone;
+        }
         let delete = self.writer.observations().delete(namespace, name, uid);
         let outcome = self.writer.call(Verb::Delete, delete).await;
         drop(permit);
@@ -184,6 +201,14 @@ impl Sweeper {
             Err(failure) => Removal::Failed(failure),
         }
     }
+}
+
+/// The Ingestor whose bucket the object belongs to; one without counts by its own UID.
+fn whose(object: &Aging) -> IngestorUid {
+    let annotations = object.metadata.annotations.as_ref();
+    let ingestor = annotations.and_then(|all| all.get(INGESTOR_UID));
+    let uid = ingestor.or(object.metadata.uid.as_ref());
+    IngestorUid(uid.map(String::as_str).unwrap_or_default().into())
 }
 
 /// Whether the next delete would fail as well: the server doesn't know us, asks for less, or isn't

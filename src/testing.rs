@@ -7,3 +7,4 @@ pub mod cluster;
 pub mod disk;
 pub mod samples;
 pub mod seeded;
+pub mod subscriber;

@@ -81,6 +81,7 @@ const PURE: &[&str] = &[
     "coordination/preview.rs",
     "coordination/protocol.rs",
     "coordination/records.rs",
+    "coordination/refusals.rs",
     "coordination/register.rs",
     "coordination/register/",
     "coordination/replica.rs",
@@ -126,12 +127,16 @@ const PURE: &[&str] = &[
     "engine/field.rs",
     "engine/filter.rs",
     "engine/hold.rs",
+    "engine/load/rates.rs",
     "engine/names.rs",
     "engine/normalize.rs",
+    "engine/owned.rs",
+    "engine/owned/",
     "engine/pace.rs",
     "engine/pipeline.rs",
     "engine/queue.rs",
     "engine/status.rs",
+    "engine/sum.rs",
     "engine/text.rs",
     "engine/times.rs",
     "engine/verdict.rs",
@@ -154,6 +159,12 @@ const PURE: &[&str] = &[
     "gateway/verify.rs",
     "gateway/verify/",
     "journal/ids.rs",
+    "journal/remote/client/backoff.rs",
+    "journal/remote/client/table.rs",
+    "journal/remote/codec.rs",
+    "journal/remote/codec/",
+    "journal/remote/pieces.rs",
+    "journal/remote/resolve/roster.rs",
     "journal/wal/cache.rs",
     "journal/wal/entry.rs",
     "journal/wal/entry/",
@@ -486,6 +497,38 @@ fn every_adr_that_is_cited_exists() {
             assert!(found, "src/{} cites ADR {number}", relative(&path));
         }
     }
+}
+
+/// The one file that writes a status: always with its owner, always at the version that was read.
+const STATUS_WRITER: &str = "kube/status.rs";
+
+/// How else a status could be written: the subresource's path, and what the client has for it.
+const STATUS_WRITES: [&str; 4] = ["/status?", "/status\"", "patch_status(", "replace_status("];
+
+/// The embedded API serves statuses, and tests stand for people who edit them.
+fn writes_no_status(file: &str) -> bool {
+    let exempt = ["embedded.rs", "embedded/", "testing/", STATUS_WRITER];
+    !exempt.iter().any(|rule| covers(rule, file)) && !is_test_file(file)
+}
+
+#[test]
+fn a_status_is_written_in_one_place() {
+    let mut found = Vec::new();
+    let files = rust_files(&source());
+    for path in files
+        .iter()
+        .filter(|path| writes_no_status(&relative(path)))
+    {
+        let text = fs::read_to_string(path).unwrap();
+        for (line, code) in code(&text) {
+            if STATUS_WRITES.iter().any(|way| code.contains(way)) {
+                found.push(format!("src/{}:{line}", relative(path)));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    let writer = fs::read_to_string(source().join(STATUS_WRITER)).unwrap();
+    assert!(code(&writer).any(|(_, code)| code.contains(STATUS_WRITES[0])));
 }
 
 #[test]

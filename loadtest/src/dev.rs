@@ -164,6 +164,10 @@ impl Start {
         if !self.flags.contains_key("kubeconfig") {
             command.args(["--api-port", "0"]);
         }
+        // What one process does is measured; what several cost is the business of chaos/.
+        if !self.flags.contains_key("replicas") {
+            command.args(["--replicas", "1"]);
+        }
         for (name, value) in &self.flags {
             command.arg(format!("--{name}={value}"));
         }

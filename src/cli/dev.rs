@@ -1,30 +1,16 @@
 //! `zen-fabric dev`: everything on this machine.
 
-use std::time::Duration;
-
-use super::{Environment, Exit, Failure, Streams};
+use super::{Environment, Exit, Failure, Streams, serve};
 use crate::{
-    config::{Loaded, flags::Flags},
-    ops::process,
+    config::{DEV_ROLE, Roles, flags::Of},
     roles,
 };
-
-/// How long threads that are busy with files may hold up the exit, after everything was drained.
-const RUNTIME_GRACE: Duration = Duration::from_secs(1);
-
-/// A commit of the journal answers hundreds of senders from its own thread: their tasks go through
-/// the runtime's global queue, which is looked at every so many tasks. The runtime's own choice, 61
-/// and more while it is busy, leaves some waiting behind the new requests of others.
-const GLOBAL_QUEUE_INTERVAL: u32 = 8;
-
-/// After so many tasks sockets are looked at again; 61, the default, is longer than a commit takes.
-const EVENT_INTERVAL: u32 = 16;
 
 /// See [`super::Command::Dev`].
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
-    flags: Flags,
+    flags: Of<DEV_ROLE>,
 }
 
 /// Runs until a signal.
@@ -33,18 +19,7 @@ pub(super) fn run(
     environment: Environment,
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
-    let loaded = Loaded::of(environment, &args.flags).map_err(Failure::usage)?;
-    if !loaded.config.core_dumps {
-        process::forbid_core_dumps()?;
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .global_queue_interval(GLOBAL_QUEUE_INTERVAL)
-        .event_interval(EVENT_INTERVAL)
-        .enable_all()
-        .thread_name("zen-fabric")
-        .build()?;
-    let outcome = runtime.block_on(roles::dev::run(loaded.config, streams.out));
-    runtime.shutdown_timeout(RUNTIME_GRACE);
-    outcome?;
-    Ok(Exit::Success)
+    serve::run(Roles::DEV, &args.flags.0, environment, |loaded| {
+        roles::dev::run(loaded, streams.out)
+    })
 }

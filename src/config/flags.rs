@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use super::{Config, SETTINGS, Setting};
+use super::{Config, Roles, SETTINGS, Setting};
 
 /// The values of flags that were given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,53 @@ impl Flags {
         self.0.insert(name, value.into());
         self
     }
+
+    fn take(&mut self, matches: &ArgMatches, whose: impl Fn(&Setting) -> bool) {
+        let flags = SETTINGS.iter().filter(|setting| setting.flag);
+        for setting in flags.filter(|setting| whose(setting)) {
+            if let Some(value) = matches.get_one::<String>(setting.name) {
+                self.0.insert(setting.name, value.clone());
+            }
+        }
+    }
+}
+
+/// The flags of one role, such as [`super::CORE_ROLE`].
+#[derive(Clone, Debug, Default)]
+pub struct Of<const ROLE: u8>(pub Flags);
+
+impl<const ROLE: u8> Args for Of<ROLE> {
+    fn augment_args(command: Command) -> Command {
+        augment(command, |setting| setting.roles.any(Roles::new(ROLE)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<const ROLE: u8> FromArgMatches for Of<ROLE> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Self::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0
+            .take(matches, |setting| setting.roles.any(Roles::new(ROLE)));
+        Ok(())
+    }
+}
+
+fn augment(command: Command, whose: impl Fn(&Setting) -> bool) -> Command {
+    let mut config = Config::default();
+    SETTINGS
+        .iter()
+        .filter(|setting| setting.flag && whose(setting))
+        .fold(command, |command, setting| {
+            command.arg(argument(setting, &mut config))
+        })
 }
 
 fn argument(setting: &Setting, config: &mut Config) -> Arg {
@@ -56,13 +103,7 @@ fn argument(setting: &Setting, config: &mut Config) -> Arg {
 
 impl Args for Flags {
     fn augment_args(command: Command) -> Command {
-        let mut config = Config::default();
-        SETTINGS
-            .iter()
-            .filter(|setting| setting.flag)
-            .fold(command, |command, setting| {
-                command.arg(argument(setting, &mut config))
-            })
+        augment(command, |_| true)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -78,11 +119,7 @@ impl FromArgMatches for Flags {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for setting in SETTINGS.iter().filter(|setting| setting.flag) {
-            if let Some(value) = matches.get_one::<String>(setting.name) {
-                self.0.insert(setting.name, value.clone());
-            }
-        }
+        self.take(matches, |_| true);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Bytes, Config, Problem, bounds, largest_body};
+use super::{Bytes, Config, Problem, Roles, bounds, largest_body};
 
 /// Every relation that does not hold. `given` says whether somebody set a value.
 pub(super) fn broken(config: &Config, given: &dyn Fn(&str) -> bool) -> Vec<Problem> {
@@ -17,7 +17,93 @@ pub(super) fn broken(config: &Config, given: &dyn Fn(&str) -> bool) -> Vec<Probl
     api(config, given, &mut found);
     journal(config, &mut found);
     urls(config, &mut found);
+    fleet(config, &mut found);
     found.0
+}
+
+/// What a process of `role` can't be without.
+pub(super) fn missing(role: Roles, config: &Config, given: &dyn Fn(&str) -> bool) -> Vec<Problem> {
+    let mut found = Found(Vec::new());
+    if role == Roles::DEV {
+        return found.0;
+    }
+    found.unless(given("data-dir"), "data-dir", || {
+        "is needed: what this process alone keeps lies there".to_owned()
+    });
+    let fleet = &config.fleet;
+    let files = [
+        ("peer-ca", &fleet.peer_ca),
+        ("peer-cert", &fleet.peer_cert),
+        ("peer-key", &fleet.peer_key),
+    ];
+    for (name, file) in files {
+        found.unless(file.is_some(), name, || {
+            "is needed: cores and gateways talk by TLS with certificates on both sides".to_owned()
+        });
+    }
+    if role == Roles::CORE {
+        found.unless(fleet.pod_name.is_some(), "pod-name", || {
+            "is needed: the name of this replica's Pod (metadata.name, by the downward API)"
+                .to_owned()
+        });
+        found.unless(fleet.pod_uid.is_some(), "pod-uid", || {
+            "is needed: the UID of this replica's Pod (metadata.uid, by the downward API)"
+                .to_owned()
+        });
+        found.unless(fleet.gateways.is_some(), "gateways", || {
+            "is needed: where events come from, such as zen-fabric-gateway:8084".to_owned()
+        });
+    }
+    found.0
+}
+
+/// Names become parts of names of objects and of certificates.
+fn fleet(config: &Config, found: &mut Found) {
+    let fleet = &config.fleet;
+    let names = [
+        ("fleet", Some(&fleet.name)),
+        ("namespace", Some(&fleet.namespace)),
+        ("region", Some(&fleet.region)),
+        ("zone", Some(&fleet.zone)),
+        ("pod-name", fleet.pod_name.as_ref()),
+    ];
+    for (name, text) in names {
+        found.unless(text.is_none_or(|text| is_name(text)), name, || {
+            "must be a DNS name: lower-case letters, digits, `-` and `.`, 63 characters at most"
+                .to_owned()
+        });
+    }
+    found.unless((1..=1_000).contains(&fleet.weight), "weight", || {
+        "must be from 1 to 1000; 100 is usual".to_owned()
+    });
+    // A child takes some 25 MiB; more are a test of the fabric, not of one machine.
+    found.unless((1..=25).contains(&fleet.replicas), "replicas", || {
+        "must be from 1 to 25".to_owned()
+    });
+    for (name, addresses) in [
+        ("gateways", &fleet.gateways),
+        ("peer-address", &fleet.peer_address),
+    ] {
+        let wrong = addresses
+            .iter()
+            .flat_map(|text| text.split(','))
+            .find(|address| {
+                let port = address.trim().rsplit_once(':').map(|(_, port)| port);
+                port.is_none_or(|port| port.parse::<u16>().is_err())
+            });
+        found.unless(wrong.is_none(), name, || {
+            format!("`{}` is no HOST:PORT", wrong.unwrap_or_default())
+        });
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    (1..=63).contains(&text.len())
+        && text.chars().all(plain)
+        && ends(text.chars().next())
+        && ends(text.chars().next_back())
 }
 
 struct Found(Vec<Problem>);

@@ -271,3 +271,109 @@ fn durations_and_sizes_are_read_with_their_unit() {
         assert!(size.set(wrong).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn each_role_has_its_flags_and_no_others() {
+    use clap::{Args as _, Command};
+    fn flags<const ROLE: u8>() -> Vec<String> {
+        let command = flags::Of::<ROLE>::augment_args(Command::new("it"));
+        let longs = command.get_arguments().filter_map(|arg| arg.get_long());
+        longs.map(str::to_owned).collect()
+    }
+    let (dev, gateway, core) = (
+        flags::<DEV_ROLE>(),
+        flags::<GATEWAY_ROLE>(),
+        flags::<CORE_ROLE>(),
+    );
+    let has = |flags: &[String], name: &str| flags.iter().any(|flag| flag == name);
+    for (name, expected) in [
+        ("data-dir", [true, true, true]),
+        ("fleet", [true, true, true]),
+        ("replicas", [true, false, false]),
+        ("api-port", [true, false, false]),
+        ("gateway-port", [true, true, false]),
+        ("journal-port", [false, true, false]),
+        ("sweep-interval", [true, false, true]),
+        ("pod-name", [false, false, true]),
+        ("gateways", [false, false, true]),
+        ("peer-ca", [false, true, true]),
+    ] {
+        let found = [&dev, &gateway, &core].map(|flags| has(flags, name));
+        assert_eq!(found, expected, "{name}");
+    }
+    for setting in SETTINGS.iter().filter(|setting| setting.flag) {
+        let name = setting.name;
+        let somebody = has(&dev, name) || has(&gateway, name) || has(&core, name);
+        assert!(somebody, "{name} is nobody's");
+    }
+}
+
+#[test]
+fn what_a_role_can_not_be_without_is_named() {
+    let missing = |role, flags: &Flags| -> Vec<String> {
+        let problems = Loaded::of_role(role, env(&[]), flags).err();
+        let problems = problems.map(|invalid| invalid.0).unwrap_or_default();
+        problems.into_iter().map(|problem| problem.place).collect()
+    };
+    let none = Flags::default();
+    assert_eq!(missing(Roles::DEV, &none), Vec::<String>::new());
+    assert_eq!(
+        missing(Roles::GATEWAY, &none),
+        ["data-dir", "peer-ca", "peer-cert", "peer-key"]
+    );
+    let some = Flags::default()
+        .with("data-dir", "d")
+        .with("peer-ca", "a")
+        .with("peer-cert", "b")
+        .with("peer-key", "c");
+    assert_eq!(missing(Roles::GATEWAY, &some), Vec::<String>::new());
+    assert_eq!(
+        missing(Roles::CORE, &some),
+        ["pod-name", "pod-uid", "gateways"]
+    );
+    let all = some
+        .with("pod-name", "core-0")
+        .with("pod-uid", "u")
+        .with("gateways", "gateway:8084");
+    assert_eq!(missing(Roles::CORE, &all), Vec::<String>::new());
+}
+
+#[test]
+fn names_of_the_fleet_are_names_of_objects() {
+    let cases: &[(&'static str, &str, bool)] = &[
+        ("fleet", "zen", true),
+        ("fleet", "Zen", false),
+        ("fleet", "", false),
+        ("zone", "eu-west-1a", true),
+        ("zone", "eu_west", false),
+        ("pod-name", "core-0#1", false),
+        ("weight", "0", false),
+        ("weight", "1000", true),
+        ("replicas", "0", false),
+        ("replicas", "26", false),
+        ("gateways", "a:1, b:2", true),
+        ("gateways", "a:1,b", false),
+        ("peer-address", "core-0.core:8083", true),
+        ("peer-address", "core-0.core", false),
+    ];
+    for (name, value, right) in cases {
+        let flags = Flags::default().with(name, *value);
+        let found = problems(&[], &flags);
+        let expected: &[&str] = if *right { &[] } else { &[name] };
+        assert_eq!(found, expected, "{name}={value}");
+    }
+}
+
+#[test]
+fn a_child_is_told_by_flags_what_its_parent_was_told_by_flags() {
+    let flags = Flags::default()
+        .with("status-writes-per-second", "5")
+        .with("gateway-port", "0")
+        .with("core-dumps", "true");
+    let pairs = [("ZEN_FABRIC_SWEEP_INTERVAL", "30s")];
+    let loaded = Loaded::of(env(&pairs), &flags).unwrap();
+    let mut told = loaded.flags(Roles::CORE);
+    told.sort();
+    // The environment it has anyway; ready file and data directory are its own.
+    assert_eq!(told, ["--core-dumps=true", "--status-writes-per-second=5"]);
+}

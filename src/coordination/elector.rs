@@ -258,17 +258,12 @@ impl Elector {
 
     /// Above all that could still be written under: the Lease's and the map's.
     fn next_term(&mut self, view: &View, stored: u64) -> u64 {
-        let mapped = if planted!(view.protocol, TermFromLeaseAlone) {
-            0
-        } else {
-            view.map_term()
-        };
         let own = if planted!(view.protocol, TermFromLeaseAlone) {
             0
         } else {
             self.term
         };
-        self.term = [stored, mapped, own]
+        self.term = [stored, view.map_term(), own]
             .into_iter()
             .filter(|term| *term < MOST)
             .fold(0, u64::max)

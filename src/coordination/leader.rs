@@ -218,7 +218,8 @@ impl Leader {
         };
         self.healing = None;
         let me = desk.view.holder.clone();
-        if map.term > term || (map.term == term && Some(&map.leader) != me.as_ref()) {
+        let others = map.term > term || (map.term == term && Some(&map.leader) != me.as_ref());
+        if others && !planted!(desk.view.protocol, TermFromLeaseAlone) {
             desk.elector.bump();
             return;
         }

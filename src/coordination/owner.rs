@@ -154,7 +154,11 @@ impl Owner {
         };
         work.stage = Stage::Stopped;
         if let Some((map, me)) = self.done.clone() {
-            self.settle(&map, &me, bucket, out);
+            // The mutant resumes at the next version that lists the move.
+            let listed = map.moves.contains_key(&bucket);
+            if !(listed && planted!(self.protocol, ResumesWhileMoving)) {
+                self.settle(&map, &me, bucket, out);
+            }
             self.acknowledge(&[bucket], view, out);
             self.repeat
                 .get_or_insert_with(|| now.after(view.timing.repeat));
@@ -230,7 +234,11 @@ impl Owner {
             }
             // Once they have stopped it is decided again.
             (Some(work), _) if work.stage == Stage::Stopping => *work,
-            (Some(work), true) if !planted!(self.protocol, ResumesWhileMoving) => *work,
+            (Some(work), true)
+                if self.finishing || !planted!(self.protocol, ResumesWhileMoving) =>
+            {
+                *work
+            }
             // Epochs only rise: what is below is an editor's slip.
             (Some(work), false) if work.stage == Stage::Working && work.epoch >= epoch => *work,
             (Some(_), true) | (Some(_) | None, false) => {

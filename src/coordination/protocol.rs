@@ -21,7 +21,7 @@ pub enum Mutation {
     MarkWithoutVersion,
     /// A marked holder goes on.
     MarkedGoesOn,
-    /// The term doesn't look at the map.
+    /// Terms look at nothing but the Lease: not at the map, nor at what this process had before.
     TermFromLeaseAlone,
     /// A map that is made again begins at 1.
     VersionRestarts,

@@ -26,6 +26,7 @@ use super::{
     owner::Owner,
     port::{Action, Answer, Input, Moment, Object, Op, Stored},
     protocol::Protocol,
+    refusals::Refusals,
     register::Register,
     timing::{Timing, TimingError},
     view::{Heard, View},
@@ -94,6 +95,7 @@ pub struct Replica {
     refused: BTreeSet<(PodName, Refused)>,
     /// How many messages changed nothing.
     ignored: BTreeMap<Refused, u64>,
+    refusals: Refusals,
 }
 
 // === impl Replica ===
@@ -135,6 +137,7 @@ impl Replica {
             map_backoff,
             refused: BTreeSet::new(),
             ignored: BTreeMap::new(),
+            refusals: Refusals::default(),
         })
     }
 
@@ -256,6 +259,9 @@ impl Replica {
         };
         self.evidence.step(now, &self.view, role, &mut self.out);
         self.elector.step(now, &self.view, &mut self.out);
+        let leads = self.elector.term().is_some();
+        let leader = leads.then_some(&mut self.leader);
+        self.refusals.step(now, &self.view, leader, &mut self.out);
         self.lead(now);
         self.read_map(now);
         self.owner.step(now, &self.view, self.assign, &mut self.out);
@@ -313,6 +319,7 @@ impl Replica {
         self.register.die(now, &mut self.chance);
         self.gate.step(now, None, &mut self.out);
         self.owner.drop_all(&mut self.out);
+        self.refusals.clear();
         self.elector.died(now, &mut self.out);
         self.out.tell(Event::Died(death));
     }

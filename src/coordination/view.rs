@@ -331,6 +331,9 @@ impl View {
 
     /// The term of the map that the API server has, or of the one that is followed.
     pub(super) fn map_term(&self) -> u64 {
+        if planted!(self.protocol, TermFromLeaseAlone) {
+            return 0;
+        }
         let stored = match &self.stored_map {
             Known::There { record, .. } => record.as_ref().map_or(0, |spec| spec.term),
             Known::Unread | Known::Absent => 0,

@@ -67,7 +67,11 @@ impl Hold {
     }
 
     fn next(previous: Option<&Self>, now: Instant, failed: Failed<'_>, jitter: f64) -> Self {
-        let attempts = previous.map_or(0, |hold| hold.attempts).saturating_add(1);
+        // What a person has to mend begins anew: an API server that comes back may refuse the first
+        // request, before it knows the roles, and is not to be left for half a minute because it was
+        // away before.
+        let alike = previous.filter(|hold| hold.reason.heals() == failed.reason.heals());
+        let attempts = alike.map_or(0, |hold| hold.attempts).saturating_add(1);
         let wait = backoff(attempts, failed.reason.longest_wait(), jitter);
         let asked = failed.retry_after.unwrap_or_default().min(LONGEST_ASKED);
         Self {

@@ -13,7 +13,10 @@ use kube::{
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::{api::Ingestor, journal::IngestorUid};
+use crate::{
+    api::Ingestor,
+    journal::{Bucket, IngestorUid},
+};
 
 /// What is known; readers never wait for the watch.
 #[derive(Debug)]
@@ -69,6 +72,18 @@ impl Ingestors {
             pairs
                 .map(|(uid, it)| (uid.clone(), Arc::clone(it)))
                 .collect()
+        })
+    }
+
+    /// How many there are in each bucket.
+    #[must_use]
+    pub fn by_bucket(&self) -> BTreeMap<Bucket, u32> {
+        self.read(|index| {
+            let mut counts = BTreeMap::new();
+            for uid in index.by_uid.keys() {
+                *counts.entry(Bucket::of(uid)).or_default() += 1;
+            }
+            counts
         })
     }
 
@@ -197,6 +212,13 @@ impl Namespaces {
     pub fn forget(&self) {
         let mut uids = self.uids.write().unwrap_or_else(PoisonError::into_inner);
         uids.clear();
+    }
+
+    /// The UID of a namespace, if the watch has shown it.
+    #[must_use]
+    pub fn uid(&self, name: &str) -> Option<Arc<str>> {
+        let uids = self.uids.read().unwrap_or_else(PoisonError::into_inner);
+        uids.get(name).cloned()
     }
 
     /// Whether the watch has shown that the namespace has this UID.

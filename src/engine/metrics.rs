@@ -37,6 +37,12 @@ pub struct Metrics {
     pub expired: IntCounter,
     /// Commits to the journal that failed and were tried again.
     pub commit_failures: IntCounter,
+    /// Buckets that are owned now.
+    pub owned: IntGauge,
+    /// Whether effects may be started: 1 or 0.
+    pub gate: IntGauge,
+    /// Claims, commits and status writes refused since another owns the bucket.
+    pub fenced: IntCounter,
     end_to_end: Histogram,
 }
 
@@ -76,6 +82,15 @@ impl Metrics {
                 "Observations removed by TTL.",
             )?,
             commit_failures: add.counter("engine_commit_failures_total", "Commits tried again.")?,
+            owned: add.gauge("engine_owned_buckets", "Buckets that are owned now.")?,
+            gate: add.gauge(
+                "engine_gate_open",
+                "Whether effects may be started: 1 or 0.",
+            )?,
+            fenced: add.counter(
+                "engine_fenced_total",
+                "Claims, commits and status writes refused since another owns the bucket.",
+            )?,
             end_to_end: add.end_to_end()?,
         };
         // So that a rate can be taken from the first event on.

@@ -1,20 +1,30 @@
-//! Starts the engine and stops it.
+//! Starts the engine, says what it works on, and stops it.
 //!
 //! ```text
-//!  subscription.ready ──▶ dispatch ──▶ one queue per Ingestor with work (worker) ──▶ writer
-//!  watch ──▶ today's Ingestors ──▶ pace, status                report ──▶ status writes
+//!  attach, own, release, … ──▶ owned ──▶ each log (attached) ──▶ one queue per log and Ingestor ──▶ writer
+//!  watch ──▶ today's Ingestors ──▶ pace, status                     report ──▶ status writes
 //! ```
+//!
+//! An engine that was just started owns nothing and starts no effect: who it is, which logs there
+//! are, which buckets are its own and whether the gate is open is said through its [`Handle`]. All of
+//! that takes effect at once and waits for nothing; what comes of it is told as [`Notice`]s.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use kube::Client;
 use prometheus::Registry;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use super::owned::Notice;
+
 use crate::{
     config,
-    journal::{BUCKETS, Bucket, Holder, Journal, Subscribe, SubscriptionError, facts::FactSource},
+    journal::{BUCKETS, Bucket, Epoch, Holder, LogId, Source},
     kube::observations::Observations,
     ops::{
         ready::{Gate, Readiness},
@@ -25,24 +35,31 @@ use crate::{
 };
 
 use super::{
+    attached, hand,
     limiter::Limiter,
+    load,
     metrics::Metrics,
     report,
     shared::{Parts, Shared},
+    standby,
+    stint::Log,
     watch,
-    worker::contain,
     writer::Writer,
 };
 
-/// The gates that are shut until the first list of Ingestors is complete, and until events are
+/// The gates that are shut until the first list of Ingestors is complete, and until events can be
 /// worked on.
 pub const GATES: [&str; 2] = ["ingestors", "events"];
+
+/// Notices that are decided and not yet received: one, since what is behind it may still be taken
+/// back. The others wait in the outbox, at most a few for each bucket.
+const NOTICES: usize = 1;
 
 /// How the engine is set up.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Who subscribes: `pod#incarnation`.
-    pub holder: Holder,
+    /// UID of the pod: stands in statuses beside the holder.
+    pub pod_uid: String,
     /// Seed of the jitter; any will do.
     pub seed: u64,
     /// Status writes a second.
@@ -52,21 +69,21 @@ pub struct Options {
 }
 
 impl Options {
-    /// What a configuration asks for, under the name `holder`.
+    /// What a configuration asks for, in the pod of this UID.
     #[must_use]
-    pub const fn from_config(engine: &config::Engine, holder: Holder, seed: u64) -> Self {
+    pub const fn from_config(engine: &config::Engine, pod_uid: String, seed: u64) -> Self {
         Self {
-            holder,
+            pod_uid,
             seed,
             status_writes_per_second: engine.status_writes_per_second,
             sweep_every: engine.sweep_interval,
         }
     }
 
-    /// The defaults for `holder`.
+    /// The defaults for the pod of this UID.
     #[must_use]
-    pub fn new(holder: Holder, seed: u64) -> Self {
-        Self::from_config(&config::Engine::default(), holder, seed)
+    pub fn new(pod_uid: String, seed: u64) -> Self {
+        Self::from_config(&config::Engine::default(), pod_uid, seed)
     }
 }
 
@@ -75,34 +92,25 @@ impl Options {
 pub struct Ports {
     /// The Kubernetes API; a client without a retry of its own.
     pub client: Client,
-    /// Where events come from.
-    pub journal: Arc<dyn Journal>,
-    /// What the gateway knows of each Ingestor.
-    pub facts: Arc<dyn FactSource>,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for Ports {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ports")
-            .field("journal", &self.journal)
-            .finish_non_exhaustive()
+        f.debug_struct("Ports").finish_non_exhaustive()
     }
 }
 
 /// Why the engine can't start. Nothing runs then.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The journal refuses.
-    #[error("subscribe to the journal's events")]
-    Subscribe(#[from] SubscriptionError),
     /// The metrics are registered already.
     #[error("register the engine's metrics")]
     Metrics(#[from] prometheus::Error),
 }
 
-/// From the journal to Observations.
+/// From the journals to Observations.
 #[derive(Clone, Copy, Debug)]
 pub struct Engine;
 
@@ -110,17 +118,19 @@ pub struct Engine;
 #[derive(Clone, Debug)]
 pub struct Handle {
     shared: Arc<Shared>,
+    tasks: Tasks,
+    notices: Arc<Mutex<Option<mpsc::Receiver<Notice>>>>,
 }
 
 impl Engine {
-    /// Takes over all buckets and works on what is in them.
+    /// Starts an engine that owns nothing.
     ///
     /// The gate `ingestors` opens when the first list of Ingestors is complete; before that no event
     /// is worked on, since its pace isn't known.
     ///
     /// # Errors
-    /// The journal refuses the subscription, or the metrics can't be registered.
-    pub async fn start(
+    /// The metrics can't be registered.
+    pub fn start(
         options: Options,
         ports: Ports,
         registry: &Registry,
@@ -128,12 +138,6 @@ impl Engine {
         tasks: &Tasks,
     ) -> Result<Handle, Error> {
         let metrics = Metrics::register(registry)?;
-        let subscribe = Subscribe {
-            buckets: (0..BUCKETS).map(Bucket).collect(),
-            holder: options.holder.clone(),
-            epoch: None,
-        };
-        let subscription = ports.journal.subscribe(subscribe).await?;
         let limiter = Limiter::new(Arc::clone(&ports.clock));
         let writer = Writer::new(
             Observations::new(ports.client.clone()),
@@ -142,8 +146,6 @@ impl Engine {
             Arc::clone(&ports.clock),
         );
         let shared = Arc::new(Shared::new(Parts {
-            journal: Arc::clone(&ports.journal),
-            subscription,
             writer,
             limiter,
             metrics,
@@ -151,37 +153,40 @@ impl Engine {
             seed: options.seed,
             stop: tasks.token().child_token(),
         }));
-        spawn(&options, &ports, &shared, readiness, tasks);
-        Ok(Handle { shared })
+        let (to, notices) = mpsc::channel(NOTICES);
+        spawn(options, ports.client, &shared, readiness, tasks);
+        tasks.spawn("engine: notices", hand::tell(Arc::clone(&shared), to));
+        Ok(Handle {
+            shared,
+            tasks: tasks.clone(),
+            notices: Arc::new(Mutex::new(Some(notices))),
+        })
     }
 }
 
 fn spawn(
-    options: &Options,
-    ports: &Ports,
+    options: Options,
+    client: Client,
     shared: &Arc<Shared>,
     readiness: &Readiness,
     tasks: &Tasks,
 ) {
-    let client = &ports.client;
     let [list, events] = GATES.map(|name| readiness.gate(name));
     let watching = watch::ingestors(Arc::clone(shared), client.clone(), list);
     tasks.spawn("engine: ingestors", watching);
     let watching = watch::namespaces(Arc::clone(shared), client.clone());
     tasks.spawn("engine: namespaces", watching);
-    let dispatching = dispatch(Arc::clone(shared), tasks.clone(), events);
-    tasks.spawn("engine: dispatch", dispatching);
-    let reporting = report::run(
-        Arc::clone(shared),
-        client.clone(),
-        Arc::clone(&ports.facts),
-        options.status_writes_per_second,
-    );
+    tasks.spawn("engine: events", serve(Arc::clone(shared), events));
+    tasks.spawn("engine: load", load::run(Arc::clone(shared)));
+    tasks.spawn("engine: releases", releases(Arc::clone(shared)));
+    tasks.spawn("engine: standby", standby::run(Arc::clone(shared)));
+    let writes = options.status_writes_per_second;
+    let reporting = report::run(Arc::clone(shared), client, options.pod_uid, writes);
     tasks.spawn("engine: status", reporting);
     let sweeping = retention::run(
         retention::Sweeper::new(
             shared.writer.clone(),
-            Arc::clone(&shared.subscription),
+            Arc::clone(shared) as _,
             Arc::clone(&shared.clock),
             shared.metrics.clone(),
             Arc::clone(&shared.limiter),
@@ -192,41 +197,122 @@ fn spawn(
     tasks.spawn("engine: retention", sweeping);
 }
 
-/// Starts a queue for each Ingestor that has records and none.
-async fn dispatch(shared: Arc<Shared>, tasks: Tasks, gate: Gate) {
-    let mut changes = shared.ingestors.changes();
-    while !shared.ingestors.is_complete() {
-        tokio::select! {
-            () = shared.stop.cancelled() => return,
-            _ = changes.changed() => {}
-        }
+/// Says whether events can be worked on.
+async fn serve(shared: Arc<Shared>, gate: Gate) {
+    if !shared.listed().await {
+        return;
     }
     gate.open();
-    loop {
-        let ready = tokio::select! {
-            () = shared.stop.cancelled() => break,
-            () = shared.draining.cancelled() => break,
-            ready = shared.subscription.ready() => ready,
-        };
-        match ready {
-            Ok(ready) => {
-                for uid in ready {
-                    if let Some(more) = shared.slots.wake(&uid) {
-                        let working = contain::run(Arc::clone(&shared), uid, more);
-                        tasks.spawn_contained("engine: queue", working);
-                    }
-                }
-            }
-            Err(error) => match shared.trouble(&error) {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => break,
-            },
-        }
+    tokio::select! {
+        () = shared.stop.cancelled() => {}
+        () = shared.draining.cancelled() => {}
     }
     gate.shut("no events are taken any more");
 }
 
+/// How often it is looked whether a release waits in vain: a tenth of how long it waits.
+const HURRY_EVERY: Duration = Duration::from_millis(100);
+
+async fn releases(shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = shared.releasing.notified() => {}
+        }
+        while !shared.stop.is_cancelled() && shared.hurry_releases() {
+            tokio::time::sleep(HURRY_EVERY).await;
+        }
+    }
+}
+
 impl Handle {
+    /// Another life: every bucket is dropped at once, and subscriptions are opened under the new
+    /// name. Without one nothing is subscribed to and nothing is owned.
+    pub fn became(&self, holder: Option<Holder>) {
+        self.shared.became(holder);
+    }
+
+    /// A log appears; what is owned is claimed there too. One of the same id takes its place.
+    pub fn attach(&self, source: Arc<dyn Source>) {
+        let log = Arc::new(Log::new(source, &self.shared.stop));
+        self.detach(log.id);
+        self.shared.logs.put(Arc::clone(&log));
+        let following = attached::run(Arc::clone(&self.shared), log, self.tasks.clone());
+        self.tasks.spawn("engine: log", following);
+    }
+
+    /// A log is gone, and what is under way in it is abandoned: its gateway has left.
+    pub fn detach(&self, log: LogId) {
+        if let Some(log) = self.shared.logs.take(log) {
+            self.shared.detach(&log);
+        }
+    }
+
+    /// Works on a bucket under this epoch. Where it is worked on already, the epoch rises log by log
+    /// without a pause; one that isn't above is ignored. Many at once become one claim for each log.
+    pub fn own(&self, bucket: Bucket, epoch: Epoch) {
+        self.shared.own(bucket, epoch);
+    }
+
+    /// Starts nothing new on a bucket, finishes and commits what is in memory, and then tells
+    /// [`Notice::Released`], once, unless the bucket is dropped first. A log that can't be reached is
+    /// waited for a second; what isn't committed then stays in its journal.
+    pub fn release(&self, bucket: Bucket, epoch: Epoch) {
+        self.shared.release(bucket, epoch);
+    }
+
+    /// Abandons a bucket now: nothing more of it is started, and what is under way isn't waited for.
+    pub fn drop_bucket(&self, bucket: Bucket) {
+        self.shared.drop_bucket(bucket);
+    }
+
+    /// Whether effects may be started: writes to the API, claims, commits. Those under way end;
+    /// caches, watches and reading go on. An engine starts with its gate shut.
+    pub fn gate(&self, open: bool) {
+        self.shared.open_gate(open);
+    }
+
+    /// Keeps caches warm for these buckets; see [`standby`](super::standby).
+    pub fn standby(&self, buckets: Vec<Bucket>) {
+        self.shared.standby.set(buckets);
+    }
+
+    /// What is told from now on. There is one receiver; `None`: it was taken before.
+    #[must_use]
+    pub fn notices(&self) -> Option<mpsc::Receiver<Notice>> {
+        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        notices.take()
+    }
+
+    /// Waits until the first list of Ingestors is complete, or the engine has stopped.
+    pub async fn listed(&self) {
+        self.shared.listed().await;
+    }
+
+    /// Events that wait in the buckets that are owned, in all logs, as far as they have told.
+    #[must_use]
+    pub fn backlog(&self) -> u64 {
+        self.shared.backlog()
+    }
+
+    /// The highest epoch that each log remembers, and that statuses do: what heals a lost `ShardMap`.
+    /// Logs that can't be reached are left out; waits for the first list of Ingestors.
+    pub async fn survey(&self) -> Vec<Epoch> {
+        self.shared.survey().await
+    }
+
+    /// A core without peers: takes a name of its own, `pod#n`, and owns every bucket at epoch `n`,
+    /// which is above all that is remembered.
+    pub async fn alone(&self, pod: &str) {
+        let highest = self.survey().await.into_iter().max().unwrap_or_default();
+        let epoch = Epoch(highest.0.saturating_add(1));
+        self.became(Some(Holder(format!("{pod}#{}", epoch.0).into())));
+        self.gate(true);
+        for bucket in (0..BUCKETS).map(Bucket) {
+            self.own(bucket, epoch);
+        }
+    }
+
     /// Takes no new records, finishes and commits what is in memory, and stops: within `deadline`,
     /// else what is left stays in the journal. True if everything was finished.
     pub async fn drain(&self, deadline: Duration) -> bool {
@@ -245,7 +331,7 @@ impl Handle {
         finished
     }
 
-    /// Cancelled when the engine has stopped: drained, or another core took the events over.
+    /// Cancelled when the engine has stopped: drained, or the journal of this process has closed.
     #[must_use]
     pub fn stopped(&self) -> CancellationToken {
         self.shared.stop.clone()

@@ -1,4 +1,4 @@
-//! What an Ingestor's status says: a pure function of what the owning core and the gateway know.
+//! What an Ingestor's status says: a pure function of what the owning core and the gateways know.
 
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -23,9 +23,11 @@ use crate::{
 pub struct Known<'a> {
     /// The Ingestor as it is today, with the status it has.
     pub ingestor: &'a Ingestor,
-    /// What became of its events.
+    /// What became of its events, as far as its logs can be asked.
     pub tally: Tally,
-    /// What the gateway knows; `None`: nothing yet.
+    /// Whether all of them could be.
+    pub whole: bool,
+    /// What the gateways know; `None`: nothing yet.
     pub facts: Option<&'a Facts>,
     /// The older Ingestor that has its path.
     pub conflict: Option<&'a paths::Owner>,
@@ -91,29 +93,30 @@ pub fn project(known: &Known<'_>) -> IngestorStatus {
         observed_generation: generation,
         endpoint: known.facts.and_then(|facts| facts.endpoint.clone()),
         owner: before.and_then(|status| status.owner.clone()),
-        counters: Some(counters(&known.tally)),
-        backlog: Some(whole(known.tally.backlog)),
-        last_event_time: known.tally.last_accepted_at.map(|at| time(at).to_string()),
+        counters: Some(counters(&known.tally, before)),
+        backlog: Some(backlog(known, before)),
+        last_event_time: last_event(&known.tally, before),
         conditions,
     }
 }
 
-/// How urgent the step from one status to another is.
+/// How urgent the step from one status to another is. Whose it is counts for nothing: a new owner is
+/// written with the next change, so that taking Ingestors over writes nothing by itself.
 #[must_use]
 pub fn change(before: Option<&IngestorStatus>, after: &IngestorStatus) -> Change {
     let Some(before) = before else {
         return Change::Conditions;
     };
-    if before == after {
-        return Change::Nothing;
-    }
+    let counted = before.counters == after.counters
+        && before.backlog == after.backlog
+        && before.last_event_time == after.last_event_time;
     let same = before.conditions == after.conditions
         && before.endpoint == after.endpoint
         && before.observed_generation == after.observed_generation;
-    if same {
-        Change::Counters
-    } else {
-        Change::Conditions
+    match (same, counted) {
+        (true, true) => Change::Nothing,
+        (true, false) => Change::Counters,
+        (false, _) => Change::Conditions,
     }
 }
 
@@ -298,15 +301,35 @@ fn time(at: Millis) -> Timestamp {
     Timestamp::from_second(at.0.div_euclid(1_000)).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-fn counters(tally: &Tally) -> Counters {
+/// Counters never fall. A log that can't be reached is counted as it was last seen, and a replica that
+/// has never reached it doesn't know that; nor does anybody of one that is gone for good. What the
+/// status says already stays until the sum of those that are known has passed it.
+fn counters(tally: &Tally, before: Option<&IngestorStatus>) -> Counters {
+    let told = before.and_then(|status| status.counters.as_ref());
+    let of = |count: u64, told: Option<i64>| whole(count).max(told.unwrap_or(0));
+    let accepted = tally.requests.saturating_add(tally.replays);
     Counters {
-        accepted: whole(tally.requests.saturating_add(tally.replays)),
-        observed: whole(tally.observed),
-        filtered: whole(tally.filtered),
-        deduplicated: whole(tally.deduplicated),
-        dead_lettered: whole(tally.dead_lettered),
-        damaged: whole(tally.damaged),
+        accepted: of(accepted, told.map(|told| told.accepted)),
+        observed: of(tally.observed, told.map(|told| told.observed)),
+        filtered: of(tally.filtered, told.map(|told| told.filtered)),
+        deduplicated: of(tally.deduplicated, told.map(|told| told.deduplicated)),
+        dead_lettered: of(tally.dead_lettered, told.map(|told| told.dead_lettered)),
+        damaged: of(tally.damaged, told.map(|told| told.damaged)),
     }
+}
+
+/// The backlog of all logs; while one has never been asked, what was told stays.
+fn backlog(known: &Known<'_>, before: Option<&IngestorStatus>) -> i64 {
+    let told = before.and_then(|status| status.backlog);
+    let told = told.filter(|_| !known.whole);
+    told.unwrap_or_else(|| whole(known.tally.backlog))
+}
+
+fn last_event(tally: &Tally, before: Option<&IngestorStatus>) -> Option<String> {
+    let told = before.and_then(|status| status.last_event_time.as_deref());
+    let told: Option<Timestamp> = told.and_then(|told| told.parse().ok());
+    let at = tally.last_accepted_at.map(time);
+    at.max(told).map(|at| at.to_string())
 }
 
 fn whole(count: u64) -> i64 {

@@ -1,6 +1,6 @@
 //! Watches Ingestors and namespaces.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Namespace;
@@ -9,14 +9,15 @@ use kube::{
     core::{DeserializeGuard, PartialObjectMeta},
     runtime::{
         WatchStreamExt as _,
+        utils::Backoff as _,
         watcher::{self, watcher},
     },
 };
 use tracing::{info, warn};
 
-use crate::{api::Ingestor, journal::IngestorUid, ops::ready::Gate};
+use crate::{api::Ingestor, journal::IngestorUid, kube::waits::Waits, ops::ready::Gate};
 
-use super::{hold::backoff, shared::Shared};
+use super::shared::Shared;
 
 /// Keeps [`Shared::ingestors`] up to date; opens the gate when the first list is complete.
 pub(super) async fn ingestors(shared: Arc<Shared>, client: Client, gate: Gate) {
@@ -24,7 +25,7 @@ pub(super) async fn ingestors(shared: Arc<Shared>, client: Client, gate: Gate) {
     let api: Api<DeserializeGuard<Ingestor>> = Api::all(client);
     let strip = |object: &mut DeserializeGuard<Ingestor>| object.managed_fields_mut().clear();
     let stream = watcher(api, watcher::Config::default()).modify(strip);
-    let mut stream = std::pin::pin!(stream.default_backoff());
+    let mut stream = std::pin::pin!(stream.backoff(Waits::default()));
     while let Some(event) = until_stopped(&shared, stream.next()).await {
         match event {
             Ok(event) => {
@@ -41,33 +42,26 @@ pub(super) async fn ingestors(shared: Arc<Shared>, client: Client, gate: Gate) {
     }
 }
 
-/// The longest wait before namespaces are listed anew: meanwhile every write asks for its own.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
 /// Keeps [`Shared::namespaces`] up to date. Without it every write asks for its namespace: so after a
 /// failure nothing that was known is trusted, and all are listed anew.
 pub(super) async fn namespaces(shared: Arc<Shared>, client: Client) {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
-    let mut failures = 0;
+    let mut waits = Waits::default();
     loop {
-        let began = shared.clock.instant();
         let mut stream = std::pin::pin!(watcher(api.clone(), watcher::Config::default()));
         let error = loop {
             match until_stopped(&shared, stream.next()).await {
-                Some(Ok(event)) => shared.namespaces.apply(event),
+                Some(Ok(event)) => {
+                    waits.reset();
+                    shared.namespaces.apply(event);
+                }
                 Some(Err(error)) => break error,
                 None => return,
             }
         };
         shared.namespaces.forget();
-        let lived = shared.clock.instant().saturating_duration_since(began);
-        failures = if lived > LONGEST_WAIT {
-            1
-        } else {
-            failures + 1
-        };
         warn!(%error, "watch of namespaces failed; they are listed anew");
-        let wait = backoff(failures, LONGEST_WAIT, shared.jitter());
+        let wait = waits.next().unwrap_or_default();
         if until_stopped(&shared, tokio::time::sleep(wait).map(Some))
             .await
             .is_none()

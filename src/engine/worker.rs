@@ -1,5 +1,5 @@
-//! Works on the records of one Ingestor: fetches, decides, writes, commits. Runs while there is
-//! work, and keeps nothing in memory while it can only wait.
+//! Works on the records of one Ingestor in one log: fetches, decides, writes, commits. Runs while
+//! there is work, and keeps nothing in memory while it can only wait.
 
 pub(super) mod contain;
 mod fetch;
@@ -24,7 +24,8 @@ use super::{
     account::Account,
     limiter::Permit,
     queue::{Batch, Window},
-    shared::{Shared, sleep_until},
+    shared::{Shared, optional, sleep_until},
+    stint::Stint,
     writer::Written,
 };
 
@@ -55,19 +56,23 @@ const COALESCE: Duration = Duration::from_secs(1);
 type Writing = BoxFuture<'static, (Batch, Written)>;
 type Committing = BoxFuture<'static, (Vec<Ended>, Result<(), SubscriptionError>)>;
 
-/// The work on one Ingestor.
+/// The work on one Ingestor in one log.
 struct Queue {
     shared: Arc<Shared>,
+    stint: Arc<Stint>,
     uid: IngestorUid,
     account: Arc<Account>,
     more: Arc<Notify>,
     changes: watch::Receiver<u64>,
+    gate: watch::Receiver<bool>,
     window: Window,
     /// The last record that was admitted.
     cursor: Option<Position>,
     exhausted: bool,
     /// See [`Ledger::crowded`](super::account::Ledger).
     crowded: bool,
+    /// See [`Ledger::freed`](super::account::Ledger).
+    freed: u64,
     room: Option<OwnedSemaphorePermit>,
     fetching: Option<BoxFuture<'static, Result<Fetched, SubscriptionError>>>,
     writing: FuturesUnordered<Writing>,
@@ -96,34 +101,28 @@ enum Event {
     Granted(Permit),
     More,
     Changed,
+    Gate,
     Time,
     Draining,
     Stop,
 }
 
-async fn optional<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
-    match future {
-        Some(running) => {
-            let value = running.await;
-            *future = None;
-            value
-        }
-        None => std::future::pending().await,
-    }
-}
-
 impl Queue {
-    fn new(shared: Arc<Shared>, uid: IngestorUid, more: Arc<Notify>) -> Self {
+    fn new(shared: Arc<Shared>, stint: Arc<Stint>, uid: IngestorUid, more: Arc<Notify>) -> Self {
         Self {
             account: shared.accounts.of(&uid),
             changes: shared.ingestors.changes(),
+            gate: shared.gate.subscribe(),
+            flushed: stint.draining.is_cancelled(),
             shared,
+            stint,
             uid,
             more,
             window: Window::default(),
             cursor: None,
             exhausted: false,
             crowded: false,
+            freed: 0,
             room: None,
             fetching: None,
             writing: FuturesUnordered::new(),
@@ -134,11 +133,10 @@ impl Queue {
             not_before: None,
             paced_until: None,
             parked: None,
-            flushed: false,
         }
     }
 
-    /// Works until there is nothing left, or the engine stops.
+    /// Works until there is nothing left, or the bucket is taken away.
     async fn run(mut self) {
         self.follow_spec().await;
         loop {
@@ -158,6 +156,7 @@ impl Queue {
                 Event::Granted(permit) => self.permit = Some(permit),
                 Event::More => self.more_came(),
                 Event::Changed => self.follow_spec().await,
+                Event::Gate => {}
                 Event::Time => self.parked = None,
                 Event::Draining => {
                     self.flushed = true;
@@ -170,17 +169,18 @@ impl Queue {
 
     async fn next(&mut self) -> Event {
         let wake = self.next_wake();
-        let shared = Arc::clone(&self.shared);
+        let (shared, stint) = (Arc::clone(&self.shared), Arc::clone(&self.stint));
         tokio::select! {
             biased;
-            () = shared.stop.cancelled() => Event::Stop,
+            () = stint.stop.cancelled() => Event::Stop,
             Some((batch, written)) = self.writing.next() => Event::Wrote(batch, written),
             (ends, outcome) = optional(&mut self.committing) => Event::Committed(ends, outcome),
             outcome = optional(&mut self.fetching) => Event::Fetched(outcome),
             permit = optional(&mut self.asking) => Event::Granted(permit),
             () = self.more.notified() => Event::More,
             Ok(()) = self.changes.changed() => Event::Changed,
-            () = shared.draining.cancelled(), if !self.flushed => Event::Draining,
+            Ok(()) = self.gate.changed() => Event::Gate,
+            () = stint.draining.cancelled(), if !self.flushed => Event::Draining,
             () = sleep_until(&*shared.clock, wake) => Event::Time,
         }
     }
@@ -190,7 +190,7 @@ impl Queue {
     async fn follow_spec(&mut self) {
         let per_minute = match self.shared.ingestors.get(&self.uid) {
             Some(ingestor) => ingestor.spec.output.observation.max_per_minute,
-            None => unknown(&self.shared, &self.uid).await,
+            None => unknown(&self.shared, &self.stint, &self.uid).await,
         };
         let mut ledger = self.account.lock();
         if ledger.pace.set(per_minute) {
@@ -228,8 +228,8 @@ impl Queue {
             records,
             bytes: FETCH_BYTES,
         };
-        let shared = Arc::clone(&self.shared);
-        self.fetching = Some(fetch(shared, self.uid.clone(), self.cursor, limit).boxed());
+        let (shared, stint) = (Arc::clone(&self.shared), Arc::clone(&self.stint));
+        self.fetching = Some(fetch(shared, stint, self.uid.clone(), self.cursor, limit).boxed());
     }
 
     /// Whether held names stop all others is told in the status.
@@ -270,7 +270,9 @@ impl Queue {
             Ok(fetched) => fetched,
             Err(error) => return self.subscription_failed(&error),
         };
-        self.exhausted = fetched.exhausted && !self.shared.slots.more(&self.uid);
+        self.stint.log.note(true);
+        let more = self.shared.slots.more(&self.uid, self.stint.log.id);
+        self.exhausted = fetched.exhausted && !more;
         if let Some(room) = fetched.room {
             match &mut self.room {
                 Some(mine) => mine.merge(room),
@@ -307,7 +309,7 @@ impl Queue {
     }
 
     fn subscription_failed(&mut self, error: &SubscriptionError) {
-        if let Some(wait) = self.shared.trouble(error) {
+        if let Some(wait) = self.shared.trouble(&self.stint.log, error) {
             self.not_before = Some(self.shared.clock.instant() + wait);
         }
     }
@@ -325,14 +327,14 @@ impl Queue {
 
     fn start_commit(&mut self, now: Instant) {
         self.ends.extend(self.window.ended());
-        let wait = self.not_before.is_some_and(|at| at > now);
+        let wait = self.not_before.is_some_and(|at| at > now) || !self.shared.may_start();
         if self.committing.is_some() || self.ends.is_empty() || wait {
             return;
         }
-        let (shared, uid) = (Arc::clone(&self.shared), self.uid.clone());
+        let (stint, uid) = (Arc::clone(&self.stint), self.uid.clone());
         let ends = std::mem::take(&mut self.ends);
         let commit = async move {
-            let outcome = shared.subscription.commit(&uid, ends.clone()).await;
+            let outcome = stint.subscription.commit(&uid, ends.clone()).await;
             (ends, outcome)
         };
         self.committing = Some(commit.boxed());
@@ -343,6 +345,8 @@ impl Queue {
             self.ends.splice(0..0, ends);
             return self.subscription_failed(&error);
         }
+        self.stint.log.note(true);
+        self.shared.count(self.stint.bucket, ends.len());
         self.window.committed(&ends);
         self.trim_room();
         if is_full(&self.window) {
@@ -367,8 +371,8 @@ fn is_full(window: &Window) -> bool {
 }
 
 /// The pace of an Ingestor that the watch hasn't shown.
-async fn unknown(shared: &Shared, uid: &IngestorUid) -> Option<u32> {
-    let text = shared.journal.spec_in_force(uid)?;
+async fn unknown(shared: &Shared, stint: &Stint, uid: &IngestorUid) -> Option<u32> {
+    let text = stint.log.source.spec_in_force(uid).await?;
     let digest = text.digest;
     let decider = shared.specs.get(digest, || Some(text.text)).ok()??;
     let identity = &decider.compiled.spec().ingestor;

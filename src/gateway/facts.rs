@@ -54,6 +54,16 @@ impl FactTable {
         self.changed();
     }
 
+    /// Full is what refused an event; no more so when an eighth is free again, also where none has
+    /// come since.
+    fn now(&self, ingestor: &IngestorUid, mut facts: Facts) -> Facts {
+        if facts.share_full {
+            let share = self.journal.share(ingestor);
+            facts.share_full = share.used > share.limit / 8 * 7;
+        }
+        facts
+    }
+
     fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
@@ -62,13 +72,23 @@ impl FactTable {
 impl FactSource for FactTable {
     fn facts(&self, ingestor: &IngestorUid) -> Option<Facts> {
         let all = self.facts.read().unwrap_or_else(PoisonError::into_inner);
-        let mut facts = all.get(ingestor).cloned()?;
+        let facts = all.get(ingestor).cloned()?;
         drop(all);
-        // Full is what refused an event; no more so when an eighth is free again, also where none
-        // has come since.
-        let share = self.journal.share(ingestor);
-        facts.share_full &= share.used > share.limit / 8 * 7;
-        Some(facts)
+        Some(self.now(ingestor, facts))
+    }
+
+    fn all(&self) -> Vec<(IngestorUid, Facts)> {
+        let all = self.facts.read().unwrap_or_else(PoisonError::into_inner);
+        let all: Vec<_> = all
+            .iter()
+            .map(|(uid, facts)| (uid.clone(), facts.clone()))
+            .collect();
+        all.into_iter()
+            .map(|(uid, facts)| {
+                let facts = self.now(&uid, facts);
+                (uid, facts)
+            })
+            .collect()
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -9,7 +9,6 @@ use kube::{
     core::{DeserializeGuard, PartialObjectMeta},
     runtime::{
         WatchStreamExt as _,
-        utils::Backoff,
         watcher::{self, Event, watcher},
     },
 };
@@ -26,16 +25,12 @@ use super::{
 use crate::{
     api::Ingestor,
     journal::{IngestorUid, Journal},
+    kube::waits::Waits,
 };
 
 /// Inputs on their way to the catalog. A list of Ingestors is one; when the catalog is busy the
 /// watches wait, and with them the API server.
 pub(super) type Inputs = mpsc::Sender<Input>;
-
-/// Between attempts after an error, at first and at most. A changed Secret must be live within two
-/// seconds, also when the API server was away: there may be one wait until it is asked again, one
-/// more where it has forgotten the version from which to go on, and three answers.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(750));
 
 /// After a refusal: a role may be granted at any time, the Secret is then to be live as a changed one
 /// is, and asking once a second costs the API server little.
@@ -44,28 +39,6 @@ const REFUSED: Duration = Duration::from_secs(1);
 /// From being told to list Secrets anew until that is done: many Ingestors that are made at once cost
 /// one list, and a list takes what ten a second cost at most.
 const GATHER: Duration = Duration::from_millis(100);
-
-#[derive(Debug)]
-struct Waits {
-    next: Duration,
-}
-
-impl Iterator for Waits {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let wait = self.next;
-        self.next = (wait * 2).min(BACKOFF.1);
-        // A quarter of jitter, so that many gateways don't come back at one moment.
-        Some(wait.mul_f64(0.75 + 0.25 * rand::random::<f64>()))
-    }
-}
-
-impl Backoff for Waits {
-    fn reset(&mut self) {
-        self.next = BACKOFF.0;
-    }
-}
 
 /// A list of Kubernetes as it comes in: collected until it is whole.
 enum Change<K> {
@@ -82,9 +55,8 @@ where
     K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
     let mut listing = Vec::new();
-    let waits = Waits { next: BACKOFF.0 };
     watcher(api, config)
-        .backoff(waits)
+        .backoff(Waits::default())
         .filter_map(move |event| {
             let change = match event {
                 Err(error) => Some(Err(error)),

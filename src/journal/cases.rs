@@ -9,6 +9,7 @@
     reason = "a suite of tests; it is only compiled for them"
 )]
 
+mod claims;
 mod ends;
 mod keys;
 mod letters;
@@ -20,13 +21,17 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::{OnceCell, watch};
 
 use super::{
-    Appended, BUCKETS, Bucket, End, Ended, Event, FetchLimit, Holder, IngestorUid, Items, Journal,
-    Key, KeyHash, Millis, Origin, PayloadDigest, Position, Record, RecordId, Subscribe,
-    Subscription, Tally,
+    Appended, End, Ended, Event, FetchLimit, Holder, IngestorUid, Items, Journal, Key, KeyHash,
+    Local, Millis, Origin, PayloadDigest, Position, Record, RecordId, Source, Subscription, Tally,
+    facts::{FactSource, Facts},
 };
-use crate::{api::SpecDigest, testing::clock::ManualClock};
+use crate::{
+    api::SpecDigest,
+    testing::{clock::ManualClock, subscriber},
+};
 
 /// Bounds that a case needs to be small.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +71,38 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn cut_power(&self);
     /// The clock of the journals that it opens.
     fn clock(&self) -> &ManualClock;
+
+    /// The open journal as a core sees it.
+    fn source(&self, journal: Arc<dyn Journal>) -> BoxFuture<'_, Arc<dyn Source>> {
+        let source = Local::new(journal, Arc::new(Nothing::default()));
+        Box::pin(async move { Arc::new(source) as Arc<dyn Source> })
+    }
+
+    /// Whether a network lies between the journal and its cores: then a log that closes can't be
+    /// reached, and comes back.
+    fn is_remote(&self) -> bool {
+        false
+    }
+}
+
+/// A gateway that knows no Ingestor.
+#[derive(Debug, Default)]
+pub struct Nothing {
+    changes: watch::Sender<u64>,
+}
+
+impl FactSource for Nothing {
+    fn facts(&self, _: &IngestorUid) -> Option<Facts> {
+        None
+    }
+
+    fn all(&self) -> Vec<(IngestorUid, Facts)> {
+        Vec::new()
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
 }
 
 /// A case.
@@ -96,6 +133,24 @@ pub const CASES: &[(&str, Case)] = &[
     }),
     ("epochs never fall", |s| {
         Box::pin(ends::epochs_never_fall(s))
+    }),
+    ("a claim may be refused in part", |s| {
+        Box::pin(claims::a_claim_may_be_refused_in_part(s))
+    }),
+    ("a bucket is released and claimed again", |s| {
+        Box::pin(claims::a_bucket_is_released_and_claimed_again(s))
+    }),
+    ("an epoch rises while commits are in flight", |s| {
+        Box::pin(claims::an_epoch_rises_while_commits_are_in_flight(s))
+    }),
+    ("one bucket is fenced and the others flow", |s| {
+        Box::pin(claims::one_bucket_is_fenced_and_the_others_flow(s))
+    }),
+    ("claims survive a restart", |s| {
+        Box::pin(claims::claims_survive_a_restart(s))
+    }),
+    ("another claims after a crash", |s| {
+        Box::pin(claims::another_claims_after_a_crash(s))
     }),
     ("an end is counted once", |s| {
         Box::pin(ends::an_end_is_counted_once(s))
@@ -150,6 +205,7 @@ struct Bench<'a> {
     storage: &'a dyn Storage,
     limits: Limits,
     journal: Option<Arc<dyn Journal>>,
+    source: OnceCell<Arc<dyn Source>>,
 }
 
 impl<'a> Bench<'a> {
@@ -161,6 +217,7 @@ impl<'a> Bench<'a> {
         Self {
             storage,
             limits,
+            source: OnceCell::new(),
             journal: Some(storage.open(limits)),
         }
     }
@@ -172,8 +229,15 @@ impl<'a> Bench<'a> {
     /// The power is cut; the journal is opened again.
     fn crash(&mut self) {
         self.storage.cut_power();
+        self.source = OnceCell::new();
         self.journal = None;
         self.journal = Some(self.storage.open(self.limits));
+    }
+
+    async fn source(&self) -> &dyn Source {
+        let journal = || Arc::clone(self.journal.as_ref().unwrap());
+        let made = || self.storage.source(journal());
+        self.source.get_or_init(made).await.as_ref()
     }
 
     async fn spec(&self, ingestor: &IngestorUid) -> SpecDigest {
@@ -197,11 +261,18 @@ impl<'a> Bench<'a> {
         )
     }
 
+    /// A subscription without buckets.
+    async fn open(&self, holder: &str) -> Arc<dyn Subscription> {
+        let source = self.source().await;
+        source.open(Holder(holder.into())).await.unwrap()
+    }
+
+    /// A subscription with all buckets.
     async fn subscribe(&self) -> Arc<dyn Subscription> {
-        self.journal()
-            .subscribe(everything("core-0#1"))
-            .await
-            .unwrap()
+        let subscription = self.open("core-0#1").await;
+        let claims = subscriber::everything();
+        assert_eq!(subscription.claim(claims).await, Ok(Vec::new()));
+        subscription
     }
 
     fn tally(&self, ingestor: &IngestorUid) -> Tally {
@@ -213,14 +284,6 @@ impl<'a> Bench<'a> {
             "{tally:?}"
         );
         tally
-    }
-}
-
-fn everything(holder: &str) -> Subscribe {
-    Subscribe {
-        buckets: (0..BUCKETS).map(Bucket).collect(),
-        holder: Holder(holder.into()),
-        epoch: None,
     }
 }
 

@@ -70,6 +70,9 @@ pub trait FactSource: Send + Sync + fmt::Debug + 'static {
     /// What is known of one Ingestor; `None`: nothing, it is not in the gateway's cache.
     fn facts(&self, ingestor: &IngestorUid) -> Option<Facts>;
 
+    /// All that is known, in no order.
+    fn all(&self) -> Vec<(IngestorUid, Facts)>;
+
     /// Rises with every change of any entry, so that a reader can wait for the next.
     fn changes(&self) -> tokio::sync::watch::Receiver<u64>;
 }

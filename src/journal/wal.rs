@@ -8,10 +8,12 @@
 //!
 //! - `format` says how segments, batches and entries lie on disk, `entry` what entries say.
 //! - `scan` and `recover` read a log at start; `ops::disk` is the way to the files, real or simulated.
+//! - `subscription` serves a core the buckets that it has claimed, `claims` hands them over.
 //! - `stage` holds what waits for the next commit, `engine` makes it durable, `apply` does the rest.
 
 mod apply;
 mod cache;
+mod claims;
 mod committer;
 mod engine;
 mod entry;
@@ -24,6 +26,7 @@ mod recover;
 mod scan;
 mod segments;
 mod stage;
+mod stats;
 mod subscription;
 mod trim;
 mod wait;
@@ -33,7 +36,6 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
@@ -43,13 +45,13 @@ use self::{
     disk::{Disk, OpenDirError, RealDisk},
     engine::{Engine, Next},
     format::Kind,
-    index::{Index, count},
+    index::Index,
     read::{Entry, read_off_thread},
     stage::{Admission, Prepared, What},
 };
 use super::{
-    AppendError, Appended, DeadLetter, Ended, Event, IngestorUid, Journal, LetterId, LetterSummary,
-    LogId, Position, RecordId, Seen, Share, SpecText, Stats, Subscribe, Subscription,
+    AppendError, Appended, DeadLetter, Ended, Epoch, Event, Holder, IngestorUid, Journal, LetterId,
+    LetterSummary, LogId, Position, RecordId, Seen, Share, SpecText, Stats, Subscription,
     SubscriptionError, Tally,
 };
 use crate::{api::SpecDigest, ops::time::Clock};
@@ -408,11 +410,12 @@ impl Journal for Wal {
         }
     }
 
-    fn subscribe(
-        &self,
-        subscribe: Subscribe,
-    ) -> BoxFuture<'_, Result<Arc<dyn Subscription>, SubscriptionError>> {
-        subscription::subscribe(Arc::clone(&self.engine), subscribe).boxed()
+    fn subscribe(&self, holder: Holder) -> Result<Arc<dyn Subscription>, SubscriptionError> {
+        subscription::subscribe(Arc::clone(&self.engine), holder)
+    }
+
+    fn highest_epoch(&self) -> Epoch {
+        self.engine.state().index.highest_epoch()
     }
 
     fn letters(&self, after: Option<LetterId>, limit: usize) -> BoxFuture<'_, Vec<LetterSummary>> {
@@ -442,33 +445,7 @@ impl Journal for Wal {
     }
 
     fn stats(&self) -> Stats {
-        let state = self.engine.state();
-        let now = self.engine.clock.now();
-        let window = state
-            .index
-            .keys
-            .oldest()
-            .map(|at| now.0.saturating_sub(at.0));
-        Stats {
-            disk_bytes: state.disk_bytes(),
-            live_bytes: state.live_bytes(),
-            segments: count(state.index.segments.len()),
-            backlog: state.index.backlog,
-            keys: count(state.index.keys.len()),
-            keys_evicted: state.index.keys.evicted,
-            key_window: window
-                .map(|window| Duration::from_millis(u64::try_from(window).unwrap_or(0))),
-            letters: state.index.letter_count,
-            letters_evicted: state.index.letters_evicted,
-            torn_bytes: state.torn_bytes,
-            damaged: state.index.damaged,
-            syncs: state.syncs,
-            appended: state.appended,
-            unavailable: state
-                .refusal
-                .as_ref()
-                .map(|failure| AppendError::from(failure.clone()).to_string()),
-        }
+        self.engine.stats()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -19,6 +19,11 @@ pub enum Error {
         #[source]
         source: Box<KubeconfigError>,
     },
+    /// No kubeconfig was named, and the process runs in no Pod.
+    #[error(
+        "no kubeconfig was named (--kubeconfig), and this process runs in no Pod with a service account"
+    )]
+    NoCluster(#[source] Box<kube::config::InClusterError>),
     /// The configuration is not one that a client can be built from.
     #[error("build a client for the Kubernetes API at {server}")]
     Build {
@@ -44,6 +49,29 @@ pub async fn from_kubeconfig(path: &Path) -> Result<(Client, String), Error> {
     let config = Config::from_custom_kubeconfig(file, &options)
         .await
         .map_err(refused)?;
+    let server = config.cluster_url.to_string();
+    Ok((from_config(config)?, server))
+}
+
+/// A client for the cluster that `kubeconfig` names, or else for the one that this process runs in;
+/// and that cluster's address.
+///
+/// # Errors
+/// As [`from_kubeconfig`] and [`in_cluster`].
+pub async fn of(kubeconfig: Option<&Path>) -> Result<(Client, String), Error> {
+    match kubeconfig {
+        Some(path) => from_kubeconfig(path).await,
+        None => in_cluster(),
+    }
+}
+
+/// A client for the cluster that this process runs in, by its Pod's service account, and that
+/// cluster's address.
+///
+/// # Errors
+/// It runs in no Pod, or in one without a service account's token.
+pub fn in_cluster() -> Result<(Client, String), Error> {
+    let config = Config::incluster().map_err(|source| Error::NoCluster(Box::new(source)))?;
     let server = config.cluster_url.to_string();
     Ok((from_config(config)?, server))
 }

@@ -10,6 +10,7 @@
 //! is what `kubectl port-forward` gives.
 
 pub mod events;
+pub mod fleet;
 pub mod token;
 pub mod wire;
 

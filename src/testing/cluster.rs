@@ -154,7 +154,7 @@ pub struct RealCluster {
     // after both.
     apiserver: Process,
     etcd: Process,
-    _janitor: Arc<Janitor>,
+    janitor: Arc<Janitor>,
 }
 
 // === impl RealCluster ===
@@ -215,7 +215,7 @@ impl RealCluster {
             dir,
             apiserver,
             etcd,
-            _janitor: janitor,
+            janitor,
         };
         cluster.etcd.start()?;
         cluster.apiserver.start()?;
@@ -236,6 +236,11 @@ impl RealCluster {
     /// The process of etcd, to be stopped, paused and started again.
     pub const fn etcd(&self) -> &Process {
         &self.etcd
+    }
+
+    /// Another program beside these two, not started yet. However this process ends, it ends with it.
+    pub fn process(&self, program: PathBuf, args: Vec<OsString>, log: PathBuf) -> Process {
+        Process::new(program, args, log, Arc::clone(&self.janitor))
     }
 
     /// Everyone who may log in.

@@ -303,12 +303,54 @@ async fn core_does_its_work() {
         t.zen("ingestors"),
         t.core("configmaps"),
         format!("/apis/events.k8s.io/v1/namespaces/{}/events", t.namespace),
-        "/apis/coordination.k8s.io/v1/namespaces/zen-system/leases".to_owned(),
+        format!(
+            "/apis/coordination.k8s.io/v1/namespaces/{}/leases",
+            t.namespace
+        ),
+        t.zen("shardmaps"),
     ] {
         t.post(&path, &json!({ "metadata": { "name": "a" } }))
             .await
             .refused(403, "Forbidden");
     }
+}
+
+/// Who leads, who lives and who owns what is core's to write, in the fabric's own namespace alone; the
+/// gateway reads the map and nothing else of it.
+#[tokio::test]
+async fn the_fleets_own_objects_are_cores() {
+    let they = Identities::new(cluster().await).await;
+    let (core, gateway) = (&they.core, &they.gateway);
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/zen-system/leases";
+    let name = format!("{}-rights", core.namespace);
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": { "name": name }, "spec": { "holderIdentity": "core-0#1" },
+    });
+    let mut stored = core.post(leases, &lease).await.created();
+    stored["spec"]["holderIdentity"] = "core-0#2".into();
+    let one = format!("{leases}/{name}");
+    core.put(&one, &stored).await.ok();
+    core.get(&one).await.ok();
+    core.get(leases).await.ok();
+    gateway.get(&one).await.refused(403, "Forbidden");
+    core.delete(&one).await.ok();
+    core.delete(leases).await.refused(403, "Forbidden");
+
+    let maps = "/apis/zen.watcher.io/v1/namespaces/zen-system/shardmaps";
+    core.get(maps).await.ok();
+    gateway.get(maps).await.ok();
+    let empty = json!({ "metadata": { "name": name } });
+    // The right is there; the schema is what refuses.
+    core.post(maps, &empty).await.refused(422, "Invalid");
+    gateway.post(maps, &empty).await.refused(403, "Forbidden");
+    gateway
+        .put(&format!("{maps}/{name}"), &empty)
+        .await
+        .refused(403, "Forbidden");
+    core.delete(&format!("{maps}/{name}"))
+        .await
+        .refused(403, "Forbidden");
 }
 
 /// Someone whom no role names may do nothing, and someone whom nobody knows is told so.

@@ -14,7 +14,7 @@ use zen_fabric::{
     engine::start::{self as engine, Engine, Ports},
     gateway::{self, Gateway, Surroundings, sign},
     journal::{
-        Holder, Journal as _,
+        Journal as _, Local,
         wal::{self, Wal},
     },
     ops::{
@@ -64,19 +64,19 @@ impl Fabric {
         .await
         .unwrap();
         let engine = Engine::start(
-            engine::Options::new(Holder("core#1".into()), 7),
+            engine::Options::new("core".to_owned(), 7),
             Ports {
                 client: cluster.client(&User::core()).unwrap(),
-                journal: Arc::<Wal>::clone(&journal),
-                facts: gateway.facts(),
                 clock,
             },
             &registry,
             &readiness,
             &tasks,
         )
-        .await
         .unwrap();
+        let log = Local::new(Arc::<Wal>::clone(&journal), gateway.facts());
+        engine.attach(Arc::new(log));
+        engine.alone("core").await;
         let waiting = async {
             while !readiness.waiting().is_empty() {
                 tokio::time::sleep(Duration::from_millis(20)).await;

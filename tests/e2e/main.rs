@@ -42,4 +42,5 @@ mod octokit;
 mod operations;
 mod process;
 mod quickstart;
+mod replicas;
 mod traces;

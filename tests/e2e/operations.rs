@@ -15,13 +15,16 @@ async fn connect(dev: &Dev) -> TcpStream {
     TcpStream::connect(address).await.unwrap()
 }
 
-/// SIGTERM ends the process in order: exit status 0, the engine drained, the journal closed.
+/// SIGTERM ends the process in order: exit status 0, every core drained, the journal closed.
 async fn stops_in_order(mut dev: Dev) {
     dev.terminate();
     let status = dev.ended().await;
     let output = dev.output();
     assert!(status.success(), "{status}:\n{output}");
-    assert!(output.contains("engine drained"), "{output}");
+    for n in 0..3 {
+        let stopped = format!("a core stopped pod=core-{n} how=exit status: 0");
+        assert!(output.contains(&stopped), "{stopped}:\n{output}");
+    }
 }
 
 #[tokio::test]
@@ -117,7 +120,7 @@ async fn probes_answer_during_the_start_and_a_stale_ready_file_is_gone() {
     })
     .await;
     assert_eq!(readyz.0, StatusCode::SERVICE_UNAVAILABLE);
-    for gate in ["gateway", "ingestors", "events"] {
+    for gate in ["gateway", "cores"] {
         assert!(
             readyz.1.contains(&format!("waiting for {gate}: ")),
             "{}",

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::Read as _,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{self, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -35,9 +35,18 @@ pub(crate) struct Ready {
     pub(crate) kubeconfig: PathBuf,
 }
 
+/// A child process, as the ready file lists it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Child {
+    pub(crate) role: String,
+    pub(crate) name: String,
+    pub(crate) pid: u32,
+}
+
 /// A running process; killed when dropped.
 pub(crate) struct Dev {
-    child: Child,
+    child: process::Child,
+    ready_file: PathBuf,
     pub(crate) ready: Ready,
     output: PathBuf,
 }
@@ -72,9 +81,21 @@ impl Dev {
         assert_eq!(ready.pid, child.id());
         Self {
             child,
+            ready_file,
             ready,
             output,
         }
+    }
+
+    /// The children that the ready file lists now.
+    pub(crate) fn children(&self) -> Vec<Child> {
+        #[derive(Deserialize)]
+        struct Listed {
+            children: Vec<Child>,
+        }
+        let listed: Listed = serde_json::from_str(&read(&self.ready_file)).unwrap();
+        assert!(listed.children.iter().all(|child| child.role == "core"));
+        listed.children
     }
 
     /// What the process has printed so far.
@@ -144,7 +165,7 @@ impl Drop for Dev {
 }
 
 /// Starts a process on `data` and free ports; its output and its ready file lie beside.
-pub(crate) fn spawn(data: &Path, flags: &[&str], environment: &[(&str, &Path)]) -> Child {
+pub(crate) fn spawn(data: &Path, flags: &[&str], environment: &[(&str, &Path)]) -> process::Child {
     let log = fs::File::create(data.with_extension("out")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_zen-fabric"))
         .arg("dev")

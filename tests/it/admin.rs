@@ -15,8 +15,8 @@ use tower::ServiceExt as _;
 use zen_fabric::{
     api::SpecDigest,
     journal::{
-        Appended, Bucket, End, Ended, Event, FetchLimit, Holder, IngestorUid, Items, Journal,
-        Letter, LetterId, Millis, Origin, PayloadDigest, RecordId, Subscribe, Subscription,
+        Appended, Bucket, End, Ended, Event, FetchLimit, IngestorUid, Items, Journal, Letter,
+        LetterId, Millis, Origin, PayloadDigest, RecordId, Subscription,
         facts::{FactSource, Facts},
         wal::{self, Wal},
     },
@@ -31,6 +31,7 @@ use zen_fabric::{
         tasks::Tasks,
         time::SystemClock,
     },
+    testing::subscriber,
 };
 
 use crate::command::zen_fabric;
@@ -67,6 +68,13 @@ impl Known {
 impl FactSource for Known {
     fn facts(&self, ingestor: &IngestorUid) -> Option<Facts> {
         self.facts.lock().unwrap().get(ingestor).cloned()
+    }
+
+    fn all(&self) -> Vec<(IngestorUid, Facts)> {
+        let known = self.facts.lock().unwrap();
+        let all = known.iter();
+        all.map(|(uid, facts)| (uid.clone(), facts.clone()))
+            .collect()
     }
 
     fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
@@ -177,12 +185,10 @@ impl Process {
     }
 
     async fn subscribe(&self, uid: &IngestorUid) -> Arc<dyn Subscription> {
-        let subscribe = Subscribe {
-            buckets: vec![Bucket::of(uid)],
-            holder: Holder("core#1".into()),
-            epoch: None,
-        };
-        self.journal.subscribe(subscribe).await.unwrap()
+        let claims = subscriber::claims([Bucket::of(uid)]);
+        subscriber::subscribe(self.journal.as_ref(), "core#1", claims)
+            .await
+            .unwrap()
     }
 
     /// Sends a record to the dead letters.

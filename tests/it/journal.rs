@@ -4,6 +4,7 @@ mod crash;
 mod faults;
 mod model;
 mod panics;
+mod remote;
 mod trim;
 
 use std::{path::PathBuf, sync::Arc};

@@ -51,6 +51,7 @@ impl World {
             front,
             sent: self.now,
             timed: false,
+            left: false,
             ask,
         };
         let cut = self.net.is_cut(Place::Pod(pod), Place::Front(front));
@@ -78,6 +79,16 @@ impl World {
             self.queue
                 .push(self.now + delay, Event::Call(Box::new(call)));
         }
+    }
+
+    /// Whether a request is still in the memory of a process that was stopped: it was decided, and
+    /// leaves when the process goes on, however late that is.
+    pub(crate) fn is_unsent(&mut self, pod: usize, life: u32, left: &mut bool) -> bool {
+        let stopped = self.pods[pod]
+            .life(life)
+            .is_some_and(|process| process.paused);
+        *left = *left || !stopped || self.rng.chance(50);
+        !*left
     }
 
     /// The client loses patience then.
@@ -115,6 +126,11 @@ impl World {
 
     /// A request arrives.
     pub(crate) fn arrive(&mut self, mut call: Call) {
+        if self.is_unsent(call.pod, call.life, &mut call.left) {
+            let at = self.now + between(&mut self.rng, (100 * MS, 200 * MS));
+            self.queue.push(at, Event::Call(Box::new(call)));
+            return;
+        }
         if self.api.fronts[call.front].down_until > self.now {
             self.give_up_later(&mut call);
             return;
@@ -226,7 +242,7 @@ impl World {
             } => Reply::StatusRead {
                 bucket: *bucket,
                 ticket: *ticket,
-                read: self.api.read_status(now, *key),
+                read: self.api.read_status(*key),
             },
             Ask::WriteStatus { bucket, ticket, .. } => Reply::StatusWritten {
                 bucket: *bucket,
@@ -435,6 +451,10 @@ impl World {
         }
         let key = self.rng.index(self.plan.keys);
         let log = self.rng.index(self.logs.len());
+        if self.rng.chance(5) {
+            // Its author is at work.
+            self.specs[key] += 1;
+        }
         if self.logs[log].up {
             let verdict = match self.rng.below(5) {
                 0 => crate::log::Verdict::Filter,

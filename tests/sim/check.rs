@@ -9,13 +9,14 @@ use zen_fabric::{
     coordination::{
         names::{Holder, PodName},
         port::{Object, Op, Record},
-        records::{Life, MemberRecord, ShardMapSpec},
+        records::{Life, Member, MemberRecord, MemberState, ShardMapSpec},
     },
     journal::{Bucket, Epoch},
 };
 
 use crate::{
     effects::Effects,
+    mutants::Planted,
     plan::{Family, Plan, Step},
     probe::{LATE_VOTE, VOTE},
     time::{MS, SECOND, Time},
@@ -35,10 +36,19 @@ const GATE: u64 = 10 * SECOND + 5 * MS;
 /// `Timing::warn`).
 const DEADLINES: Time = 15 * SECOND;
 
+/// `Timing::lease`.
+const LEASE: Time = 15 * SECOND;
+
+/// How long a drain waits for others to take over (`Timing::drain`).
+const DRAIN: Time = 25 * SECOND;
+
 /// Most leaderships under a one-way partition of 300 s: damping doubles from 15 s, so that early
 /// takeovers come at 15, 45, 105 and 225 s at the most; each may be followed by one release. With
 /// those before the partition and after it.
 const MOST_LEADERS: usize = 14;
+
+/// What a log takes that is an effect.
+const COMMIT: &str = "a commit";
 
 /// A rule that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,10 +103,13 @@ pub(crate) struct Check {
     /// Who counted in the last maps, the newest last: a marker may be a version behind.
     voters: VecDeque<Vec<Holder>>,
     members: BTreeMap<PodName, Written>,
-    refusals: BTreeMap<(usize, Holder), Time>,
+    /// When a voter's probes last said that a suspect's listeners refuse.
+    refusals: BTreeMap<(Holder, Holder), Time>,
     doubled: u64,
     operated: bool,
     incarnations: BTreeMap<PodName, u64>,
+    /// Processes that led and were declared dead, and when they learnt it.
+    deposed: BTreeMap<(usize, u32), Time>,
 }
 
 impl Check {
@@ -120,6 +133,7 @@ impl Check {
             doubled: 0,
             operated: false,
             incarnations: BTreeMap::new(),
+            deposed: BTreeMap::new(),
         }
     }
 
@@ -155,7 +169,7 @@ impl Check {
         epoch: Epoch,
         holder: &Holder,
     ) {
-        self.rises(at, place, epoch, holder, "a commit");
+        self.rises(at, place, epoch, holder, COMMIT);
     }
 
     fn rises(
@@ -171,7 +185,7 @@ impl Check {
             .entry(place)
             .or_insert_with(|| (epoch, holder.clone()));
         if is_stale(last, epoch, holder) {
-            self.stale += 1;
+            self.stale += u64::from(what == COMMIT);
             let text = format!(
                 "log {} took {what} of {holder} under epoch {} in bucket {}, after {} under {}",
                 place.0, epoch.0, place.1.0, last.1, last.0.0
@@ -200,6 +214,11 @@ impl Check {
         }
     }
 
+    /// Somebody with `kubectl` wrote an owner into a status: that is what counts from now on.
+    pub(crate) fn edited_status(&mut self, key: usize, epoch: Epoch, holder: Holder) {
+        self.statuses.insert(key, (epoch, holder));
+    }
+
     /// A log's numbers after a commit.
     pub(crate) fn tally(
         &mut self,
@@ -225,9 +244,9 @@ impl Check {
 
     // === what was told and seen ===
 
-    /// A pod was refused by a holder's listeners.
-    pub(crate) fn refused(&mut self, at: Time, pod: usize, holder: &Holder) {
-        self.refusals.insert((pod, holder.clone()), at);
+    /// A holder was refused by another's listeners.
+    pub(crate) fn refused(&mut self, at: Time, voter: Holder, suspect: Holder) {
+        self.refusals.insert((voter, suspect), at);
     }
 
     /// A process has a name.
@@ -239,6 +258,11 @@ impl Check {
         } else {
             *last = holder.incarnation.max(*last);
         }
+    }
+
+    /// A process learns that it led and was declared dead.
+    pub(crate) fn deposed(&mut self, at: Time, pod: usize, life: u32) {
+        self.deposed.insert((pod, life), at);
     }
 
     /// The operator has changed or deleted something: numbers may begin anew where nothing
@@ -385,7 +409,7 @@ impl World {
         holder: &Holder,
     ) {
         let issued = self.check.issued.get(&(bucket, epoch));
-        if issued != Some(holder) && !matches!(self.planted, crate::mutants::Planted::Naive) {
+        if issued != Some(holder) && !matches!(self.planted, Planted::Baseline(_)) {
             let text = format!(
                 "core-{pod} starts as {holder} under epoch {} in bucket {}, which no map gave it",
                 epoch.0, bucket.0
@@ -449,6 +473,14 @@ impl World {
         }
     }
 
+    /// When the object was last written before.
+    fn changed_before(&self, index: usize) -> Time {
+        let object = &self.api.commits[index].object;
+        let earlier = self.api.commits[..index].iter().rev();
+        let mut same = earlier.filter(|commit| commit.object == *object);
+        same.next().map_or(0, |commit| commit.at)
+    }
+
     fn before(&self, index: usize) -> Option<&Record> {
         let object = &self.api.commits[index].object;
         let earlier = self.api.commits[..index].iter().rev();
@@ -462,7 +494,7 @@ impl World {
         by: Option<usize>,
         leader: &zen_fabric::coordination::records::LeaderRecord,
     ) {
-        let (now, naive) = (self.now, self.planted == crate::mutants::Planted::Naive);
+        let (now, naive) = (self.now, matches!(self.planted, Planted::Baseline(_)));
         let before = self.before(index).cloned();
         let Some(Record::Leader(before)) = before else {
             self.check.leaders += 1;
@@ -475,6 +507,10 @@ impl World {
         if by.is_none() || naive {
             return;
         }
+        let since = self.changed_before(index);
+        if changed && before.holder.is_some() && now < since + self.slow(LEASE) {
+            self.check_early(by, leader.holder.as_ref());
+        }
         let taken = changed && leader.holder.is_some() && leader.term <= before.term;
         if taken || leader.term < before.term {
             let text = format!(
@@ -482,6 +518,22 @@ impl World {
                 before.holder, before.term, leader.holder, leader.term
             );
             self.check.fault(now, "I8", text);
+        }
+    }
+
+    /// One that led and was declared dead, and lives, leaves it to others to take over early for one
+    /// Lease duration at least.
+    fn check_early(&mut self, by: Option<usize>, holder: Option<&Holder>) {
+        let (Some(pod), Some(holder)) = (by, holder) else {
+            return;
+        };
+        let Some(process) = &self.pods[pod].process else {
+            return;
+        };
+        let deposed = self.check.deposed.get(&(pod, process.life));
+        if deposed.is_some_and(|at| self.now < at + self.slow(LEASE)) {
+            let text = format!("{holder} was deposed of late and takes over early again");
+            self.check.fault(self.now, "I10", text);
         }
     }
 
@@ -501,9 +553,7 @@ impl World {
                 .grants
                 .get(bucket)
                 .is_some_and(|grant| grant.owner != of.from);
-            let lives = map
-                .state(&of.from)
-                .is_some_and(zen_fabric::coordination::records::MemberState::lives);
+            let lives = map.state(&of.from).is_some_and(MemberState::lives);
             let asked = self
                 .check
                 .listed
@@ -563,6 +613,9 @@ impl World {
         let Some(old) = before.record.filter(|old| old.holder == record.holder) else {
             return;
         };
+        if record.life == Life::Gone {
+            self.check_goodbye(&record.holder);
+        }
         if record.life != Life::Marked || old.life != Life::Live {
             return;
         }
@@ -582,7 +635,7 @@ impl World {
             return;
         }
         let age = now - before.at;
-        let stale = age >= self.slow(15 * SECOND);
+        let stale = age >= self.slow(LEASE);
         let challenged =
             old.challenge.is_some() && before.by != suspect && age >= self.slow(SECOND);
         let late = self
@@ -594,9 +647,8 @@ impl World {
             .at
             .saturating_sub(if late { LATE_VOTE } else { VOTE });
         let refused = |voter: &Holder| {
-            let number = self.pods.iter().position(|one| one.name == voter.pod);
-            let seen =
-                number.and_then(|number| self.check.refusals.get(&(number, record.holder.clone())));
+            let votes = &self.check.refusals;
+            let seen = votes.get(&(voter.clone(), record.holder.clone()));
             seen.is_some_and(|seen| *seen >= since)
         };
         let majority = self.check.voters.iter().any(|voters| {
@@ -609,6 +661,32 @@ impl World {
                 record.holder
             );
             self.check.fault(now, "I11", text);
+        }
+    }
+
+    /// One that drains has said goodbye: where another could take what it has, that was taken before,
+    /// or its deadline is over. Looked at where nothing but updates happens, and everybody knows
+    /// everybody.
+    fn check_goodbye(&mut self, holder: &Holder) {
+        let stored = self.api.stored(&Object::Map).map(|stored| &stored.record);
+        let Some(Record::Map(map)) = stored else {
+            return;
+        };
+        let of = |holder: &Holder| self.pods.iter().find(|one| one.name == holder.pod);
+        let overdue = of(holder)
+            .and_then(|place| place.process.as_ref())
+            .is_none_or(|process| self.now >= process.asked + self.slow(DRAIN));
+        let takes = |(other, member): (Holder, &Member)| {
+            let process = of(&other).and_then(|place| place.process.as_ref());
+            let here = process.is_some_and(|process| {
+                process.holder.as_ref() == Some(&other) && !process.draining && !process.paused
+            });
+            other != *holder && here && member.state == MemberState::Active
+        };
+        let left = map.grants.values().any(|grant| grant.owner == *holder);
+        if self.check.family == Family::Rollout && left && !overdue && map.holders().any(takes) {
+            let text = format!("{holder} says goodbye while it owns what others could take");
+            self.check.fault(self.now, "I4", text);
         }
     }
 
@@ -646,7 +724,7 @@ impl World {
                 return Some(format!("the gate of {holder} is shut"));
             }
             let state = map.state(holder);
-            if state != Some(zen_fabric::coordination::records::MemberState::Active) {
+            if state != Some(MemberState::Active) {
                 return Some(format!("{holder} is {state:?} in the map"));
             }
         }
@@ -705,6 +783,9 @@ impl World {
         let Some(work) = process.work.get(&bucket) else {
             return Some(format!("{} doesn't work on key {key}", grant.owner));
         };
+        if work.status.refused || work.status.dirty {
+            return Some(format!("the status of key {key} is not written"));
+        }
         if work.holder != grant.owner || work.epoch != grant.epoch {
             return Some(format!(
                 "key {key} is {}'s under {}, and {} works on it under {}",

@@ -83,7 +83,14 @@ impl Effects {
     /// Why an event has not had exactly the effect that was decided, if it hasn't.
     pub(crate) fn fault(&self, event: &Accepted) -> Option<String> {
         let id = (event.log, event.position);
-        let observed = self.observations.get(&id).map_or(0, BTreeSet::len);
+        let names = self.observations.get(&id);
+        let observed = names.map_or(0, BTreeSet::len);
+        if names.is_some_and(|names| !names.contains(&event.spec)) {
+            return Some(format!(
+                "event {}/{} of key {} was not decided by the spec recorded with it",
+                event.log, event.position, event.key
+            ));
+        }
         let called = self.callbacks.get(&id).map_or(0, BTreeSet::len);
         let added = self.added.get(&id).copied().unwrap_or_default();
         let right = match event.verdict {

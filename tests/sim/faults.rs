@@ -7,6 +7,7 @@ use zen_fabric::coordination::{
 };
 
 use crate::{
+    api::StatusAnswer,
     net::{Cut, Place},
     plan::Step,
     process::Phase,
@@ -238,6 +239,7 @@ impl World {
             return;
         }
         process.draining = true;
+        process.asked = self.now;
         let life = process.life;
         if !back {
             self.pods[pod].phase = Phase::Dead;
@@ -276,6 +278,10 @@ impl World {
             }
             Step::DeleteMap => {
                 self.api.remove(now, &Object::Map);
+            }
+            Step::DeleteLeaderAndMap => {
+                self.api.remove(now, &Object::Map);
+                self.api.remove(now, &Object::Leader);
             }
             Step::DeleteAll => {
                 self.api.remove(now, &Object::Map);
@@ -355,7 +361,7 @@ impl World {
 
     fn edit_status(&mut self, key: usize, up: u64) {
         let now = self.now;
-        let stored = self.api.read_status(now, key).and_then(|read| read.owner);
+        let stored = self.api.read_status(key).owner;
         let highest = match self.api.stored(&Object::Map).map(|stored| &stored.record) {
             Some(Record::Map(map)) => map.version,
             Some(Record::Leader(_) | Record::Member(_) | Record::Malformed(_)) | None => 0,
@@ -363,9 +369,10 @@ impl World {
         let epoch = stored.map_or(0, |(epoch, _)| epoch.0).max(highest) + 1 + up;
         let epoch = zen_fabric::journal::Epoch(epoch);
         let holder: Holder = "somebody#1".parse().unwrap();
-        self.api
-            .write_status(now, key, None, Some((&epoch, &holder, "uid-x")), 0);
-        self.check.reported(now, key, epoch, &holder);
+        let owner = Some((&epoch, &holder, "uid-x"));
+        if let StatusAnswer::Done(_) = self.api.write_status(now, key, None, owner, 0) {
+            self.check.edited_status(key, epoch, holder);
+        }
     }
 
     /// Everything is mended: the network, the API, gateways, processes.

@@ -47,7 +47,12 @@
     reason = "a test fails by panicking, and reads as a scenario"
 )]
 
+/// Half of a schedule is small allocations.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod api;
+mod assigned;
 mod brain;
 mod calls;
 mod check;

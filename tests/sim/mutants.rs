@@ -3,6 +3,7 @@
 use zen_fabric::coordination::protocol::{Mutation, Protocol};
 
 use crate::{
+    naive::Elect,
     plan::Family,
     run::{self, Setup},
 };
@@ -34,15 +35,15 @@ pub(crate) enum Planted {
     TodaysSpec,
     /// A worker says that it has released while something is in flight.
     ReleasedInFlight,
-    /// Not a mutant: another elector, as the crate `kube-leader-election` has it, without fence.
-    Naive,
+    /// Not a mutant: another elector, without fence.
+    Baseline(Elect),
 }
 
 impl Planted {
-    /// Whether what stores effects looks at epochs at all. What the crate of that name lacks is the
-    /// fence as much as the compare-and-swap, so its stand-in runs without.
+    /// Whether what stores effects looks at epochs at all. Electors leave that to their users, so
+    /// the baselines run without.
     pub(crate) fn fenced(self) -> bool {
-        !matches!(self, Self::NoFence | Self::Naive)
+        !matches!(self, Self::NoFence | Self::Baseline(_))
     }
 
     /// What the cores get.
@@ -54,83 +55,135 @@ impl Planted {
     }
 }
 
-/// Schedules that a mutant may survive at the most, of one family or of all.
+/// A mutant, the family of schedules that is made for it, and how many it took to find it.
 struct Case {
     planted: Planted,
     only: Option<Family>,
-    most: u64,
+    /// The most schedules that were needed, of searches from several seeds.
+    took: u64,
 }
 
-/// Every mutant, with the family of schedules that is made for it.
+impl Case {
+    /// How many schedules it may survive: a few times what it took, since another build draws others.
+    fn budget(&self) -> u64 {
+        run::number("ZEN_SIM_MOST").unwrap_or(self.took * 4 + 100)
+    }
+
+    fn setup(&self) -> Setup {
+        Setup {
+            planted: self.planted,
+            only: self.only,
+            counting: false,
+        }
+    }
+
+    fn name(&self) -> String {
+        match self.planted {
+            Planted::Core(mutation) => format!("{mutation:?}"),
+            other => format!("{other:?}"),
+        }
+    }
+}
+
+/// Every mutant.
 fn cases() -> Vec<Case> {
-    let case = |planted, only, most| Case {
+    let of = |planted, only, took| Case {
         planted,
         only,
-        most,
+        took,
     };
-    let core = |mutation, only, most| case(Planted::Core(mutation), only, most);
+    let core = |mutation, took| of(Planted::Core(mutation), None, took);
+    let edge = |planted, took| of(planted, None, took);
     vec![
-        core(Mutation::RenewWithoutCas, None, 3_000),
-        core(Mutation::TakeByPatch, None, 3_000),
-        core(Mutation::WallClocks, None, 3_000),
-        core(Mutation::SkipAcknowledgement, None, 3_000),
-        core(Mutation::StartOnAcknowledgement, None, 3_000),
-        core(Mutation::MarkWithoutVersion, None, 3_000),
-        core(Mutation::MarkedGoesOn, None, 3_000),
-        core(Mutation::TermFromLeaseAlone, None, 3_000),
-        core(Mutation::VersionRestarts, None, 3_000),
-        core(Mutation::IncarnationReused, None, 3_000),
-        core(Mutation::MinorityMarks, None, 3_000),
-        core(Mutation::ClocksRunThroughOutage, None, 3_000),
-        core(Mutation::OldMessageAccepted, None, 3_000),
-        core(Mutation::GateStaysOpen, None, 3_000),
-        core(Mutation::ResumesWhileMoving, None, 3_000),
-        core(Mutation::OlderMapFollowed, None, 3_000),
-        core(Mutation::UnknownIsDone, None, 3_000),
-        core(Mutation::AnswerIgnored, None, 3_000),
-        core(Mutation::EarlyGoodbye, None, 3_000),
-        core(Mutation::NoDamping, Some(Family::OneWay), 300),
-        core(Mutation::FencedUntold, None, 3_000),
-        core(Mutation::EpochKept, None, 3_000),
-        case(Planted::NoFence, None, 3_000),
-        case(Planted::CommitWithoutEpoch, None, 3_000),
-        case(Planted::JournalForgets, None, 3_000),
-        case(Planted::EndCountedTwice, None, 3_000),
-        case(Planted::MergePatch, None, 3_000),
-        case(Planted::StatusWithoutOwner, None, 3_000),
-        case(Planted::EpochInCallbackKey, None, 3_000),
-        case(Planted::AggregateWithoutPosition, None, 3_000),
-        case(Planted::TodaysSpec, None, 3_000),
-        case(Planted::ReleasedInFlight, None, 3_000),
+        core(Mutation::RenewWithoutCas, 1_000),
+        core(Mutation::TakeByPatch, 1_000),
+        core(Mutation::WallClocks, 1_000),
+        core(Mutation::SkipAcknowledgement, 1_000),
+        core(Mutation::StartOnAcknowledgement, 1_000),
+        core(Mutation::MarkWithoutVersion, 1_000),
+        core(Mutation::MarkedGoesOn, 1_000),
+        of(
+            Planted::Core(Mutation::TermFromLeaseAlone),
+            Some(Family::Operator),
+            1_000,
+        ),
+        core(Mutation::VersionRestarts, 1_000),
+        core(Mutation::IncarnationReused, 1_000),
+        core(Mutation::MinorityMarks, 1_000),
+        core(Mutation::ClocksRunThroughOutage, 1_000),
+        of(
+            Planted::Core(Mutation::OldMessageAccepted),
+            Some(Family::Echo),
+            1_000,
+        ),
+        core(Mutation::GateStaysOpen, 1_000),
+        core(Mutation::ResumesWhileMoving, 1_000),
+        core(Mutation::OlderMapFollowed, 1_000),
+        core(Mutation::UnknownIsDone, 1_000),
+        core(Mutation::AnswerIgnored, 1_000),
+        core(Mutation::EarlyGoodbye, 1_000),
+        of(
+            Planted::Core(Mutation::NoDamping),
+            Some(Family::OneWay),
+            100,
+        ),
+        core(Mutation::FencedUntold, 1_000),
+        core(Mutation::EpochKept, 1_000),
+        edge(Planted::NoFence, 1_000),
+        edge(Planted::CommitWithoutEpoch, 1_000),
+        edge(Planted::JournalForgets, 1_000),
+        edge(Planted::EndCountedTwice, 1_000),
+        edge(Planted::MergePatch, 1_000),
+        edge(Planted::StatusWithoutOwner, 1_000),
+        edge(Planted::EpochInCallbackKey, 1_000),
+        edge(Planted::AggregateWithoutPosition, 1_000),
+        edge(Planted::TodaysSpec, 1_000),
+        edge(Planted::ReleasedInFlight, 1_000),
     ]
+}
+
+/// The mutant that is asked for, if not all are.
+fn asked() -> Option<String> {
+    std::env::var("ZEN_SIM_MUTANT").ok()
+}
+
+/// How the schedules of the mutant run that is asked for; without one, the protocol as it is.
+pub(crate) fn setup() -> Setup {
+    let Some(name) = asked() else {
+        return run::PLAIN;
+    };
+    let case = cases().into_iter().find(|case| case.name() == name);
+    let case = case.unwrap_or_else(|| panic!("ZEN_SIM_MUTANT={name} is none"));
+    case.setup()
 }
 
 #[test]
 #[ignore = "minutes: `make sim-mutants` runs it"]
 fn every_mutant_is_found() {
+    let from = run::number("ZEN_SIM_FROM").unwrap_or(1);
+    let one = asked();
     let mut survivors = Vec::new();
     println!("| mutant | schedules | found after | by |\n|---|---|---|---|");
     for case in cases() {
-        let setup = Setup {
-            planted: case.planted,
-            only: case.only,
-            counting: false,
-        };
-        let most = run::number("ZEN_SIM_MOST").unwrap_or(case.most);
-        let sum = run::many(1, most, setup);
-        let name = format!("{:?}", case.planted);
-        let name = name.trim_start_matches("Core(").trim_end_matches(')');
-        let of = case
-            .only
-            .map_or_else(|| "all".to_owned(), |only| format!("{only:?}"));
+        let name = case.name();
+        if one.as_ref().is_some_and(|one| *one != name) {
+            continue;
+        }
+        let budget = case.budget();
+        let sum = run::many(from, budget, case.setup());
+        let family = case.only.map_or_else(
+            || format!("{budget}"),
+            |only| format!("{budget} of {only:?}"),
+        );
         if let Some((seed, violation)) = &sum.broken {
+            let (after, what) = (seed - from + 1, &violation.what);
             println!(
-                "| {name} | {of} | {seed} | {}: {} |",
-                violation.invariant, violation.what
+                "| {name} | {family} | {after} | {}: {what} |",
+                violation.invariant
             );
         } else {
-            println!("| {name} | {of} | not in {most} | |");
-            survivors.push(case.planted);
+            println!("| {name} | {family} | **not found** | |");
+            survivors.push(name);
         }
     }
     assert!(survivors.is_empty(), "not found: {survivors:?}");
@@ -148,20 +201,29 @@ fn baselines_double_effects_and_this_protocol_does_not() {
         };
         run::many(1, count, setup)
     };
-    let naive = of(Planted::Naive);
-    let unfenced = of(Planted::NoFence);
-    let this = of(Planted::Nothing);
-    for (name, sum) in [
-        ("a patched Lease, as kube-leader-election", &naive),
-        ("this protocol without fences", &unfenced),
-        ("this protocol", &this),
-    ] {
-        println!(
-            "{name}: {} double effects in {} of {count} schedules",
-            sum.doubled, sum.hit
-        );
-    }
-    assert!(naive.doubled > 0, "the baseline is not tried hard enough");
-    assert!(unfenced.doubled > 0, "the fences are not tried hard enough");
-    assert_eq!(this.doubled, 0);
+    println!("| baseline | double effects | in schedules of {count} |\n|---|---|---|");
+    let of = |name, planted| {
+        let sum = of(planted);
+        println!("| {name} | {} | {} |", sum.doubled, sum.hit);
+        sum.doubled
+    };
+    let patched = of(
+        "a Lease that is patched by wall clocks (kube-leader-election), no fence",
+        Planted::Baseline(Elect::Patched),
+    );
+    let swapped = of(
+        "a Lease by compare-and-swap and local clocks (client-go), no fence",
+        Planted::Baseline(Elect::Swapped),
+    );
+    let unfenced = of("this protocol without its fences", Planted::NoFence);
+    let this = of("this protocol", Planted::Nothing);
+    println!(
+        "unfenced baseline: {unfenced} double effects in {count} schedules; this protocol: {this}"
+    );
+    assert!(
+        patched > 0 && swapped > 0,
+        "the baselines are not tried hard enough"
+    );
+    assert!(unfenced > 0, "the fences are not tried hard enough");
+    assert_eq!(this, 0);
 }

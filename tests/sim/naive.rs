@@ -1,15 +1,19 @@
-//! A baseline: one leader does everything, elected as the crate `kube-leader-election` elects.
+//! Baselines: one leader does everything, without a fence at what stores effects.
 //!
-//! It reads the Lease; where the time written in it and the duration are over by its own wall
-//! clock, or it is the holder itself, it patches the Lease without saying which version it read,
-//! and takes itself to be the leader until the next look.
+//! [`Elect::Patched`] elects as the crate `kube-leader-election`: it reads the Lease; where the time
+//! written in it and the duration are over by its own wall clock, or it is the holder itself, it
+//! patches the Lease without saying which version it read, and takes itself to be the leader until
+//! the next look. [`Elect::Swapped`] elects as client-go: by compare-and-swap, by its own clock since
+//! the record last changed, and it stands down when it could not renew for 10 s.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use zen_fabric::{
     coordination::{
         names::Holder,
-        port::{Action, Answer, Input, Moment, Object, Op, Record, RequestId},
+        port::{
+            Action, Answer, Input, Moment, Object, Op, Record, RequestId, ResourceVersion, Stored,
+        },
         records::LeaderRecord,
         replica::{Me, Standing},
     },
@@ -20,12 +24,26 @@ use crate::time::SECOND;
 
 /// As client-go's.
 const LEASE: u64 = 15 * SECOND;
-/// As its documentation's example: a third of the duration.
+/// As the crate's documentation has it: a third of the duration.
 const LOOK: u64 = 5 * SECOND;
+/// client-go's `RetryPeriod`.
+const RETRY: u64 = 2 * SECOND;
+/// client-go's `RenewDeadline`.
+const DEADLINE: u64 = 10 * SECOND;
+
+/// How it elects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Elect {
+    /// By merge patches and wall clocks.
+    Patched,
+    /// By compare-and-swap and local time.
+    Swapped,
+}
 
 /// A candidate.
 #[derive(Debug)]
 pub(crate) struct Naive {
+    elect: Elect,
     me: Holder,
     uid: Arc<str>,
     buckets: u16,
@@ -35,11 +53,16 @@ pub(crate) struct Naive {
     asked: Option<(RequestId, Option<u64>)>,
     term: Option<u64>,
     renewals: u64,
+    /// The version that was last found, and when first.
+    found: Option<(ResourceVersion, Moment)>,
+    /// When the Lease was last renewed.
+    renewed: Moment,
 }
 
 impl Naive {
-    pub(crate) fn new(me: &Me, seed: u64) -> Self {
+    pub(crate) fn new(me: &Me, seed: u64, elect: Elect) -> Self {
         Self {
+            elect,
             me: Holder {
                 pod: me.pod.clone(),
                 // It has no incarnations: a number that tells processes apart for the ledger.
@@ -53,6 +76,8 @@ impl Naive {
             asked: None,
             term: None,
             renewals: 0,
+            found: None,
+            renewed: Moment(0),
         }
     }
 
@@ -96,11 +121,14 @@ impl Naive {
                     return;
                 };
                 let own = found.holder.as_ref() == Some(&self.me);
-                let over = found.renewed.0 + LEASE < now.0;
+                let over = self.over(now, stored, found.renewed);
                 if own || over {
                     let term = found.term + u64::from(!own);
                     let record = self.record(now, term);
-                    let resource_version = "".into();
+                    let resource_version = match self.elect {
+                        Elect::Patched => "".into(),
+                        Elect::Swapped => stored.resource_version.clone(),
+                    };
                     self.ask(
                         Op::Replace {
                             record,
@@ -112,8 +140,24 @@ impl Naive {
                     self.lead(None);
                 }
             }
-            (Some(term), Answer::Done(_)) => self.lead(Some(term)),
+            (Some(term), Answer::Done(_)) => {
+                self.renewed = now;
+                self.lead(Some(term));
+            }
             (_, _) => {}
+        }
+    }
+
+    /// Whether the Lease is over.
+    fn over(&mut self, now: Moment, stored: &Stored, renewed: Moment) -> bool {
+        let known = self
+            .found
+            .take_if(|(version, _)| *version == stored.resource_version);
+        let since = known.map_or(now, |(_, since)| since);
+        self.found = Some((stored.resource_version.clone(), since));
+        match self.elect {
+            Elect::Patched => renewed.0 + LEASE < now.0,
+            Elect::Swapped => since.0 + LEASE < now.0,
         }
     }
 
@@ -138,8 +182,15 @@ impl Naive {
             self.out.push_back(Action::Became(self.me.clone()));
             self.out.push_back(Action::Gate { open: true });
         }
+        if self.elect == Elect::Swapped && now.0 > self.renewed.0 + DEADLINE {
+            self.lead(None);
+        }
         if now >= self.look_at {
-            self.look_at = Moment(now.0 + LOOK);
+            let pause = match self.elect {
+                Elect::Patched => LOOK,
+                Elect::Swapped => RETRY,
+            };
+            self.look_at = Moment(now.0 + pause);
             self.ask(Op::Read, None);
         }
     }

@@ -18,6 +18,8 @@ pub(crate) struct Plan {
     pub(crate) pods: usize,
     /// Ingestors.
     pub(crate) keys: usize,
+    /// What each Ingestor's bucket weighs.
+    pub(crate) loads: Vec<u32>,
     /// Gateways.
     pub(crate) logs: usize,
     /// API servers.
@@ -63,6 +65,8 @@ pub(crate) enum Family {
     Everything,
     /// A one-way partition that lasts.
     OneWay,
+    /// A voter dies and is back while its former life's votes are still on their way.
+    Echo,
 }
 
 /// One thing that somebody or something does to the fleet.
@@ -139,6 +143,8 @@ pub(crate) enum Step {
     DeleteMember { pod: usize },
     /// `kubectl delete` of the map.
     DeleteMap,
+    /// `kubectl delete` of the map and the leader Lease.
+    DeleteLeaderAndMap,
     /// `kubectl delete` of the map and every Lease.
     DeleteAll,
     /// Somebody writes another holder into the leader Lease.
@@ -178,9 +184,11 @@ impl Plan {
         let family = only.unwrap_or(drawn);
         let sizes = [1, 2, 2, 3, 3, 3, 3, 3, 4, 5, 5, 7];
         let mut replicas = sizes[rng.index(sizes.len())];
-        if family == Family::OneWay {
-            replicas = replicas.max(2);
-        }
+        replicas = match family {
+            Family::OneWay => replicas.max(2),
+            Family::Echo => replicas.max(3),
+            _ => replicas,
+        };
         let mut draw = Draw {
             pods: replicas,
             keys: 1 + rng.index(crate::api::KEYS),
@@ -197,6 +205,9 @@ impl Plan {
             replicas,
             pods,
             keys: draw.keys,
+            loads: (0..draw.keys)
+                .map(|_| 1 + u32::try_from(rng.below(50)).unwrap())
+                .collect(),
             logs: draw.logs,
             fronts: draw.fronts,
             drift,
@@ -223,7 +234,8 @@ fn family(percent: u64) -> Family {
         54..58 => Family::Outage,
         58..70 => Family::Rollout,
         70..82 => Family::Operator,
-        82..99 => Family::Everything,
+        82..98 => Family::Everything,
+        98 => Family::Echo,
         _ => Family::OneWay,
     }
 }
@@ -240,12 +252,16 @@ impl Draw {
 
     fn steps(&mut self, family: Family, start: Time) -> (Vec<(Time, Step)>, usize, Time) {
         let count = match family {
-            Family::Calm => 0,
+            Family::Calm | Family::Echo => 0,
             Family::Outage | Family::OneWay => 1,
             _ => 1 + self.rng.below(4),
         };
         let mut at = start;
         let mut steps = Vec::new();
+        if family == Family::Echo {
+            steps = self.echo(start);
+            at += 6 * SECOND;
+        }
         let mut pods = self.pods;
         for _ in 0..count {
             let kind = if family == Family::Everything {
@@ -282,8 +298,17 @@ impl Draw {
     }
 
     fn step(&mut self, family: Family, pods: &mut usize) -> Step {
+        let mixes = matches!(
+            family,
+            Family::Crash | Family::Pause | Family::Partition | Family::Rollout
+        );
+        if mixes && self.rng.chance(10) {
+            let log = self.rng.index(self.logs);
+            let span = self.span();
+            return Step::LogDown { log, span };
+        }
         match family {
-            Family::Calm | Family::Everything | Family::Crash => self.crash(),
+            Family::Calm | Family::Everything | Family::Echo | Family::Crash => self.crash(),
             Family::Pause => self.pause(),
             Family::Partition => self.partition(),
             Family::Api => self.api(),
@@ -338,6 +363,15 @@ impl Draw {
         Step::Pause { pod, after, span }
     }
 
+    fn storm(&mut self) -> Step {
+        Step::Storm {
+            lost: self.rng.below(50),
+            doubled: self.rng.below(50),
+            late: self.rng.below(30),
+            span: self.span(),
+        }
+    }
+
     fn partition(&mut self) -> Step {
         let (pod, other) = (self.pod(), self.pod());
         let (how, span) = (self.how(), self.span());
@@ -359,12 +393,7 @@ impl Draw {
                 }
             }
             6 => Step::Silence { how, span },
-            7 => Step::Storm {
-                lost: self.rng.below(50),
-                doubled: self.rng.below(50),
-                late: self.rng.below(30),
-                span,
-            },
+            7 => self.storm(),
             8 => Step::Cut {
                 from: Place::Pod(pod),
                 to: Place::Front(usize::MAX),
@@ -416,7 +445,9 @@ impl Draw {
     }
 
     fn rollout(&mut self, pods: &mut usize) -> Step {
-        match self.rng.below(10) {
+        match self.rng.below(12) {
+            10 => self.storm(),
+            11 => self.crash(),
             0..5 => Step::Drain {
                 pod: self.pod(),
                 back: true,
@@ -427,11 +458,7 @@ impl Draw {
                 back: false,
                 renewed: true,
             },
-            6 => Step::Undrain { pod: self.pod() },
-            7 => Step::LogDown {
-                log: self.rng.index(self.logs),
-                span: self.span(),
-            },
+            6 | 7 => Step::Undrain { pod: self.pod() },
             _ if *pods < 7 => {
                 let pod = *pods;
                 *pods += 1;
@@ -443,7 +470,7 @@ impl Draw {
 
     fn operator(&mut self) -> Step {
         let pod = self.pod();
-        match self.rng.below(14) {
+        match self.rng.below(15) {
             0 => Step::DeleteLeader,
             1 => Step::DeleteMember { pod },
             2 | 3 => Step::DeleteMap,
@@ -471,8 +498,42 @@ impl Draw {
             12 => Step::EditSpec {
                 key: self.rng.index(self.keys),
             },
+            13 => Step::DeleteLeaderAndMap,
             _ => self.crash(),
         }
+    }
+
+    /// One that is refused votes, late; it dies, and who counts is refused in turn.
+    fn echo(&mut self, start: Time) -> Vec<(Time, Step)> {
+        let voter = self.pod();
+        let suspect = (voter + 1 + self.rng.index(self.pods - 1)) % self.pods;
+        let judge = self.pod();
+        let refused = |from, span| Step::Cut {
+            from: Place::Pod(from),
+            to: Place::Pod(suspect),
+            how: Cut::Reject,
+            span,
+        };
+        let storm = Step::Storm {
+            lost: 0,
+            doubled: 50,
+            late: 60,
+            span: 15 * SECOND,
+        };
+        let crash = Step::Crash {
+            pod: voter,
+            back: self.rng.below(200) * MS,
+            renewed: false,
+        };
+        let votes = 500 * MS + self.rng.below(1_500) * MS;
+        let dies = start + votes + self.rng.below(100) * MS;
+        let judges = dies + self.rng.below(3_000) * MS;
+        vec![
+            (start, storm),
+            (start, refused(voter, votes)),
+            (dies, crash),
+            (judges, refused(judge, 3 * SECOND)),
+        ]
     }
 
     fn one_way(&mut self) -> Step {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use zen_fabric::{
     coordination::{
+        event::{Deposed, Event as Told},
         message::Message,
         names::Holder,
         port::{Action, Input, Object, Record},
@@ -19,7 +20,7 @@ use crate::{
     naive::Naive,
     net::Place,
     process::{Peer, Phase, Process, Watch},
-    time::{LocalClock, MS, Time, between},
+    time::{LocalClock, MS, SECOND, Time, between},
     worker::Work,
     world::{Ask, BUCKETS, Event, World, key_of},
 };
@@ -56,8 +57,8 @@ impl World {
             protocol: place.protocol,
             buckets: BUCKETS,
         };
-        let brain = if self.planted == Planted::Naive {
-            Brain::Naive(Box::new(Naive::new(&me, seed)))
+        let brain = if let Planted::Baseline(elect) = self.planted {
+            Brain::Naive(Box::new(Naive::new(&me, seed, elect)))
         } else {
             let protocol = self.planted.protocol();
             let core = Replica::new(me, self.timing.clone(), self.assign, seed, protocol);
@@ -76,6 +77,7 @@ impl World {
             gate: false,
             holder: None,
             draining: false,
+            asked: 0,
             renewed: None,
             resumed: 0,
             pending: BTreeMap::new(),
@@ -102,6 +104,8 @@ impl World {
         }
         let at = self.now + between(&mut self.rng, (100 * MS, 600 * MS));
         self.queue.push(at, Event::Ready { pod, life });
+        let at = self.now + self.rng.below(10_000) * MS;
+        self.queue.push(at, Event::Load { pod, life });
         let again = true;
         let at = self.now + self.rng.below(300) * MS;
         self.queue.push(at, Event::Probe { pod, life, again });
@@ -294,6 +298,9 @@ impl World {
                 let at = self.now + self.rng.below(20) * MS;
                 self.queue.push(at, Event::Exit { pod, life });
             }
+            Action::Tell(Told::Deposed(Deposed::Died)) => {
+                self.check.deposed(self.now, pod, life);
+            }
             Action::Tell(_) => {}
         }
     }
@@ -342,7 +349,13 @@ impl World {
         process.owned.insert(bucket, epoch);
         let Some(key) = key else { return };
         match process.work.get_mut(&bucket) {
-            Some(work) if work.holder == holder => work.raise(epoch, holder.clone()),
+            Some(work) if work.holder == holder => {
+                work.raise(epoch, holder.clone());
+                let (life, dirty) = (process.life, work.status.dirty);
+                if dirty {
+                    self.dirty(pod, life, bucket);
+                }
+            }
             Some(_) | None => {
                 let work = Work::new(key, epoch, holder.clone(), logs);
                 process.work.insert(bucket, work);
@@ -395,6 +408,22 @@ impl World {
                 },
             );
         }
+    }
+
+    /// A process tells its core what its buckets weigh.
+    pub(crate) fn measure(&mut self, pod: usize, life: u32) {
+        let Some(process) = self.pods[pod].life(life) else {
+            return;
+        };
+        let owned: Vec<Bucket> = process.owned.keys().copied().collect();
+        let weigh = |bucket: Bucket| {
+            let load = key_of(bucket, self.plan.keys).map(|key| self.plan.loads[key]);
+            (bucket, load.unwrap_or_default())
+        };
+        let loads = owned.into_iter().map(weigh).collect();
+        self.feed(pod, life, Input::Load(loads));
+        let at = self.now + 10 * SECOND;
+        self.queue.push(at, Event::Load { pod, life });
     }
 
     /// SIGSTOP now.

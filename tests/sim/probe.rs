@@ -68,7 +68,10 @@ impl World {
             if peer.told != Some(link) || link != Link::Reached {
                 peer.told = Some(link);
                 if link == Link::Refused {
-                    self.check.refused(now, pod, &holder);
+                    let voter = process.holder.clone();
+                    if let Some(voter) = voter {
+                        self.check.refused(now, voter, holder.clone());
+                    }
                 }
                 self.feed(pod, life, Input::Link { holder, link });
             }

@@ -82,6 +82,8 @@ pub(crate) struct Process {
     pub(crate) holder: Option<Holder>,
     /// It was asked to drain.
     pub(crate) draining: bool,
+    /// When.
+    pub(crate) asked: Time,
     /// When, by its clock, the last renewal of its member Lease was sent that came to be confirmed.
     pub(crate) renewed: Option<Moment>,
     /// When it last went on.

@@ -1,6 +1,7 @@
 //! Running schedules: one, many, replayed.
 
 use std::{
+    panic::{self, AssertUnwindSafe},
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -10,8 +11,9 @@ use std::{
 };
 
 use crate::{
+    assigned,
     check::Violation,
-    mutants::Planted,
+    mutants::{self, Planted},
     plan::{Family, Plan},
     time::Time,
     trace::Trace,
@@ -59,15 +61,17 @@ pub(crate) fn schedule(seed: u64, setup: Setup, trace: Trace) -> Outcome {
         counting,
     } = setup;
     let plan = Plan::of(seed, only);
-    let mut world = World::new(
-        seed,
-        plan,
-        planted,
-        zen_fabric::coordination::assign::assign,
-        trace,
-    );
+    assigned::forget();
+    let mut world = World::new(seed, plan, planted, assigned::checked, trace);
     world.check.counting = counting;
-    world.run();
+    // A panic belongs to its seed, like any other broken rule.
+    let ran = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
+    if let Err(why) = ran {
+        let now = world.now;
+        let text = why.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| why.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        world.check.fault(now, "panic", text.unwrap_or_default());
+    }
     Outcome {
         doubled: world.check.stale + world.effects.doubled,
         violation: world.check.violation.take(),
@@ -99,11 +103,25 @@ pub(crate) struct Sum {
     pub(crate) broken: Option<(u64, Violation)>,
 }
 
-/// Runs schedules on all cores until they are done or one breaks a rule.
+impl Sum {
+    fn add(&mut self, more: Self) {
+        self.schedules += more.schedules;
+        self.events += more.events;
+        self.world_seconds += more.world_seconds;
+        self.doubled += more.doubled;
+        self.hit += more.hit;
+        self.broken = self.broken.take().or(more.broken);
+    }
+}
+
+/// After so many schedules a long run says how far it is.
+const CHUNK: u64 = 50_000;
+
+/// Runs schedules on all cores, or `ZEN_SIM_JOBS` of them, until they are done or one breaks a rule.
 pub(crate) fn many(from: u64, count: u64, setup: Setup) -> Sum {
     let next = AtomicU64::new(from);
     let sum = Mutex::new(Sum::default());
-    let threads = number("ZEN_SIM_THREADS")
+    let threads = number("ZEN_SIM_JOBS")
         .unwrap_or_else(|| thread::available_parallelism().map_or(1, |cores| cores.get() as u64));
     thread::scope(|scope| {
         for _ in 0..threads {
@@ -165,15 +183,19 @@ fn no_schedule_breaks_a_rule() {
     let count = number("ZEN_SIM_SCHEDULES").unwrap_or(3_000);
     let from = number("ZEN_SIM_FROM").unwrap_or(1);
     let start = Instant::now();
-    let sum = many(from, count, PLAIN);
-    let took = start.elapsed().as_secs_f64();
-    println!(
-        "{} schedules from seed {from} in {took:.1} s ({:.0}/s): {} events, {} simulated hours",
-        sum.schedules,
-        sum.schedules as f64 / took,
-        sum.events,
-        sum.world_seconds / 3_600
-    );
+    let mut sum = Sum::default();
+    while sum.schedules < count && sum.broken.is_none() {
+        let next = CHUNK.min(count - sum.schedules);
+        sum.add(many(from + sum.schedules, next, PLAIN));
+        let took = start.elapsed().as_secs_f64();
+        println!(
+            "{} schedules from seed {from} in {took:.1} s ({:.0}/s): {} events, {} simulated hours",
+            sum.schedules,
+            sum.schedules as f64 / took,
+            sum.events,
+            sum.world_seconds / 3_600
+        );
+    }
     if let Some((seed, violation)) = sum.broken {
         let trace = told(seed, PLAIN);
         let quiet = |line: &&str| !is_routine(line);
@@ -188,7 +210,7 @@ fn no_schedule_breaks_a_rule() {
 #[test]
 fn replay() {
     if let Some(seed) = number("ZEN_SIM_SEED") {
-        println!("{}", told(seed, PLAIN));
+        println!("{}", told(seed, mutants::setup()));
         return;
     }
     for seed in 1..20 {

@@ -87,6 +87,7 @@ impl World {
                     bucket,
                     key,
                     ticket,
+                    left: false,
                     holder,
                     epoch,
                     commit,
@@ -191,7 +192,12 @@ impl World {
     }
 
     /// A request arrives at a log.
-    pub(crate) fn at_log(&mut self, call: LogCall) {
+    pub(crate) fn at_log(&mut self, mut call: LogCall) {
+        if self.is_unsent(call.pod, call.life, &mut call.left) {
+            let at = self.now + between(&mut self.rng, (100 * MS, 200 * MS));
+            self.queue.push(at, Event::Log(Box::new(call)));
+            return;
+        }
         let (log, bucket, planted) = (call.log, call.bucket, self.planted);
         if !self.logs[log].up {
             return;
@@ -422,7 +428,29 @@ impl World {
             return;
         };
         let answer = LogAnswer::Refused(refused);
-        self.answer_lane(log, pod, life, (bucket, log, ticket), answer);
+        self.ends(pod, life, (bucket, log, ticket), answer);
+    }
+
+    /// A connection ends: its other end finds out, at once or by its keepalive.
+    fn ends(&mut self, pod: usize, life: u32, id: LaneId, answer: LogAnswer) {
+        let (bucket, log, ticket) = id;
+        let delays = self
+            .net
+            .travel(Place::Log(log), Place::Pod(pod), &mut self.rng);
+        let later = between(&mut self.rng, (SECOND, 3 * SECOND));
+        let at = self.now + delays[0].unwrap_or(later);
+        let answer = Box::new(answer);
+        self.queue.push(
+            at,
+            Event::Lane {
+                pod,
+                life,
+                bucket,
+                log,
+                ticket,
+                answer,
+            },
+        );
     }
 
     /// A log tells whom it serves that there is something. A connection that is cut breaks, and what
@@ -582,7 +610,8 @@ impl World {
 
     // === status ===
 
-    fn dirty(&mut self, pod: usize, life: u32, bucket: Bucket) {
+    /// There is something to report.
+    pub(crate) fn dirty(&mut self, pod: usize, life: u32, bucket: Bucket) {
         let at = self.now + between(&mut self.rng, (800 * MS, 3_000 * MS));
         let Some(work) = self.work(pod, life, bucket) else {
             return;
@@ -667,7 +696,7 @@ impl World {
             ..
         } = ask
         else {
-            return StatusAnswer::Absent;
+            return StatusAnswer::Refused;
         };
         let (version, owner) = match self.planted {
             Planted::MergePatch => (None, None),
@@ -686,7 +715,6 @@ impl World {
                 StatusAnswer::Done(_) => "done",
                 StatusAnswer::Conflict => "conflict",
                 StatusAnswer::Refused => "refused by the rules",
-                StatusAnswer::Absent => "absent",
             };
             let line = format!(
                 "{holder} writes the status of key {key} under epoch {}: {became}",
@@ -703,12 +731,11 @@ impl World {
         life: u32,
         bucket: Bucket,
         ticket: u64,
-        read: Option<StatusRead>,
+        read: StatusRead,
     ) {
         if ticket == u64::MAX {
             // An answer to a survey.
-            let owner = read.and_then(|read| read.owner);
-            let epoch = owner.map(|(epoch, _)| epoch).unwrap_or_default();
+            let epoch = read.owner.map(|(epoch, _)| epoch).unwrap_or_default();
             self.feed(pod, life, Input::Surveyed(epoch));
             return;
         }
@@ -719,7 +746,6 @@ impl World {
             return;
         }
         work.status.flying = None;
-        let Some(read) = read else { return };
         let blocked = read.owner.filter(|(epoch, holder)| {
             *epoch > work.epoch || (*epoch == work.epoch && *holder != work.holder)
         });
@@ -756,7 +782,7 @@ impl World {
                 work.status.dirty = false;
                 work.status.version = Some(read.version);
             }
-            StatusAnswer::Conflict | StatusAnswer::Refused | StatusAnswer::Absent => {
+            StatusAnswer::Conflict | StatusAnswer::Refused => {
                 self.status_again(pod, life, bucket, ticket);
             }
         }
@@ -800,8 +826,7 @@ impl World {
                 .map(|(bucket, work)| (*bucket, work.lanes[log].ticket))
                 .collect();
             for (bucket, ticket) in lanes {
-                let answer = LogAnswer::Broken;
-                self.answer_lane(log, pod, life, (bucket, log, ticket), answer);
+                self.ends(pod, life, (bucket, log, ticket), LogAnswer::Broken);
             }
         }
     }

@@ -33,6 +33,9 @@ use crate::{
 /// balance. The protocol takes their number as a parameter; nothing in it depends on it.
 pub(crate) const BUCKETS: u16 = 12;
 
+/// A schedule of 300 s and seven replicas has 100,000 events: one with this many runs in a circle.
+const MOST: u64 = 1_000_000;
+
 /// How long a fleet may take to heal. A Lease's expiry and a challenge's back-off of 60 s are within.
 pub(crate) const HEALING: Time = 150 * SECOND;
 
@@ -107,6 +110,8 @@ pub(crate) enum Event {
     Resume { pod: usize, life: u32 },
     /// A process ends by itself.
     Exit { pod: usize, life: u32 },
+    /// A process measures its load.
+    Load { pod: usize, life: u32 },
     /// Caches are filled.
     Ready { pod: usize, life: u32 },
     /// A step of the plan.
@@ -129,6 +134,8 @@ pub(crate) struct Call {
     pub(crate) sent: Time,
     /// Whether the client's patience is in the queue.
     pub(crate) timed: bool,
+    /// Whether it has surely left its process.
+    pub(crate) left: bool,
     pub(crate) ask: Ask,
 }
 
@@ -217,7 +224,7 @@ pub(crate) enum Reply {
     StatusRead {
         bucket: Bucket,
         ticket: u64,
-        read: Option<StatusRead>,
+        read: StatusRead,
     },
     /// What became of the status.
     StatusWritten {
@@ -238,6 +245,8 @@ pub(crate) struct LogCall {
     pub(crate) bucket: Bucket,
     pub(crate) key: usize,
     pub(crate) ticket: u64,
+    /// Whether it has surely left its process.
+    pub(crate) left: bool,
     pub(crate) holder: Holder,
     pub(crate) epoch: Epoch,
     /// What to commit; absent: subscribe.
@@ -387,6 +396,14 @@ impl World {
             self.now = at;
             self.events += 1;
             self.happen(event);
+            if let Some((rule, what)) = crate::assigned::broken() {
+                self.check.fault(self.now, rule, what);
+            }
+            if self.events > MOST {
+                let what = format!("{MOST} events in {} s", self.now / SECOND);
+                self.check.fault(self.now, "I10", what);
+                return;
+            }
             if self.done || self.check.violation.is_some() {
                 return;
             }
@@ -435,6 +452,7 @@ impl World {
             Event::Start { pod } => self.start(pod),
             Event::Resume { pod, life } => self.resume(pod, life),
             Event::Exit { pod, life } => self.exit(pod, life),
+            Event::Load { pod, life } => self.measure(pod, life),
             Event::Ready { pod, life } => self.feed(pod, life, Input::Ready),
             Event::Step(number) => self.step(number),
             Event::Over(number) => self.over(number),

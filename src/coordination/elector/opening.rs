@@ -19,6 +19,8 @@ enum Why {
     Own,
     /// Its holder is dead by its member Lease.
     Dead,
+    /// Its holder has no member Lease, and no map knows it: nobody's hand but an editor's wrote that.
+    Nobody,
     /// It was unchanged for a whole duration.
     Stale,
 }
@@ -51,6 +53,8 @@ impl Opening {
                         (Why::Dead, now)
                     } else if Self::stale(now, view).is_some_and(|stale| stale <= now) {
                         (Why::Stale, now)
+                    } else if view.fate(holder) == Fate::Unknown {
+                        (Why::Nobody, observed.changed)
                     } else {
                         return None;
                     }
@@ -106,6 +110,9 @@ impl Opening {
                     None => steps,
                 }
             }
+            // A leader has claimed its incarnation before it leads, so its member Lease is there, and
+            // only seen late. It is left as long as one that is asked whether it lives.
+            Why::Nobody => timing.challenge + steps,
             Why::Dead | Why::Stale => steps,
         };
         self.since.after(wait)

@@ -63,6 +63,34 @@ fn taken(op: &Op) -> (LeaderRecord, Option<ResourceVersion>) {
 }
 
 #[test]
+fn a_lease_of_nobody_is_taken_after_a_moment() {
+    let mut view = view(2, 1);
+    contact(&mut view, 10);
+    let mut elector = knowing(&view);
+    let mut edited = lease(1, 1);
+    edited.holder = Some("nobody#7".parse().unwrap());
+    see(&mut view, secs(10), Some(edited.clone()), "edited");
+    let (at, op) = takes(&mut elector, &view, secs(10), secs(14)).unwrap();
+    assert!(at >= secs(11) && at <= secs(12), "{at:?}");
+    let (record, version) = taken(&op);
+    assert_eq!((record.holder, record.term), (Some(holder(0)), 2));
+    assert_eq!(version.as_deref(), Some("edited"));
+    // One whose member Lease comes meanwhile is somebody.
+    let mut elector = knowing(&view);
+    edited.holder = Some(Holder {
+        pod: pod(1),
+        incarnation: 2,
+    });
+    see(&mut view, secs(10), Some(edited), "joined");
+    assert_eq!(takes(&mut elector, &view, secs(10), ms(10_900)), None);
+    let mut record = member(1);
+    record.holder.incarnation = 2;
+    let record = stored(Record::Member(record), "joined");
+    view.observe(secs(11), &Object::Member(pod(1)), Some(&record), true);
+    assert_eq!(takes(&mut elector, &view, secs(11), secs(14)), None);
+}
+
+#[test]
 fn a_lease_that_is_renewed_is_left_alone_and_a_stale_one_taken() {
     let mut view = view(2, 1);
     contact(&mut view, 10);

@@ -3,7 +3,6 @@
 use super::{
     super::{
         event::{Event, Refused},
-        leader::above,
         message::{Body, Message},
         names::{Holder, MOST},
         port::{Link, Moment},
@@ -113,32 +112,11 @@ impl Replica {
         }
     }
 
-    /// A store has accepted more than this pod's map says: the leader has to know. One whom the map
-    /// doesn't name any more just stops.
+    /// A store has accepted more than this pod's map says, perhaps: the leader has to know.
     pub(super) fn fenced(&mut self, bucket: Bucket, epoch: Epoch, holder: &Holder) {
         if planted!(self.view.protocol, FencedUntold) || epoch.0 > MOST {
             return;
         }
-        let grant = self
-            .view
-            .map
-            .as_ref()
-            .and_then(|map| map.grants.get(&bucket));
-        let news = grant.is_some_and(|grant| {
-            Some(&grant.owner) == self.view.holder.as_ref() && above(epoch, holder, grant)
-        });
-        if !news {
-            return;
-        }
-        if self.elector.term().is_some() {
-            self.leader.fenced(bucket, epoch, holder);
-        } else if let Some(leader) = self.view.leading() {
-            let body = Body::Fenced {
-                bucket,
-                epoch,
-                holder: holder.clone(),
-            };
-            self.out.send(&leader.clone(), body);
-        }
+        self.refusals.add(bucket, epoch, holder);
     }
 }

@@ -77,6 +77,20 @@ fn writes_that_fail_together_count_as_one_attempt() {
 }
 
 #[test]
+fn a_refusal_behind_an_outage_is_a_first_one() {
+    let (mut holds, mut now) = (Holds::default(), now());
+    for _ in 0..20 {
+        holds.ingestor_failed(now, failed(HoldReason::Unreachable), 1.0);
+        now += Duration::from_secs(1);
+    }
+    holds.ingestor_failed(now, failed(HoldReason::Forbidden), 1.0);
+    assert_eq!(holds.wait(now, "x"), Some(now + FIRST_WAIT));
+    now += FIRST_WAIT;
+    holds.ingestor_failed(now, failed(HoldReason::Forbidden), 1.0);
+    assert_eq!(holds.wait(now, "x"), Some(now + 2 * FIRST_WAIT));
+}
+
+#[test]
 fn a_success_sets_the_ingestor_free() {
     let (mut holds, now) = (Holds::default(), now());
     holds.ingestor_failed(now, failed(HoldReason::Forbidden), 1.0);

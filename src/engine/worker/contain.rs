@@ -10,11 +10,12 @@ use tracing::error;
 use super::Queue;
 use crate::{
     engine::{
-        hold::Failed,
+        hold::{Failed, Holds},
         shared::{Shared, sleep_until},
+        stint::{Stint, Turn},
         verdict::HoldReason,
     },
-    journal::IngestorUid,
+    journal::{IngestorUid, LogId},
 };
 
 /// What a person reads in the Ingestor's status; the panic itself is in the log.
@@ -25,21 +26,51 @@ const MESSAGE: &str = "the engine failed on an event of this Ingestor and tries 
 struct Place {
     shared: Arc<Shared>,
     uid: IngestorUid,
+    log: LogId,
     more: Arc<Notify>,
+}
+
+impl Place {
+    fn go_on(&self) -> Option<Turn> {
+        self.shared.slots.go_on(&self.uid, self.log, &self.more)
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.slots.release(&self.uid, &self.more);
+        drop(self.go_on());
     }
 }
 
-/// Works on one Ingestor until there is nothing left, or the engine stops.
-pub(in crate::engine) async fn run(shared: Arc<Shared>, uid: IngestorUid, more: Arc<Notify>) {
-    let place = Place { shared, uid, more };
-    let Place { shared, uid, more } = &place;
+/// Works on one Ingestor in one log until there is nothing left, or the bucket is taken away; where
+/// it is claimed again meanwhile, begins anew.
+pub(in crate::engine) async fn run(
+    shared: Arc<Shared>,
+    uid: IngestorUid,
+    turn: Turn,
+    more: Arc<Notify>,
+) {
+    let log = turn.stint().log.id;
+    let place = Place {
+        shared,
+        uid,
+        log,
+        more,
+    };
+    let mut turn = Some(turn);
+    while let Some(now) = turn {
+        work(&place, now.stint()).await;
+        forget_holds(&place);
+        // The place is free, or the next one's, before the bucket is told to be idle.
+        turn = place.go_on();
+    }
+}
+
+async fn work(place: &Place, stint: &Arc<Stint>) {
+    let Place { shared, uid, .. } = place;
     loop {
-        let queue = Queue::new(Arc::clone(shared), uid.clone(), Arc::clone(more));
+        let more = Arc::clone(&place.more);
+        let queue = Queue::new(Arc::clone(shared), Arc::clone(stint), uid.clone(), more);
         // Nothing of the queue is used again; what it shares is behind locks that outlive a panic.
         if AssertUnwindSafe(queue.run()).catch_unwind().await.is_ok() {
             return;
@@ -61,9 +92,23 @@ pub(in crate::engine) async fn run(shared: Arc<Shared>, uid: IngestorUid, more: 
             ledger.holds.wait(now, "")
         };
         tokio::select! {
-            () = shared.stop.cancelled() => return,
-            () = shared.draining.cancelled() => return,
+            () = stint.stop.cancelled() => return,
+            () = stint.draining.cancelled() => return,
             () = sleep_until(&*shared.clock, until.or(Some(now))) => {}
         }
+    }
+}
+
+/// What has failed here is the next owner's affair: coming back, this one tries anew.
+fn forget_holds(place: &Place) {
+    let Place {
+        shared, uid, log, ..
+    } = place;
+    if !shared.slots.runs_beside(uid, *log)
+        && let Some(account) = shared.accounts.find(uid)
+    {
+        let mut ledger = account.lock();
+        ledger.holds = Holds::default();
+        ledger.crowded = false;
     }
 }

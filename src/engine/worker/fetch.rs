@@ -13,7 +13,8 @@ use crate::{
         pipeline::{Decision, Verdict},
         queue::Home,
         shared::Shared,
-        specs::Decider,
+        specs::{Decider, Error},
+        stint::Stint,
         verdict::{DeadReason, HoldReason},
         writer::{Scope, Trouble},
     },
@@ -45,17 +46,18 @@ pub(super) struct Decided {
 
 pub(super) async fn fetch(
     shared: Arc<Shared>,
+    stint: Arc<Stint>,
     uid: IngestorUid,
     after: Option<Position>,
     limit: FetchLimit,
 ) -> Result<Fetched, SubscriptionError> {
     let kib = u32::try_from(limit.bytes.div_ceil(1_024)).unwrap_or(u32::MAX);
-    let room = Arc::clone(&shared.budget)
+    let room = Arc::clone(&stint.log.budget)
         .acquire_many_owned(kib)
         .await
         .ok();
-    shared.slots.fetching(&uid);
-    let records = shared.subscription.fetch(&uid, after, limit).await?;
+    shared.slots.fetching(&uid, stint.log.id);
+    let records = stint.subscription.fetch(&uid, after, limit).await?;
     let mut fetched = Fetched {
         decided: Vec::with_capacity(records.len()),
         exhausted: records.is_empty(),
@@ -65,7 +67,7 @@ pub(super) async fn fetch(
     let mut tenants: Vec<(Arc<Home>, Tenant)> = Vec::new();
     let (mut items, mut size) = (0, 0);
     for record in records {
-        let decider = match decider(&shared, &record) {
+        let decider = match decider(&shared, &stint, &record).await? {
             Ok(decider) => decider,
             Err(trouble) => {
                 fetched.trouble = Some(trouble);
@@ -102,7 +104,7 @@ pub(super) async fn fetch(
         // The rest is read again when this is written: a small body may explode into much.
         if items >= MOST_ITEMS / 2
             || size >= MOST_BYTES / 2
-            || !widen(&mut fetched.room, size, &shared)
+            || !widen(&mut fetched.room, size, &stint)
         {
             break;
         }
@@ -113,23 +115,40 @@ pub(super) async fn fetch(
 }
 
 /// Sees to it that `room` is enough for `size`; false: there is none left for now.
-fn widen(room: &mut Option<OwnedSemaphorePermit>, size: usize, shared: &Shared) -> bool {
+fn widen(room: &mut Option<OwnedSemaphorePermit>, size: usize, stint: &Stint) -> bool {
     let Some(room) = room else { return true };
     let missing = size.div_ceil(1_024).saturating_sub(room.num_permits());
     let Ok(missing) = u32::try_from(missing) else {
         return false;
     };
-    let budget = Arc::clone(&shared.budget);
+    let budget = Arc::clone(&stint.log.budget);
     budget
         .try_acquire_many_owned(missing)
         .map(|more| room.merge(more))
         .is_ok()
 }
 
-fn decider(shared: &Shared, record: &Record) -> Result<Decider, Trouble> {
+/// What decides about a record. The log is asked for its spec only where it isn't compiled yet.
+async fn decider(
+    shared: &Shared,
+    stint: &Stint,
+    record: &Record,
+) -> Result<Result<Decider, Trouble>, SubscriptionError> {
     let digest = record.event.spec;
-    let text = || shared.subscription.spec(digest);
-    let message = match shared.specs.get(digest, text) {
+    let known = shared.specs.get(digest, || None);
+    let found = match known {
+        Ok(None) => {
+            let text = stint.subscription.spec(digest).await?;
+            shared.specs.get(digest, || text)
+        }
+        known => known,
+    };
+    Ok(decided_by(record, found))
+}
+
+fn decided_by(record: &Record, found: Result<Option<Decider>, Error>) -> Result<Decider, Trouble> {
+    let digest = record.event.spec;
+    let message = match found {
         Ok(Some(decider)) => return Ok(decider),
         Ok(None) => format!("the journal has no text of the decision spec {digest:?}"),
         Err(error) => error.to_string(),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Queue;
-use crate::engine::{hold::Holds, pace::Permission};
+use crate::engine::pace::Permission;
 
 /// A queue that passes over records keeps so much while it can only wait, so that it needn't pass
 /// over them again.
@@ -14,13 +14,18 @@ const LONG_WAIT: Duration = Duration::from_millis(1_500);
 const LONG_HELD_WAIT: Duration = Duration::from_millis(250);
 
 impl Queue {
-    /// Records came. One that waits for a name alone has work again.
+    /// Records came, or a hold has ended that another log's queue has of the same Ingestor. One that
+    /// waits for a name alone has work again.
     pub(super) fn more_came(&mut self) {
         self.exhausted = false;
         let now = self.shared.clock.instant();
         let ledger = self.account.lock();
         let others = !ledger.holds.holds_all() && ledger.pace.check(now) == Permission::Now;
+        let freed = ledger.freed;
         drop(ledger);
+        if std::mem::replace(&mut self.freed, freed) != freed {
+            self.window.wake_all();
+        }
         if others && self.parked.is_some_and(|until| until.is_some()) {
             self.parked = None;
         }
@@ -35,6 +40,10 @@ impl Queue {
 
     /// Whether the queue may end: all is done, or it drains and what is left has to wait.
     pub(super) fn is_over(&mut self) -> bool {
+        if self.flushed && !self.shared.may_start() {
+            // What can't be started isn't waited for; what is under way is.
+            return self.writing.is_empty() && self.committing.is_none();
+        }
         if self.is_busy() || self.asking.is_some() {
             return false;
         }
@@ -50,13 +59,9 @@ impl Queue {
         if !done {
             return false;
         }
-        // Nothing is left that could be held.
-        let mut ledger = self.account.lock();
-        ledger.holds = Holds::default();
-        ledger.crowded = false;
-        drop(ledger);
-        if self.shared.slots.leave(&self.uid) {
-            if self.shared.ingestors.get(&self.uid).is_none() {
+        if self.shared.slots.leave(&self.uid, self.stint.log.id) {
+            let runs = self.shared.slots.runs(&self.uid);
+            if !runs && self.shared.ingestors.get(&self.uid).is_none() {
                 self.shared.accounts.close(&self.uid);
             }
             return true;

@@ -2,8 +2,11 @@
 
 use futures::FutureExt as _;
 
-use super::{Bench, Storage, all, ended, everything, limit, uid};
-use crate::journal::{Bucket, End, Ended, Epoch, Holder, Items, Subscribe, SubscriptionError};
+use super::{Bench, Storage, all, ended, limit, uid};
+use crate::{
+    journal::{BUCKETS, Bucket, Claim, End, Ended, Epoch, Holder, Items, SubscriptionError},
+    testing::subscriber::everything,
+};
 
 pub(super) async fn a_second_subscriber_fences_the_first(storage: &dyn Storage) {
     let bench = Bench::new(storage);
@@ -12,18 +15,25 @@ pub(super) async fn a_second_subscriber_fences_the_first(storage: &dyn Storage) 
     let id = bench.append(&a, "one").await;
     let first = bench.subscribe().await;
     assert_eq!(first.ready().await.unwrap(), std::slice::from_ref(&a));
-    let waiting = first.ready();
-    let (waited, second) =
-        futures::future::join(waiting, bench.journal().subscribe(everything("core-1#1"))).await;
-    let second = second.unwrap();
-    assert!(second.epoch() > first.epoch());
+    let second = bench.open("core-1#1").await;
+    let (waited, claimed) = futures::future::join(first.ready(), second.claim(everything())).await;
+    assert_eq!(claimed, Ok(Vec::new()));
+    let epoch = second.epoch(Bucket::of(&a)).unwrap();
     let Err(SubscriptionError::Fenced(fenced)) = waited else {
         unreachable!("{waited:?}")
     };
     assert_eq!(
         (fenced.epoch, fenced.holder),
-        (second.epoch(), Holder("core-1#1".into()))
+        (epoch, Holder("core-1#1".into()))
     );
+    for _ in 1..BUCKETS {
+        let told = first.ready().await;
+        assert!(
+            matches!(&told, Err(SubscriptionError::Fenced(fenced)) if fenced.epoch == epoch),
+            "{told:?}"
+        );
+    }
+    assert!(first.ready().now_or_never().is_none(), "no more to tell");
     let fetched = first.fetch(&a, None, limit(1)).await;
     assert!(
         matches!(fetched, Err(SubscriptionError::Fenced(_))),
@@ -48,42 +58,40 @@ pub(super) async fn epochs_never_fall(storage: &dyn Storage) {
     let mut last = Epoch(0);
     for _ in 0..4 {
         let subscription = bench.subscribe().await;
-        assert!(subscription.epoch() > last);
-        last = subscription.epoch();
+        let epoch = subscription.epoch(Bucket(0)).unwrap();
+        assert!(epoch > last);
+        last = epoch;
         drop(subscription);
         bench.crash();
     }
-    let at = |epoch: u64, holder: &str| Subscribe {
-        epoch: Some(Epoch(epoch)),
-        ..everything(holder)
+    let at = |epoch: u64| {
+        let epoch = Some(Epoch(epoch));
+        let claims = everything().into_iter();
+        claims
+            .map(|claim| Claim { epoch, ..claim })
+            .collect::<Vec<_>>()
     };
-    let refused = bench.journal().subscribe(at(last.0 - 1, "core-0#1")).await;
-    assert!(
-        matches!(&refused, Err(SubscriptionError::Fenced(fenced)) if fenced.epoch == last),
-        "{refused:?}"
-    );
-    let refused = bench.journal().subscribe(at(last.0, "core-9#1")).await;
-    assert!(
-        matches!(&refused, Err(SubscriptionError::Fenced(_))),
-        "equal, and another's: {refused:?}"
-    );
-    let same = bench
-        .journal()
-        .subscribe(at(last.0, "core-0#1"))
-        .await
-        .unwrap();
-    assert_eq!(same.epoch(), last);
+    let same = bench.open("core-0#1").await;
+    let refused = same.claim(at(last.0 - 1)).await.unwrap();
+    assert_eq!(refused.len(), usize::from(BUCKETS));
+    assert!(refused.iter().all(|fenced| fenced.epoch == last), "lower");
+    let other = bench.open("core-9#1").await;
+    let refused = other.claim(at(last.0)).await.unwrap();
+    assert_eq!(refused.len(), usize::from(BUCKETS), "equal, and another's");
+    assert_eq!(same.claim(at(last.0)).await, Ok(Vec::new()));
+    assert_eq!(same.epoch(Bucket(7)), Some(last));
     // One bucket goes to another; the rest stays.
-    let moved = Subscribe {
-        buckets: vec![Bucket(5)],
-        ..at(last.0 + 10, "core-9#1")
+    let moved = Claim {
+        bucket: Bucket(5),
+        epoch: Some(Epoch(last.0 + 10)),
     };
-    let other = bench.journal().subscribe(moved).await.unwrap();
-    assert_eq!(other.epoch(), Epoch(last.0 + 10));
+    assert_eq!(other.claim(vec![moved]).await, Ok(Vec::new()));
+    assert_eq!(other.epoch(Bucket(5)), moved.epoch);
+    assert_ne!(Bucket::of(&uid("a")), Bucket(5));
     let foreign = other.fetch(&uid("a"), None, limit(1)).await;
     assert!(
-        foreign.is_err() || Bucket::of(&uid("a")) == Bucket(5),
-        "not its bucket"
+        matches!(&foreign, Err(SubscriptionError::Fenced(fenced)) if fenced.epoch == last),
+        "not its bucket: {foreign:?}"
     );
 }
 
@@ -198,7 +206,7 @@ pub(super) async fn a_deleted_ingestors_backlog_is_finished(storage: &dyn Storag
     assert_eq!(bench.journal().spec_in_force(&a), None);
     let subscription = bench.subscribe().await;
     assert_eq!(all(subscription.as_ref(), &a).await.len(), 1);
-    assert!(subscription.spec(digest).is_some());
+    assert!(subscription.spec(digest).await.unwrap().is_some());
     assert_eq!(bench.tally(&a).backlog, 1);
     subscription
         .commit(&a, vec![ended(id, End::Observed)])

@@ -88,9 +88,9 @@ pub(super) async fn a_stalled_queue_delays_no_other(storage: &dyn Storage) {
     }
     assert_eq!(bench.tally(&busy).observed, 100);
     assert_eq!(all(subscription.as_ref(), &stalled).await.len(), 20);
-    let oldest = subscription.oldest(&stalled);
-    assert_eq!(oldest, Some(bench.event(&stalled, "").accepted_at));
-    assert_eq!(subscription.oldest(&busy), None);
+    let oldest = subscription.oldest(&stalled).await;
+    assert_eq!(oldest, Ok(Some(bench.event(&stalled, "").accepted_at)));
+    assert_eq!(subscription.oldest(&busy).await, Ok(None));
 }
 
 pub(super) async fn a_fetch_is_bounded(storage: &dyn Storage) {
@@ -171,7 +171,7 @@ pub(super) async fn specs_are_kept_as_long_as_a_record_needs_them(storage: &dyn 
             "{round}"
         );
         let subscription = bench.subscribe().await;
-        let text = subscription.spec(first);
+        let text = subscription.spec(first).await.unwrap();
         assert_eq!(text.as_deref(), Some(super::spec_text(&a).as_str()));
         super::later(storage.clock(), super::DAY);
         bench.crash();
@@ -186,9 +186,9 @@ pub(super) async fn specs_are_kept_as_long_as_a_record_needs_them(storage: &dyn 
     bench.crash();
     let subscription = bench.subscribe().await;
     assert_eq!(
-        subscription.spec(first),
-        None,
+        subscription.spec(first).await,
+        Ok(None),
         "no record names it, and another is in force"
     );
-    assert!(subscription.spec(second).is_some());
+    assert!(subscription.spec(second).await.unwrap().is_some());
 }

@@ -1,16 +1,14 @@
 //! What a durable batch does: to the index, and to those who wait.
 
-use std::sync::Arc;
-
 use super::{
     cache::Chunk,
-    engine::{Engine, Subscriber},
+    engine::Engine,
     entry::PlainEnd,
     format::Place,
     index::{Letters, NewRecord},
-    stage::{Moved, Op, Part, Reply, Staged, State, What, answer},
+    stage::{Moved, Op, Part, Staged, State, What, answer},
 };
-use crate::journal::{Ended, Epoch, Fenced, Holder, LetterId, Millis, SubscriptionError};
+use crate::journal::{Ended, Epoch, LetterId, Millis, SubscriptionError};
 
 impl State {
     pub(super) fn apply_events(&mut self, ops: &[(Place, Op)]) {
@@ -88,14 +86,14 @@ impl State {
                     ends,
                     reply,
                 } => {
-                    let result = self.index.may_commit(ingestor, epoch);
+                    let result = self.may_commit(ingestor, epoch);
                     self.settle_ends(ends.iter());
                     if result.is_ok() {
                         for ended in ends {
                             self.end(ingestor, ended);
                         }
                     }
-                    answer(reply, result.map_err(SubscriptionError::from));
+                    answer(reply, result);
                 }
                 What::Letter {
                     ingestor,
@@ -104,12 +102,12 @@ impl State {
                     at,
                     reply,
                 } => {
-                    let result = self.index.may_commit(ingestor, epoch);
+                    let result = self.may_commit(ingestor, epoch);
                     self.settle_ends([ended.as_ref()].into_iter());
                     if result.is_ok() {
                         self.apply_letter(ingestor, *ended, at, place);
                     }
-                    answer(reply, result.map_err(SubscriptionError::from));
+                    answer(reply, result);
                 }
                 What::Take {
                     subscriber,
@@ -129,6 +127,14 @@ impl State {
         if self.index.backlog == 0 && engine.options.cache_bytes > 0 {
             self.cache.clear();
         }
+    }
+
+    fn may_commit(&mut self, ingestor: u32, epoch: Epoch) -> Result<(), SubscriptionError> {
+        let result = self.index.may_commit(ingestor, epoch);
+        if result.is_err() {
+            self.claims.commits_refused += 1;
+        }
+        Ok(result?)
     }
 
     fn end(&mut self, ingestor: u32, ended: Ended) -> bool {
@@ -165,56 +171,6 @@ impl State {
                 },
             );
         }
-    }
-
-    fn apply_take(
-        &mut self,
-        id: u64,
-        holder: &Holder,
-        epoch: Epoch,
-        buckets: &[u16],
-        reply: Option<Reply>,
-    ) {
-        if let Err(fenced) = self.index.take(holder, epoch, buckets) {
-            answer(reply, Err(fenced.into()));
-            return;
-        }
-        for bucket in buckets {
-            let ids = self.subscribers.by_bucket.entry(*bucket).or_default();
-            let others = std::mem::take(ids);
-            for other in others {
-                let Some(subscriber) = self.subscribers.all.get_mut(&other) else {
-                    continue;
-                };
-                if subscriber.epoch == epoch {
-                    // The same holder again, as nobody else has this epoch.
-                    ids.push(other);
-                    continue;
-                }
-                subscriber.fenced = Some(Fenced {
-                    bucket: crate::journal::Bucket(*bucket),
-                    epoch,
-                    holder: holder.clone(),
-                });
-                subscriber.notify.notify_waiters();
-            }
-            ids.push(id);
-        }
-        let dirty = (0..)
-            .zip(&self.index.ingestors)
-            .filter_map(|(number, ingestor)| {
-                (!ingestor.queue.is_empty() && buckets.contains(&ingestor.bucket.0))
-                    .then_some(number)
-            });
-        let subscriber = Subscriber {
-            epoch,
-            dirty: dirty.collect(),
-            fenced: None,
-            notify: Arc::default(),
-            woken: false,
-        };
-        self.subscribers.all.insert(id, subscriber);
-        answer(reply, Ok(()));
     }
 
     /// Whether a dead letter was replayed.

@@ -10,12 +10,12 @@
 //! Nothing here is async or knows a thread: [`Engine::cycle`] is one group commit, whoever calls it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::{
@@ -31,7 +31,7 @@ use super::{
     trim::Trim,
 };
 use crate::{
-    journal::{Ended, Epoch, Fenced, LogId, Millis},
+    journal::{Ended, LogId, Millis},
     ops::time::Clock,
 };
 
@@ -394,26 +394,6 @@ pub(super) fn failure(error: &io::Error) -> Failure {
 
 /// Those who wait for the end of a record.
 pub(super) type Waiters = HashMap<u64, Vec<(u64, oneshot::Sender<Ended>)>>;
-
-/// A subscription, as the log sees it.
-#[derive(Debug)]
-pub(super) struct Subscriber {
-    pub(super) epoch: Epoch,
-    pub(super) fenced: Option<Fenced>,
-    /// Queues with records since they were last named.
-    pub(super) dirty: BTreeSet<u32>,
-    pub(super) notify: Arc<Notify>,
-    pub(super) woken: bool,
-}
-
-/// Subscribers by number, and by bucket those whose epoch is the stored one.
-#[derive(Debug, Default)]
-pub(super) struct Subscribers {
-    pub(super) all: BTreeMap<u64, Subscriber>,
-    pub(super) by_bucket: HashMap<u16, Vec<u64>>,
-    pub(super) next: u64,
-    pub(super) to_wake: Vec<u64>,
-}
 
 /// Which Ingestor a recent position belongs to; the rest is searched for.
 #[derive(Debug, Default)]

@@ -16,8 +16,9 @@ use tokio::sync::oneshot;
 pub(super) use self::admit::{Admission, Prepared};
 use super::{
     cache::{Cache, Chunk},
+    claims::Subscribers,
     disk::DiskFile,
-    engine::{Engine, Recent, Subscribers, Waiters},
+    engine::{Engine, Recent, Waiters},
     entry::Origin2,
     flight::{Failure, Flight},
     format::{self, BATCH_HEADER, Kind, Place, SegmentId},
@@ -26,12 +27,15 @@ use super::{
 use crate::{
     api::SpecDigest,
     journal::{
-        AppendError, Ended, Epoch, Holder, IngestorUid, KeyHash, LetterId, Millis, SpecText,
-        SubscriptionError,
+        AppendError, Ended, Epoch, Fenced, Holder, IngestorUid, KeyHash, LetterId, Millis,
+        SpecText, SubscriptionError,
     },
 };
 
 pub(super) type Reply = oneshot::Sender<Result<(), SubscriptionError>>;
+
+/// Says which buckets could not be taken.
+pub(super) type TakeReply = oneshot::Sender<Result<Vec<Fenced>, SubscriptionError>>;
 
 /// What an entry does once it is durable.
 #[derive(Debug)]
@@ -60,7 +64,7 @@ pub(super) enum What {
         holder: Holder,
         epoch: Epoch,
         buckets: Vec<u16>,
-        reply: Option<Reply>,
+        reply: Option<TakeReply>,
     },
     Forget {
         ingestor: u32,
@@ -223,6 +227,15 @@ pub(super) struct State {
     pub(super) snapshot_bytes: u64,
     pub(super) syncs: u64,
     pub(super) appended: u64,
+    pub(super) claims: Claims,
+}
+
+/// What became of claims, and of commits under a claim that was lost, since start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Claims {
+    pub(super) taken: u64,
+    pub(super) refused: u64,
+    pub(super) commits_refused: u64,
 }
 
 impl State {
@@ -257,6 +270,7 @@ impl State {
             snapshot_bytes: 0,
             syncs: 0,
             appended: 0,
+            claims: Claims::default(),
         }
     }
 
@@ -396,17 +410,24 @@ impl State {
     }
 
     /// The next epoch for a set of buckets: above all that was ever stored or staged.
-    pub(super) fn next_epoch(&mut self, buckets: &[u16]) -> Epoch {
+    pub(super) fn next_epoch(&mut self, buckets: impl Iterator<Item = u16>) -> Epoch {
         let stored = buckets
-            .iter()
-            .filter_map(|bucket| self.index.epoch(*bucket))
+            .filter_map(|bucket| self.index.epoch(bucket))
             .map(|(epoch, _)| epoch.0);
         self.last_epoch = stored.max().unwrap_or(0).max(self.last_epoch) + 1;
         Epoch(self.last_epoch)
     }
+
+    /// An epoch is going to be stored: the next one that is handed out lies above it.
+    pub(super) fn seen_epoch(&mut self, epoch: Epoch) {
+        self.last_epoch = self.last_epoch.max(epoch.0);
+    }
 }
 
-pub(super) fn answer(reply: Option<Reply>, result: Result<(), SubscriptionError>) {
+pub(super) fn answer<T>(
+    reply: Option<oneshot::Sender<Result<T, SubscriptionError>>>,
+    result: Result<T, SubscriptionError>,
+) {
     if let Some(reply) = reply {
         // Whoever asked may have gone.
         drop(reply.send(result));

@@ -1,4 +1,4 @@
-//! What a subscriber has: the queues of its buckets, under its epoch.
+//! What a subscriber has: the queues of its buckets, each under its epoch.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::{
+    claims,
     engine::Engine,
     entry::{self, LetterEntry},
     flight::Flight,
@@ -18,8 +19,8 @@ use super::{
 use crate::{
     api::SpecDigest,
     journal::{
-        Bucket, Ended, Epoch, Fenced, FetchLimit, Holder, IngestorUid, Millis, Position, Record,
-        Subscribe, Subscription, SubscriptionError,
+        Bucket, Claim, Ended, Epoch, Fenced, FetchLimit, Holder, IngestorUid, LogId, Millis,
+        Position, Record, Subscription, SubscriptionError,
     },
 };
 
@@ -28,64 +29,29 @@ use crate::{
 pub(super) struct WalSubscription {
     engine: Arc<Engine>,
     id: u64,
-    epoch: Epoch,
-    buckets: Vec<u16>,
 }
 
 fn lost<E>(_: E) -> SubscriptionError {
     SubscriptionError::Disk("the commit was lost".to_owned())
 }
 
-pub(super) async fn subscribe(
+pub(super) fn subscribe(
     engine: Arc<Engine>,
-    request: Subscribe,
+    holder: Holder,
 ) -> Result<Arc<dyn Subscription>, SubscriptionError> {
-    let mut buckets: Vec<u16> = request.buckets.iter().map(|bucket| bucket.0).collect();
-    buckets.sort_unstable();
-    buckets.dedup();
-    let (reply, answer) = oneshot::channel();
-    let (id, epoch) = {
+    let id = {
         let mut state = engine.state();
         if state.closing {
             return Err(SubscriptionError::Closing);
         }
-        let epoch = request.epoch.unwrap_or_else(|| state.next_epoch(&buckets));
-        state.index.may_take(&request.holder, epoch, &buckets)?;
-        let id = state.subscribers.next;
-        state.subscribers.next += 1;
-        let mut payload = Vec::new();
-        entry::put_epochs(&mut payload, &request.holder, epoch, &buckets);
-        let what = What::Take {
-            subscriber: id,
-            holder: request.holder,
-            epoch,
-            buckets: buckets.clone(),
-            reply: Some(reply),
-        };
-        engine.stage(&mut state, Kind::Epochs, 0, &payload, what);
-        (id, epoch)
+        state.subscribers.open(holder)
     };
-    // Made before the answer, so that it is taken out again when nobody waits for it any more.
-    let subscription = Arc::new(WalSubscription {
-        engine,
-        id,
-        epoch,
-        buckets,
-    });
-    answer.await.map_err(lost)??;
-    Ok(subscription)
+    Ok(Arc::new(WalSubscription { engine, id }))
 }
 
 impl Drop for WalSubscription {
     fn drop(&mut self) {
-        let mut state = self.engine.state();
-        if state.subscribers.all.remove(&self.id).is_some() {
-            for bucket in &self.buckets {
-                if let Some(ids) = state.subscribers.by_bucket.get_mut(bucket) {
-                    ids.retain(|id| *id != self.id);
-                }
-            }
-        }
+        self.engine.state().subscribers.close(self.id);
     }
 }
 
@@ -105,46 +71,54 @@ struct Chosen {
     sources: Vec<super::read::Source>,
 }
 
+/// A queue of this subscription.
+#[derive(Clone, Copy)]
+struct Held {
+    /// The epoch under which its bucket is held.
+    epoch: Epoch,
+    /// The number of its Ingestor; `None`: nothing is known of it.
+    number: Option<u32>,
+}
+
 impl WalSubscription {
-    /// Whether this subscription still stands.
-    fn stands(&self, state: &State) -> Result<(), SubscriptionError> {
+    fn is_open(state: &State) -> Result<(), SubscriptionError> {
         if state.closing {
             return Err(SubscriptionError::Closing);
         }
-        match state
-            .subscribers
-            .all
-            .get(&self.id)
-            .and_then(|subscriber| subscriber.fenced.clone())
-        {
-            Some(fenced) => Err(fenced.into()),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
-    /// The number of an Ingestor of these buckets; `None`: nothing is known of it.
-    fn number(
-        &self,
-        state: &State,
-        ingestor: &IngestorUid,
-    ) -> Result<Option<u32>, SubscriptionError> {
-        self.stands(state)?;
+    fn epoch_in(&self, state: &State, bucket: Bucket) -> Option<Epoch> {
+        state.subscribers.all.get(&self.id)?.epoch(bucket)
+    }
+
+    /// The queue of an Ingestor whose bucket is held.
+    fn held(&self, state: &State, ingestor: &IngestorUid) -> Result<Held, SubscriptionError> {
+        Self::is_open(state)?;
         let bucket = Bucket::of(ingestor);
-        if self.buckets.binary_search(&bucket.0).is_err() {
-            let (epoch, holder) = state
-                .index
-                .epoch(bucket.0)
-                .cloned()
-                .unwrap_or_else(|| (Epoch(0), Holder("".into())));
+        let Some(epoch) = self.epoch_in(state, bucket) else {
+            let stored = state.index.epoch(bucket.0).cloned();
+            let (epoch, holder) = stored.unwrap_or_else(|| (Epoch(0), Holder("".into())));
             return Err(Fenced {
                 bucket,
                 epoch,
                 holder,
             }
             .into());
-        }
-        state.index.holds(bucket, self.epoch)?;
-        Ok(state.index.number_of(ingestor))
+        };
+        Ok(Held {
+            epoch,
+            number: state.index.number_of(ingestor),
+        })
+    }
+
+    /// Whether a commit that was refused is to be made again: the bucket rose to another epoch of
+    /// this subscription while it was in flight.
+    fn rose(&self, ingestor: &IngestorUid, result: &Result<(), SubscriptionError>) -> bool {
+        matches!(result, Err(SubscriptionError::Fenced(_)))
+            && self
+                .epoch_in(&self.engine.state(), Bucket::of(ingestor))
+                .is_some()
     }
 
     async fn ready_queues(&self) -> Result<Vec<IngestorUid>, SubscriptionError> {
@@ -163,16 +137,21 @@ impl WalSubscription {
             // Before the look below, so that no record comes unnoticed in between.
             notified.as_mut().enable();
             {
-                let mut state = self.engine.state();
-                self.stands(&state)?;
-                let dirty = state
-                    .subscribers
-                    .all
-                    .get_mut(&self.id)
-                    .map(|subscriber| std::mem::take(&mut subscriber.dirty));
-                let queues = dirty.unwrap_or_default().into_iter().filter_map(|number| {
+                let mut guard = self.engine.state();
+                let state = &mut *guard;
+                Self::is_open(state)?;
+                let Some(subscriber) = state.subscribers.all.get_mut(&self.id) else {
+                    return Err(SubscriptionError::Closing);
+                };
+                if let Some(fenced) = subscriber.next_lost() {
+                    return Err(fenced.into());
+                }
+                let dirty = std::mem::take(&mut subscriber.dirty);
+                let queues = dirty.into_iter().filter_map(|number| {
                     let ingestor = state.index.ingestor(number)?;
-                    (!ingestor.queue.is_empty()).then(|| ingestor.uid.clone())
+                    let named =
+                        !ingestor.queue.is_empty() && subscriber.epoch(ingestor.bucket).is_some();
+                    named.then(|| ingestor.uid.clone())
                 });
                 let queues: Vec<IngestorUid> = queues.collect();
                 if !queues.is_empty() {
@@ -190,7 +169,7 @@ impl WalSubscription {
         limit: FetchLimit,
     ) -> Result<Option<Chosen>, SubscriptionError> {
         let state = self.engine.state();
-        let Some(number) = self.number(&state, ingestor)? else {
+        let Some(number) = self.held(&state, ingestor)?.number else {
             return Ok(None);
         };
         let Some(queue) = state.index.ingestor(number).map(|ingestor| &ingestor.queue) else {
@@ -283,6 +262,21 @@ impl WalSubscription {
         }
     }
 
+    fn spec_text(&self, digest: SpecDigest) -> Result<Option<Arc<str>>, SubscriptionError> {
+        let state = self.engine.state();
+        Self::is_open(&state)?;
+        let spec = state.index.spec(&digest);
+        let kept = spec.filter(|spec| spec.place.len > 0);
+        Ok(kept.map(|spec| Arc::clone(&spec.text)))
+    }
+
+    fn oldest_in(&self, ingestor: &IngestorUid) -> Result<Option<Millis>, SubscriptionError> {
+        let mut state = self.engine.state();
+        let number = self.held(&state, ingestor)?.number;
+        let queue = number.and_then(|number| state.index.ingestor_mut(number));
+        Ok(queue.and_then(|ingestor| ingestor.queue.oldest()))
+    }
+
     async fn commit_ends(
         &self,
         ingestor: IngestorUid,
@@ -296,7 +290,12 @@ impl WalSubscription {
         loop {
             match self.stage_ends(&ingestor, &plain)? {
                 Staging::Nothing => return Ok(()),
-                Staging::Staged(answer) => return answer.await.map_err(lost)?,
+                Staging::Staged(answer) => {
+                    let result = answer.await.map_err(lost)?;
+                    if !self.rose(&ingestor, &result) {
+                        return result;
+                    }
+                }
                 // Failed or not, what is known afterwards decides.
                 Staging::After(flight) => drop(flight.landed().await),
             }
@@ -310,7 +309,8 @@ impl WalSubscription {
         ends: &[Ended],
     ) -> Result<Staging, SubscriptionError> {
         let mut state = self.engine.state();
-        let Some(number) = self.number(&state, ingestor)? else {
+        let held = self.held(&state, ingestor)?;
+        let Some(number) = held.number else {
             return Ok(Staging::Nothing);
         };
         if let Some(flight) = state.pending_end(ends.iter().map(|ended| ended.position.0)) {
@@ -331,11 +331,11 @@ impl WalSubscription {
         }
         state.reserve_ends(ends.iter().map(|ended| ended.position.0));
         let mut payload = Vec::with_capacity(64 + 32 * ends.len());
-        entry::put_commit(&mut payload, ingestor, self.epoch, ends.iter());
+        entry::put_commit(&mut payload, ingestor, held.epoch, ends.iter());
         let (reply, answer) = oneshot::channel();
         let what = What::Commit {
             ingestor: number,
-            epoch: self.epoch,
+            epoch: held.epoch,
             ends,
             reply: Some(reply),
         };
@@ -353,7 +353,7 @@ impl WalSubscription {
         let position = ended.position.0;
         let source = {
             let state = self.engine.state();
-            let Some(number) = self.number(&state, ingestor)? else {
+            let Some(number) = self.held(&state, ingestor)?.number else {
                 return Ok(());
             };
             let Some(slot) = state
@@ -377,7 +377,12 @@ impl WalSubscription {
         loop {
             match self.stage_letter(ingestor, number, &ended, &event)? {
                 Staging::Nothing => return Ok(()),
-                Staging::Staged(answer) => return answer.await.map_err(lost)?,
+                Staging::Staged(answer) => {
+                    let result = answer.await.map_err(lost)?;
+                    if !self.rose(ingestor, &result) {
+                        return result;
+                    }
+                }
                 Staging::After(flight) => drop(flight.landed().await),
             }
         }
@@ -392,7 +397,7 @@ impl WalSubscription {
     ) -> Result<Staging, SubscriptionError> {
         let position = ended.position.0;
         let mut state = self.engine.state();
-        self.number(&state, ingestor)?;
+        let held = self.held(&state, ingestor)?;
         if let Some(flight) = state.pending_end([position].into_iter()) {
             return Ok(Staging::After(flight));
         }
@@ -408,7 +413,7 @@ impl WalSubscription {
             .map(|letter| (letter.clone(), false))
             .collect();
         let entry = LetterEntry {
-            epoch: Some(self.epoch),
+            epoch: Some(held.epoch),
             end: ended.end,
             items: ended.items,
             at,
@@ -420,7 +425,7 @@ impl WalSubscription {
         let (reply, answer) = oneshot::channel();
         let what = What::Letter {
             ingestor: number,
-            epoch: self.epoch,
+            epoch: held.epoch,
             ended: Box::new(ended.clone()),
             at,
             reply: Some(reply),
@@ -432,8 +437,23 @@ impl WalSubscription {
 }
 
 impl Subscription for WalSubscription {
-    fn epoch(&self) -> Epoch {
-        self.epoch
+    fn log(&self) -> LogId {
+        self.engine.log
+    }
+
+    fn claim(&self, claims: Vec<Claim>) -> BoxFuture<'_, Result<Vec<Fenced>, SubscriptionError>> {
+        claims::claim(&self.engine, self.id, claims).boxed()
+    }
+
+    fn release(&self, buckets: &[Bucket]) {
+        let mut state = self.engine.state();
+        for bucket in buckets {
+            state.subscribers.release(self.id, *bucket);
+        }
+    }
+
+    fn epoch(&self, bucket: Bucket) -> Option<Epoch> {
+        self.epoch_in(&self.engine.state(), bucket)
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<Vec<IngestorUid>, SubscriptionError>> {
@@ -449,19 +469,20 @@ impl Subscription for WalSubscription {
         self.fetch_records(ingestor.clone(), after, limit).boxed()
     }
 
-    fn spec(&self, digest: SpecDigest) -> Option<Arc<str>> {
-        let state = self.engine.state();
-        state
-            .index
-            .spec(&digest)
-            .filter(|spec| spec.place.len > 0)
-            .map(|spec| Arc::clone(&spec.text))
+    fn spec(
+        &self,
+        digest: SpecDigest,
+    ) -> BoxFuture<'_, Result<Option<Arc<str>>, SubscriptionError>> {
+        let text = self.spec_text(digest);
+        async move { text }.boxed()
     }
 
-    fn oldest(&self, ingestor: &IngestorUid) -> Option<Millis> {
-        let mut state = self.engine.state();
-        let number = state.index.number_of(ingestor)?;
-        state.index.ingestor_mut(number)?.queue.oldest()
+    fn oldest(
+        &self,
+        ingestor: &IngestorUid,
+    ) -> BoxFuture<'_, Result<Option<Millis>, SubscriptionError>> {
+        let oldest = self.oldest_in(ingestor);
+        async move { oldest }.boxed()
     }
 
     fn commit(

@@ -22,7 +22,7 @@ pub struct JournalMetrics {
 }
 
 /// Names and help of the gauges that are one number of the journal's, in the order of [`sizes`].
-const SIZES: [(&str, &str); 12] = [
+const SIZES: [(&str, &str); 16] = [
     ("journal_backlog_records", "Accepted events without an end"),
     (
         "journal_backlog_bytes",
@@ -47,6 +47,22 @@ const SIZES: [(&str, &str); 12] = [
     ),
     ("journal_syncs", "Syncs since the start"),
     ("journal_appended", "Records appended since the start"),
+    (
+        "journal_claims",
+        "Buckets claimed at a new epoch since the start",
+    ),
+    (
+        "journal_claims_refused",
+        "Claims refused since the start: another core holds the bucket",
+    ),
+    (
+        "journal_commits_refused",
+        "Commits refused since the start: their core had lost the bucket",
+    ),
+    (
+        "journal_highest_epoch",
+        "Highest epoch under which any bucket was claimed",
+    ),
 ];
 
 impl JournalMetrics {
@@ -114,6 +130,10 @@ impl Collector for JournalMetrics {
             float(stats.letters_evicted),
             float(stats.syncs),
             float(stats.appended),
+            float(stats.claims),
+            float(stats.claims_refused),
+            float(stats.commits_refused),
+            float(self.journal.highest_epoch().0),
         ];
         for (gauge, value) in self.sizes.iter().zip(sizes) {
             gauge.set(value);

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use super::sample;
+use super::{children::Listed, sample};
 use crate::gateway::sign;
 
 /// The addresses and the sample that the hints are about.
@@ -16,6 +16,8 @@ pub(super) struct Hints<'a> {
     pub(super) program: &'a str,
     /// The sample endpoint's URL and secret; absent where the sample was deleted.
     pub(super) sample: Option<Sample<'a>>,
+    /// The cores that are processes.
+    pub(super) cores: &'a [Listed],
 }
 
 /// The sample endpoint.
@@ -58,7 +60,11 @@ impl Hints<'_> {
         writeln!(out, "  gateway     {gateway}")?;
         writeln!(out, "  admin       {admin}   (/livez /readyz /metrics)")?;
         writeln!(out, "  API         {api}")?;
-        writeln!(out, "  data        {}\n", data_dir.display())?;
+        writeln!(out, "  data        {}", data_dir.display())?;
+        for Listed { role, name, pid } in self.cores {
+            writeln!(out, "  {role}        {name}   (pid {pid})")?;
+        }
+        writeln!(out)?;
         if let Some(Sample {
             url,
             secret,
@@ -82,6 +88,11 @@ impl Hints<'_> {
             "  kubectl --kubeconfig {} get observations -A\n",
             kubeconfig.display()
         )?;
+        if let [_, .., last] = self.cores {
+            writeln!(out, "See who works on what, and break it:\n")?;
+            writeln!(out, "  {program} status --data-dir {}", data_dir.display())?;
+            writeln!(out, "  kill -9 {}\n", last.pid)?;
+        }
         writeln!(
             out,
             "Ctrl-C stops; started again, everything is still there."

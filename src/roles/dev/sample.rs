@@ -172,6 +172,18 @@ pub(super) async fn seed(client: &Client) -> Result<Option<String>, Error> {
     Ok(secret.and_then(value_made_here))
 }
 
+/// Makes a namespace where there is none of its name: the fleet's own objects lie there.
+pub(super) async fn ensure_namespace(client: &Client, name: &str) -> Result<(), Error> {
+    let namespace = Namespace {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            ..ObjectMeta::default()
+        },
+        ..Namespace::default()
+    };
+    ensure(&Api::all(client.clone()), name, namespace).await
+}
+
 /// Creates the object where there is none of its name.
 async fn ensure<K>(api: &Api<K>, name: &str, object: K) -> Result<(), Error>
 where

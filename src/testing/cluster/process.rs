@@ -5,8 +5,8 @@ use std::{
     fs,
     io::{Read as _, Seek as _, SeekFrom},
     os::unix::process::CommandExt as _,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -93,6 +93,19 @@ impl Process {
         self.reap(&mut self.child())
     }
 
+    /// Asks it to end (SIGTERM), which it may do when it likes: [`Process::ended`] tells.
+    pub fn terminate(&self) -> Result<(), Error> {
+        self.signal(Signal::TERM)
+    }
+
+    /// How it ended by itself, or by a signal that didn't come from here; `None` while it runs, and
+    /// after [`Process::kill`].
+    pub fn ended(&self) -> Option<ExitStatus> {
+        self.child()
+            .as_mut()
+            .and_then(|child| child.try_wait().ok().flatten())
+    }
+
     /// Stops the clock for it (SIGSTOP): its connections stay open and nothing answers.
     pub fn pause(&self) -> Result<(), Error> {
         self.signal(Signal::STOP)
@@ -111,6 +124,11 @@ impl Process {
     /// Its process id while it runs.
     pub fn id(&self) -> Option<u32> {
         self.child().as_ref().map(Child::id)
+    }
+
+    /// Where it writes what it has to say.
+    pub fn log(&self) -> &Path {
+        &self.log
     }
 
     /// The last lines that it wrote.

@@ -99,10 +99,12 @@ async fn an_observation_stays_until_its_record_is_committed() {
     let ingestor = rig.ingestor("github", short()).await;
     let uid = uid(&ingestor);
     let spec = rig.accept_under(&ingestor, &uid).await;
+    let engine = rig.engine().await;
+    engine.gate(false);
     rig.append(&uid, spec, "e1", &json!({ "kind": "push" }))
         .await;
-    let _engine = rig.engine().await;
     rig.fail_syncs(true);
+    engine.gate(true);
     rig.until("it is made", || async {
         rig.observations().await.len() == 1
     })

@@ -26,12 +26,12 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zen_fabric::{
-    api::{DecisionSpec, Ingestor, Observation, SpecDigest, crds},
+    api::{DecisionSpec, Ingestor, IngestorStatus, Observation, SpecDigest, crds},
     embedded::{Faults, Handle as Server, Server as Embedded},
     engine::start::{Engine, Handle, Options, Ports},
     journal::{
-        Appended, Event, Holder, IngestorUid, Journal, Millis, Origin, PayloadDigest, RecordId,
-        Tally,
+        Appended, Event, IngestorUid, Journal, Local, Millis, Origin, PayloadDigest, RecordId,
+        Source, Tally,
         facts::{FactSource, Facts},
         wal::{self, Wal},
     },
@@ -58,12 +58,18 @@ pub(super) struct Rig {
     committing: CancellationToken,
 }
 
-fn open(disk: &SimDisk, clock: &Arc<RuntimeClock>) -> Arc<Wal> {
+fn open(disk: &SimDisk, clock: &Arc<RuntimeClock>, seed: u64) -> Arc<Wal> {
     let options = wal::Options {
         segment_bytes: 1 << 20,
         ..wal::Options::default()
     };
-    Wal::open_manual(Arc::new(disk.clone()), options, Arc::clone(clock) as _, 7).unwrap()
+    Wal::open_manual(
+        Arc::new(disk.clone()),
+        options,
+        Arc::clone(clock) as _,
+        seed,
+    )
+    .unwrap()
 }
 
 #[derive(Debug)]
@@ -78,9 +84,19 @@ impl FactSource for Serving {
         })
     }
 
+    fn all(&self) -> Vec<(IngestorUid, Facts)> {
+        Vec::new()
+    }
+
     fn changes(&self) -> watch::Receiver<u64> {
         self.0.subscribe()
     }
+}
+
+/// A log of this process, whose gateway serves everything.
+pub(super) fn local(journal: Arc<dyn Journal>) -> Arc<dyn Source> {
+    let facts = Serving(watch::Sender::new(0));
+    Arc::new(Local::new(journal, Arc::new(facts)))
 }
 
 impl fmt::Debug for Rig {
@@ -106,7 +122,7 @@ impl Rig {
             api.create(&PostParams::default(), &crd).await.unwrap();
         }
         let disk = SimDisk::new(7);
-        let journal = open(&disk, &clock);
+        let journal = open(&disk, &clock, 7);
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let namespace = serde_json::from_value(json!({ "metadata": { "name": "team" } })).unwrap();
         let namespace = namespaces
@@ -132,13 +148,23 @@ impl Rig {
     /// The journal moves while the rig lives, or until its power is cut.
     fn commit(&mut self) {
         self.committing = self.tasks.token().child_token();
-        let (journal, stop) = (Arc::clone(&self.journal), self.committing.clone());
+        self.moves(Arc::clone(&self.journal), self.committing.clone());
+    }
+
+    fn moves(&self, journal: Arc<Wal>, stop: CancellationToken) {
         self.tasks.spawn("journal", async move {
             while !stop.is_cancelled() {
                 while journal.step() {}
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         });
+    }
+
+    /// The journal of another gateway.
+    pub(super) fn another_journal(&self, seed: u64) -> Arc<Wal> {
+        let journal = open(&SimDisk::new(seed), &self.clock, seed);
+        self.moves(Arc::clone(&journal), self.tasks.token());
+        journal
     }
 
     /// The journal loses its power and is opened again. Engines that worked with it must be stopped
@@ -153,9 +179,9 @@ impl Rig {
         self.let_go_by_all_but(2).await;
         self.committing.cancel();
         self.let_go_by_all_but(1).await;
-        self.journal = open(&SimDisk::new(0), &self.clock);
+        self.journal = open(&SimDisk::new(0), &self.clock, 7);
         self.disk.crash();
-        self.journal = open(&self.disk, &self.clock);
+        self.journal = open(&self.disk, &self.clock, 7);
         self.commit();
     }
 
@@ -178,29 +204,33 @@ impl Rig {
         self.server.faults()
     }
 
+    /// An engine that owns everything, under a higher epoch than all before it.
     pub(super) async fn engine(&mut self) -> Handle {
         self.engine_on(Arc::clone(&self.journal) as _).await
     }
 
     pub(super) async fn engine_on(&mut self, journal: Arc<dyn Journal>) -> Handle {
+        let engine = self.idle_engine();
+        let before = journal.highest_epoch();
+        engine.attach(local(Arc::clone(&journal)));
+        engine.alone("core").await;
+        self.until("everything is claimed", || async {
+            journal.highest_epoch() > before
+        })
+        .await;
+        engine
+    }
+
+    /// An engine that owns nothing, has no log, and whose gate is shut.
+    pub(super) fn idle_engine(&mut self) -> Handle {
         self.engines += 1;
-        let holder = Holder(format!("core#{}", self.engines).into());
         let ports = Ports {
             client: self.client.clone(),
-            journal,
-            facts: Arc::new(Serving(watch::Sender::new(0))),
             clock: Arc::clone(&self.clock) as _,
         };
-        let options = Options::new(holder, self.engines);
-        Engine::start(
-            options,
-            ports,
-            &Registry::new(),
-            &Readiness::new(),
-            &self.tasks,
-        )
-        .await
-        .unwrap()
+        let options = Options::new("the-pods-uid".to_owned(), self.engines);
+        let (registry, readiness) = (Registry::new(), Readiness::new());
+        Engine::start(options, ports, &registry, &readiness, &self.tasks).unwrap()
     }
 
     pub(super) async fn ingestor(&self, name: &str, spec: Value) -> Ingestor {
@@ -243,11 +273,20 @@ impl Rig {
 
     /// Puts the decision spec of `ingestor` in force, under the UID `uid`.
     pub(super) async fn accept_under(&self, ingestor: &Ingestor, uid: &IngestorUid) -> SpecDigest {
+        self.accept_in(&self.journal, ingestor, uid).await
+    }
+
+    pub(super) async fn accept_in(
+        &self,
+        journal: &Wal,
+        ingestor: &Ingestor,
+        uid: &IngestorUid,
+    ) -> SpecDigest {
         let namespace = self.namespace.uid().unwrap();
         let mut spec = DecisionSpec::of(ingestor, &namespace);
         spec.ingestor.uid = uid.0.to_string();
         let text = spec.to_text().unwrap();
-        self.journal.put_spec(uid, text.into()).await.unwrap()
+        journal.put_spec(uid, text.into()).await.unwrap()
     }
 
     pub(super) async fn append(
@@ -269,21 +308,12 @@ impl Rig {
         event_id: &str,
         body: &Value,
     ) -> RecordId {
-        let body = Bytes::from(body.to_string());
-        let event = Event {
-            ingestor: uid.clone(),
-            spec,
-            event_id: event_id.into(),
-            key: None,
-            payload: PayloadDigest(Sha256::digest(&body).into()),
-            accepted_at,
-            origin: Origin::Request,
-            traceparent: None,
-            headers: vec![("content-type".into(), "application/json".into())],
-            query: "".into(),
-            body,
-        };
-        match self.journal.append(event).await.unwrap() {
+        let event = event(accepted_at, uid, spec, event_id, body);
+        self.append_in(&self.journal, event).await
+    }
+
+    pub(super) async fn append_in(&self, journal: &Wal, event: Event) -> RecordId {
+        match journal.append(event).await.unwrap() {
             Appended::Accepted(id) => id,
             Appended::Replayed(seen) => panic!("no key was given: {seen:?}"),
         }
@@ -309,6 +339,11 @@ impl Rig {
             .unwrap_or_else(|_| panic!("never came: {what}; tallies {:?}", self.journal.tallies()));
     }
 
+    pub(super) async fn status(&self, name: &str) -> Option<IngestorStatus> {
+        let api: Api<Ingestor> = Api::namespaced(self.client.clone(), "team");
+        api.get(name).await.unwrap().status
+    }
+
     pub(super) async fn observations(&self) -> Vec<Observation> {
         let api: Api<Observation> = Api::namespaced(self.client.clone(), "team");
         api.list(&kube::api::ListParams::default())
@@ -324,4 +359,27 @@ impl Rig {
 
 pub(super) fn uid(of: &Ingestor) -> IngestorUid {
     IngestorUid(of.uid().unwrap().into())
+}
+
+pub(super) fn event(
+    accepted_at: Millis,
+    uid: &IngestorUid,
+    spec: SpecDigest,
+    event_id: &str,
+    body: &Value,
+) -> Event {
+    let body = Bytes::from(body.to_string());
+    Event {
+        ingestor: uid.clone(),
+        spec,
+        event_id: event_id.into(),
+        key: None,
+        payload: PayloadDigest(Sha256::digest(&body).into()),
+        accepted_at,
+        origin: Origin::Request,
+        traceparent: None,
+        headers: vec![("content-type".into(), "application/json".into())],
+        query: "".into(),
+        body,
+    }
 }

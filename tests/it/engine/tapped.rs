@@ -2,13 +2,13 @@
 
 use std::{fmt, sync::Arc};
 
-use futures::{FutureExt as _, future::BoxFuture};
+use futures::future::BoxFuture;
 use zen_fabric::{
     api::SpecDigest,
     journal::{
-        AppendError, Appended, DeadLetter, Ended, Epoch, Event, FetchLimit, IngestorUid, Journal,
-        LetterId, LetterSummary, LogId, Millis, Position, Record, RecordId, Share, SpecText, Stats,
-        Subscribe, Subscription, SubscriptionError, Tally,
+        AppendError, Appended, Bucket, Claim, DeadLetter, Ended, Epoch, Event, Fenced, FetchLimit,
+        Holder, IngestorUid, Journal, LetterId, LetterSummary, LogId, Millis, Position, Record,
+        RecordId, Share, SpecText, Stats, Subscription, SubscriptionError, Tally,
     },
 };
 
@@ -78,20 +78,17 @@ impl Journal for Tapped {
     fn share(&self, ingestor: &IngestorUid) -> Share {
         self.journal.share(ingestor)
     }
-    fn subscribe(
-        &self,
-        subscribe: Subscribe,
-    ) -> BoxFuture<'_, Result<Arc<dyn Subscription>, SubscriptionError>> {
-        async move {
-            let subscription = self.journal.subscribe(subscribe).await?;
-            let on_fetch = Arc::clone(&self.on_fetch);
-            let tapped = TappedSubscription {
-                subscription,
-                on_fetch,
-            };
-            Ok(Arc::new(tapped) as Arc<dyn Subscription>)
-        }
-        .boxed()
+    fn subscribe(&self, holder: Holder) -> Result<Arc<dyn Subscription>, SubscriptionError> {
+        let subscription = self.journal.subscribe(holder)?;
+        let on_fetch = Arc::clone(&self.on_fetch);
+        let tapped = TappedSubscription {
+            subscription,
+            on_fetch,
+        };
+        Ok(Arc::new(tapped))
+    }
+    fn highest_epoch(&self) -> Epoch {
+        self.journal.highest_epoch()
     }
     fn letters(&self, after: Option<LetterId>, limit: usize) -> BoxFuture<'_, Vec<LetterSummary>> {
         self.journal.letters(after, limit)
@@ -111,8 +108,17 @@ impl Journal for Tapped {
 }
 
 impl Subscription for TappedSubscription {
-    fn epoch(&self) -> Epoch {
-        self.subscription.epoch()
+    fn log(&self) -> LogId {
+        self.subscription.log()
+    }
+    fn claim(&self, claims: Vec<Claim>) -> BoxFuture<'_, Result<Vec<Fenced>, SubscriptionError>> {
+        self.subscription.claim(claims)
+    }
+    fn release(&self, buckets: &[Bucket]) {
+        self.subscription.release(buckets);
+    }
+    fn epoch(&self, bucket: Bucket) -> Option<Epoch> {
+        self.subscription.epoch(bucket)
     }
     fn ready(&self) -> BoxFuture<'_, Result<Vec<IngestorUid>, SubscriptionError>> {
         self.subscription.ready()
@@ -126,10 +132,16 @@ impl Subscription for TappedSubscription {
         (self.on_fetch)(ingestor, after);
         self.subscription.fetch(ingestor, after, limit)
     }
-    fn spec(&self, digest: SpecDigest) -> Option<Arc<str>> {
+    fn spec(
+        &self,
+        digest: SpecDigest,
+    ) -> BoxFuture<'_, Result<Option<Arc<str>>, SubscriptionError>> {
         self.subscription.spec(digest)
     }
-    fn oldest(&self, ingestor: &IngestorUid) -> Option<Millis> {
+    fn oldest(
+        &self,
+        ingestor: &IngestorUid,
+    ) -> BoxFuture<'_, Result<Option<Millis>, SubscriptionError>> {
         self.subscription.oldest(ingestor)
     }
     fn commit(

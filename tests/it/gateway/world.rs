@@ -24,7 +24,7 @@ use zen_fabric::{
     engine::start::{self as engine, Engine, Ports},
     gateway::{Gateway, Handle, Options, Surroundings},
     journal::{
-        Bucket, FetchLimit, Holder, IngestorUid, Journal, Record, Subscribe, Subscription, Tally,
+        FetchLimit, IngestorUid, Journal, Local, Record, Subscription, Tally,
         facts::Facts,
         wal::{self, Wal},
     },
@@ -34,6 +34,7 @@ use zen_fabric::{
         tasks::Tasks,
         time::{Clock, SystemClock},
     },
+    testing::subscriber,
 };
 
 /// What a loaded machine may take for a step that takes milliseconds.
@@ -153,15 +154,14 @@ impl World {
     pub(super) async fn engine(&self) {
         let ports = Ports {
             client: self.client.clone(),
-            journal: Arc::clone(&self.journal),
-            facts: self.gateway.facts(),
             clock: self.clock.clone(),
         };
-        let options = engine::Options::new(Holder("core#1".into()), 7);
+        let options = engine::Options::new("core".to_owned(), 7);
         let (registry, readiness) = (&self.registry, Readiness::new());
-        Engine::start(options, ports, registry, &readiness, &self.tasks)
-            .await
-            .unwrap();
+        let engine = Engine::start(options, ports, registry, &readiness, &self.tasks).unwrap();
+        let log = Local::new(Arc::clone(&self.journal), self.gateway.facts());
+        engine.attach(Arc::new(log));
+        engine.alone("core").await;
     }
 
     pub(super) async fn namespace(&self, name: &str) {
@@ -282,12 +282,10 @@ impl World {
     }
 
     pub(super) async fn subscribe(&self) -> Arc<dyn Subscription> {
-        let subscribe = Subscribe {
-            buckets: (0..zen_fabric::journal::BUCKETS).map(Bucket).collect(),
-            holder: Holder("test#1".into()),
-            epoch: None,
-        };
-        self.journal.subscribe(subscribe).await.unwrap()
+        let journal = self.journal.as_ref();
+        subscriber::subscribe(journal, "test#1", subscriber::everything())
+            .await
+            .unwrap()
     }
 
     pub(super) async fn records(&self, uid: &IngestorUid) -> Vec<Record> {

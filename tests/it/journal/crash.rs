@@ -17,15 +17,16 @@ use sha2::{Digest as _, Sha256};
 use zen_fabric::{
     api::SpecDigest,
     journal::{
-        AppendError, Appended, Bucket, End, Ended, Event, FetchLimit, Holder, IngestorUid, Items,
-        Journal, Key, KeyHash, Letter, LetterId, Millis, Origin, PayloadDigest, Record, RecordId,
-        Subscribe, Subscription, SubscriptionError,
+        AppendError, Appended, Bucket, End, Ended, Event, FetchLimit, IngestorUid, Items, Journal,
+        Key, KeyHash, Letter, LetterId, Millis, Origin, PayloadDigest, Record, RecordId,
+        Subscription, SubscriptionError,
         wal::{Mutant, Options, Wal},
     },
     testing::{
         clock::ManualClock,
         disk::{Faults, SimDisk},
         seeded::Seeded,
+        subscriber,
     },
 };
 
@@ -239,21 +240,15 @@ impl History {
     }
 
     fn subscribe(&mut self) {
-        let request = Subscribe {
-            buckets: (0..INGESTORS)
-                .map(|ingestor| Bucket::of(&uid(ingestor)))
-                .collect(),
-            holder: Holder("core#1".into()),
-            epoch: None,
-        };
+        let buckets = (0..INGESTORS).map(|ingestor| Bucket::of(&uid(ingestor)));
+        let claims = subscriber::claims(buckets);
         let wal = self.wal();
-        let subscription = self.finish(async move { wal.subscribe(request).await }.boxed());
+        let subscribe = async move { subscriber::subscribe(wal.as_ref(), "core#1", claims).await };
+        let subscription = self.finish(subscribe.boxed());
         if let Ok(subscription) = subscription {
-            assert!(
-                subscription.epoch().0 > self.model.epoch,
-                "an epoch came twice"
-            );
-            self.model.epoch = subscription.epoch().0;
+            let epoch = subscription.epoch(Bucket::of(&uid(0))).unwrap().0;
+            assert!(epoch > self.model.epoch, "an epoch came twice");
+            self.model.epoch = epoch;
             if let Some(old) = self.subscription.replace(subscription) {
                 let late = Ended {
                     ..ended(0, zen_fabric::journal::Position(1))
@@ -292,9 +287,11 @@ impl History {
         let records = self.fetch(ingestor).expect("a disk without faults");
         self.model.served(ingestor, INGESTORS, &records, settled);
         for record in &records {
-            let spec = self.subscription.as_ref().unwrap().spec(record.event.spec);
+            let subscription = Arc::clone(self.subscription.as_ref().unwrap());
+            let digest = record.event.spec;
+            let spec = self.finish(async move { subscription.spec(digest).await }.boxed());
             assert_eq!(
-                spec.as_deref(),
+                spec.unwrap().as_deref(),
                 Some(spec_text(ingestor).as_str()),
                 "the spec of {}",
                 record.id

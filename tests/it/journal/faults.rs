@@ -6,14 +6,15 @@ use sha2::{Digest as _, Sha256};
 use zen_fabric::{
     api::SpecDigest,
     journal::{
-        AppendError, Appended, Bucket, End, Ended, Event, FetchLimit, Holder, IngestorUid, Items,
-        Journal, Key, KeyHash, Millis, Origin, PayloadDigest, Record, Subscribe, Subscription,
+        AppendError, Appended, Bucket, End, Ended, Event, FetchLimit, IngestorUid, Items, Journal,
+        Key, KeyHash, Millis, Origin, PayloadDigest, Record, Subscription, SubscriptionError,
         Tally,
         wal::{OpenError, Options, RecoverError, Wal, disk::Disk as _},
     },
     testing::{
         clock::ManualClock,
         disk::{Faults, SimDisk},
+        subscriber,
     },
 };
 
@@ -61,12 +62,10 @@ fn open(disk: &SimDisk, clock: &ManualClock) -> Result<Arc<Wal>, OpenError> {
 }
 
 async fn subscribe(journal: &Wal) -> Arc<dyn Subscription> {
-    let subscribe = Subscribe {
-        buckets: vec![Bucket::of(&uid())],
-        holder: Holder("core#1".into()),
-        epoch: None,
-    };
-    journal.subscribe(subscribe).await.unwrap()
+    let claims = subscriber::claims([Bucket::of(&uid())]);
+    subscriber::subscribe(journal, "core#1", claims)
+        .await
+        .unwrap()
 }
 
 async fn served(subscription: &dyn Subscription) -> Vec<Record> {
@@ -321,15 +320,10 @@ async fn what_a_failed_sync_refused_is_never_served() {
     assert!(matches!(refused, Err(AppendError::Disk(_))), "{refused:?}");
     let still = journal.append(event(2)).await;
     assert!(matches!(still, Err(AppendError::Disk(_))), "{still:?}");
-    let subscription = journal
-        .subscribe(Subscribe {
-            buckets: vec![Bucket(0)],
-            holder: Holder("x#1".into()),
-            epoch: None,
-        })
-        .await;
+    let claims = subscriber::claims([Bucket(0)]);
+    let subscription = subscriber::subscribe(journal.as_ref(), "x#1", claims).await;
     assert!(
-        subscription.is_err(),
+        matches!(subscription, Err(SubscriptionError::Disk(_))),
         "an epoch that is not durable is not handed out"
     );
     disk.set_faults(Faults::default());

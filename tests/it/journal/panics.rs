@@ -13,14 +13,14 @@ use sha2::{Digest as _, Sha256};
 use zen_fabric::{
     api::SpecDigest,
     journal::{
-        AppendError, Bucket, Event, Holder, IngestorUid, Journal as _, Millis, Origin,
-        PayloadDigest, Subscribe, SubscriptionError,
+        AppendError, Bucket, Event, IngestorUid, Journal as _, Millis, Origin, PayloadDigest,
+        SubscriptionError,
         wal::{
             Options, Wal,
             disk::{Disk, DiskFile},
         },
     },
-    testing::{clock::ManualClock, disk::SimDisk},
+    testing::{clock::ManualClock, disk::SimDisk, subscriber},
 };
 
 const NOW: Millis = Millis(1_790_000_000_000);
@@ -125,12 +125,10 @@ async fn what_was_staged_fails_appends_are_refused_and_the_process_hears_of_it()
     };
     let journal = Wal::open_on(Arc::new(mined), options.clone(), clock.clone(), 1).unwrap();
     journal.put_spec(&uid(), "{}".into()).await.unwrap();
-    let subscribe = Subscribe {
-        buckets: vec![Bucket::of(&uid())],
-        holder: Holder("core#1".into()),
-        epoch: None,
-    };
-    let subscription = journal.subscribe(subscribe).await.unwrap();
+    let claims = subscriber::claims([Bucket::of(&uid())]);
+    let subscription = subscriber::subscribe(journal.as_ref(), "core#1", claims)
+        .await
+        .unwrap();
     journal.append(event(0)).await.unwrap();
     subscription.ready().await.unwrap();
     armed.store(true, Ordering::SeqCst);

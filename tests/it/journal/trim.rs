@@ -9,11 +9,12 @@ use sha2::{Digest as _, Sha256};
 use zen_fabric::{
     api::SpecDigest,
     journal::{
-        BUCKETS, Bucket, End, Ended, Event, FetchLimit, Holder, IngestorUid, Items, Journal, Key,
-        KeyHash, Millis, Origin, PayloadDigest, Stats, Subscribe, Subscription,
+        End, Ended, Event, FetchLimit, IngestorUid, Items, Journal, Key, KeyHash, Millis, Origin,
+        PayloadDigest, Stats, Subscription,
         wal::{Options, Wal},
     },
     ops::time::{Clock, SystemClock},
+    testing::subscriber,
 };
 
 const BATCH: u64 = 250;
@@ -45,13 +46,9 @@ fn event(n: u64, ingestor: &IngestorUid, now: Millis) -> Event {
 }
 
 async fn subscribe(journal: &Wal) -> Arc<dyn Subscription> {
-    let buckets = (0..BUCKETS).map(Bucket).collect();
-    let subscribe = Subscribe {
-        buckets,
-        holder: Holder("core#1".into()),
-        epoch: None,
-    };
-    journal.subscribe(subscribe).await.unwrap()
+    subscriber::subscribe(journal, "core#1", subscriber::everything())
+        .await
+        .unwrap()
 }
 
 async fn finish(subscription: &dyn Subscription, ingestor: &IngestorUid) -> usize {

@@ -10,44 +10,48 @@ impl Index {
         self.epochs.get(usize::from(bucket))?.as_ref()
     }
 
-    /// Whether `holder` may take the buckets at `epoch`.
+    /// The highest epoch of any bucket; 0: none was ever claimed.
+    pub(in crate::journal::wal) fn highest_epoch(&self) -> Epoch {
+        let epochs = self.epochs.iter().flatten().map(|(epoch, _)| *epoch);
+        epochs.max().unwrap_or_default()
+    }
+
+    /// Whether `holder` may take the bucket at `epoch`.
     pub(in crate::journal::wal) fn may_take(
         &self,
         holder: &Holder,
         epoch: Epoch,
-        buckets: &[u16],
+        bucket: u16,
     ) -> Result<(), Fenced> {
-        for bucket in buckets {
-            if let Some((stored, by)) = self.epoch(*bucket)
-                && (*stored > epoch || (*stored == epoch && by != holder))
-            {
-                return Err(Fenced {
-                    bucket: Bucket(*bucket),
+        match self.epoch(bucket) {
+            Some((stored, by)) if *stored > epoch || (*stored == epoch && by != holder) => {
+                Err(Fenced {
+                    bucket: Bucket(bucket),
                     epoch: *stored,
                     holder: by.clone(),
-                });
+                })
             }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    /// Takes the buckets.
-    ///
-    /// # Errors
-    /// One is held at a higher epoch, or at this one by another; nothing was changed.
+    /// Takes those of the buckets that may be taken; says which may not. What an entry takes depends
+    /// on the entries before it alone, so that reading it again takes the same.
     pub(in crate::journal::wal) fn take(
         &mut self,
         holder: &Holder,
         epoch: Epoch,
         buckets: &[u16],
-    ) -> Result<(), Fenced> {
-        self.may_take(holder, epoch, buckets)?;
+    ) -> Vec<Fenced> {
+        let mut refused = Vec::new();
         for bucket in buckets {
-            if let Some(place) = self.epochs.get_mut(usize::from(*bucket)) {
+            if let Err(fenced) = self.may_take(holder, epoch, *bucket) {
+                refused.push(fenced);
+            } else if let Some(place) = self.epochs.get_mut(usize::from(*bucket)) {
                 *place = Some((epoch, holder.clone()));
             }
         }
-        Ok(())
+        refused
     }
 
     /// Whether commits to this Ingestor under `epoch` still count.

@@ -61,7 +61,7 @@ pub(super) fn apply(
         }
         Kind::Epochs => {
             let (holder, epoch, buckets) = entry::read_epochs(payload)?;
-            // Refused here, it was refused then.
+            // What is refused here was refused then.
             drop(index.take(&holder, epoch, &buckets));
         }
         Kind::Key => {

@@ -6,7 +6,7 @@ use crate::{
     config::{self, Config, SyncMode},
     embedded,
     engine::start as engine,
-    journal::{Holder, wal},
+    journal::wal,
     ops::time::Clock,
 };
 
@@ -30,11 +30,8 @@ pub(super) fn journal(config: &Config) -> wal::Options {
     }
 }
 
-/// The one core of a `dev` process; replicas get names of their own.
-const HOLDER: &str = "zen-fabric-core-0#1";
-
-pub(super) fn engine(config: &config::Engine) -> engine::Options {
-    engine::Options::from_config(config, Holder(HOLDER.into()), rand::random())
+pub(super) fn engine(config: &config::Engine, pod_uid: &str) -> engine::Options {
+    engine::Options::from_config(config, pod_uid.to_owned(), rand::random())
 }
 
 pub(super) fn embedded(config: &Config, clock: &Arc<dyn Clock>) -> embedded::Options {

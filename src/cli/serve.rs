@@ -1,0 +1,47 @@
+//! Runs a role until a signal, on a runtime that is made for it.
+
+use std::time::Duration;
+
+use super::{Environment, Exit, Failure};
+use crate::{
+    config::{Loaded, Roles, flags::Flags},
+    ops::process,
+    roles,
+};
+
+/// How long threads that are busy with files may hold up the exit, after everything was drained.
+const RUNTIME_GRACE: Duration = Duration::from_secs(1);
+
+/// A commit of the journal answers hundreds of senders from its own thread: their tasks go through
+/// the runtime's global queue, which is looked at every so many tasks. The runtime's own choice, 61
+/// and more while it is busy, leaves some waiting behind the new requests of others.
+const GLOBAL_QUEUE_INTERVAL: u32 = 8;
+
+/// After so many tasks sockets are looked at again; 61, the default, is longer than a commit takes.
+const EVENT_INTERVAL: u32 = 16;
+
+/// Reads the configuration of `role` and runs it.
+pub(super) fn run<F>(
+    role: Roles,
+    flags: &Flags,
+    environment: Environment,
+    serve: impl FnOnce(Loaded) -> F,
+) -> Result<Exit, Failure>
+where
+    F: Future<Output = Result<(), roles::Error>>,
+{
+    let loaded = Loaded::of_role(role, environment, flags).map_err(Failure::usage)?;
+    if !loaded.config.core_dumps {
+        process::forbid_core_dumps()?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .global_queue_interval(GLOBAL_QUEUE_INTERVAL)
+        .event_interval(EVENT_INTERVAL)
+        .enable_all()
+        .thread_name("zen-fabric")
+        .build()?;
+    let outcome = runtime.block_on(serve(loaded));
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    outcome?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,440 @@
+//! One replica of those that share the work: coordination, and the engine that works on what this one
+//! owns. The part that `core` and `dev` share.
+//!
+//! ```text
+//!  coordination ──own, release, drop, gate──▶ engine ──▶ Kubernetes API
+//!       ▲   └──────released, fenced, load───────┘ ▲
+//!  Leases, ShardMap, peers                        └── logs of gateways
+//! ```
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use futures::{FutureExt as _, future::BoxFuture};
+use kube::Client;
+use tokio::{net::TcpListener, sync::mpsc};
+use tracing::warn;
+
+use super::{
+    base::Base,
+    error::{Error, peer_failed},
+    ingress::Ingress,
+    options, peer_files,
+};
+use crate::{
+    config::{self, Config},
+    coordination::{
+        assign::assign,
+        buckets::Buckets,
+        edge::{self, Work, snapshot},
+        message::PROTOCOL,
+        names::{Holder, PodName},
+        port::Input,
+        replica::Me,
+        timing::Timing,
+        wire::Place,
+    },
+    engine::start::{self as engine, Engine, Notice, Ports},
+    journal::{
+        self, BUCKETS, Bucket, Epoch,
+        remote::resolve::{self, Change},
+    },
+    ops::{
+        admin::{
+            fleet::{self, Fleet, Member, Status},
+            token::Token,
+        },
+        tasks::Tasks,
+    },
+    peer::{self, Credentials},
+};
+
+/// The gates of this part: the engine's, and being a member of the fleet.
+pub(super) const GATES: [&str; 3] = [engine::GATES[0], engine::GATES[1], FLEET];
+
+const FLEET: &str = "fleet";
+
+/// How often it is looked whether this replica is a member; a first leader takes some 100 ms.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// A running replica.
+#[derive(Debug)]
+pub(super) struct Replica {
+    engine: engine::Handle,
+    seen: Arc<Seen>,
+    /// Where other replicas reach it.
+    peer: String,
+    /// Where events come from: ended last.
+    tasks: Tasks,
+    /// What takes part in the fleet.
+    coordination: Tasks,
+}
+
+/// What the admin port shows and takes.
+#[derive(Debug)]
+struct Seen {
+    fleet: edge::Handle,
+    engine: engine::Handle,
+    pod: String,
+    region: String,
+}
+
+impl Replica {
+    /// One of several, in a process of its own: events come from the gateways that the configuration
+    /// names.
+    pub(super) async fn among(config: &Config, base: &Base, client: Client) -> Result<Self, Error> {
+        let fleet = &config.fleet;
+        let pod = (
+            fleet.pod_name.as_deref().unwrap_or_default(),
+            fleet.pod_uid.as_deref().unwrap_or_default(),
+        );
+        let (replica, credentials) =
+            Self::start(config, base, client, pod, peer_files(fleet)).await?;
+        let gateways = fleet.gateways.iter().flat_map(|text| text.split(','));
+        let gateways = gateways.map(|entry| entry.trim().to_owned()).collect();
+        let network = Arc::new(resolve::Peers::new(credentials));
+        let changes = resolve::follow(gateways, network, &replica.tasks);
+        let engine = replica.engine.clone();
+        replica.tasks.spawn("replica: logs", take(changes, engine));
+        Ok(replica)
+    }
+
+    /// The only one, in the process of the gateway: events come from its journal.
+    pub(super) async fn within(
+        config: &Config,
+        base: &Base,
+        client: Client,
+        pod: (&str, &str),
+        files: peer::Files,
+        ingress: &Ingress,
+    ) -> Result<Self, Error> {
+        let (replica, _) = Self::start(config, base, client, pod, files).await?;
+        replica.engine.attach(Arc::new(ingress.source()));
+        Ok(replica)
+    }
+
+    async fn start(
+        config: &Config,
+        base: &Base,
+        client: Client,
+        (pod, uid): (&str, &str),
+        files: peer::Files,
+    ) -> Result<(Self, Arc<Credentials>), Error> {
+        let (tasks, coordination) = (Tasks::new(), Tasks::new());
+        let gate = base.readiness.gate(FLEET);
+        gate.shut("waiting to become a member of the fleet");
+        let ports = Ports {
+            client: client.clone(),
+            clock: Arc::clone(&base.clock),
+        };
+        let options = options::engine(&config.engine, uid);
+        let engine = Engine::start(options, ports, &base.registry, &base.readiness, &tasks)?;
+        let credentials = Credentials::load(files, &base.registry)
+            .await
+            .map_err(peer_failed)?;
+        credentials.follow(&coordination);
+        let (listener, bound) = listen(&config.fleet).await?;
+        let peer = match &config.fleet.peer_address {
+            Some(told) => told.clone(),
+            None => bound.to_string(),
+        };
+        let ports = edge::Ports {
+            client,
+            credentials: Arc::clone(&credentials),
+            listener,
+            work: Arc::new(Worker(engine.clone())),
+            clock: Arc::clone(&base.clock),
+        };
+        let admin = base.admin.to_string();
+        // By its own kubeconfig it runs beside the cluster: there is no Pod that could own anything.
+        let owned = config.api.kubeconfig.is_none();
+        let options = taking_part(&config.fleet, (pod, uid), (&peer, &admin), owned);
+        let fleet =
+            edge::start(options, ports, &base.registry, &coordination).map_err(peer_failed)?;
+        if let Some(notices) = engine.notices() {
+            coordination.spawn("replica: notices", tell(notices, fleet.clone()));
+        }
+        let seen = Arc::new(Seen {
+            fleet,
+            engine: engine.clone(),
+            pod: pod.to_owned(),
+            region: config.fleet.region.clone(),
+        });
+        let (joining, stop) = (Arc::clone(&seen), coordination.token());
+        coordination.spawn("replica: joining", async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = joining.join() => gate.open(),
+            }
+        });
+        let replica = Self {
+            engine,
+            seen,
+            peer,
+            tasks,
+            coordination,
+        };
+        Ok((replica, credentials))
+    }
+
+    /// Under which name it acts: `pod#incarnation`.
+    pub(super) fn holder(&self) -> String {
+        self.seen.fleet.snapshot().holder.unwrap_or_default()
+    }
+
+    /// Where other replicas reach it.
+    pub(super) fn peer(&self) -> &str {
+        &self.peer
+    }
+
+    /// The admin port's view of the fleet, and what an operator may ask.
+    pub(super) fn routes(&self, token: Token) -> Router {
+        let seen: Arc<dyn Fleet> = Arc::<Seen>::clone(&self.seen);
+        fleet::open(Arc::clone(&seen)).merge(fleet::guarded(seen, token))
+    }
+
+    /// Waits until a part is gone that the process can't be without.
+    pub(super) async fn broken(&self) -> Error {
+        let engine = self.engine.stopped();
+        tokio::select! {
+            biased;
+            task = self.tasks.broken() => Error::Panicked(task),
+            task = self.coordination.broken() => Error::Panicked(task),
+            () = engine.cancelled() => Error::EngineStopped,
+        }
+    }
+
+    /// Gives everything away as long as somebody takes it, finishes what is in flight, says goodbye,
+    /// and ends.
+    pub(super) async fn stop(&self, grace: Duration) {
+        let fleet = &self.seen.fleet;
+        fleet.input(Input::Drain);
+        let ended = fleet.ended();
+        // Half of it is for what the engine then still has.
+        if tokio::time::timeout(grace / 2, ended.cancelled())
+            .await
+            .is_err()
+        {
+            warn!(
+                "the fleet did not take everything over in time; what is left is taken over later"
+            );
+        }
+        self.engine.drain(grace / 4).await;
+        for tasks in [&self.coordination, &self.tasks] {
+            // What does not end is told by `stop` itself and cut off with the process.
+            tasks.stop(grace / 8).await.ok();
+        }
+    }
+}
+
+/// Attaches the logs of gateways that appear, and detaches those that leave.
+async fn take(mut changes: mpsc::Receiver<Change>, engine: engine::Handle) {
+    while let Some(change) = changes.recv().await {
+        match change {
+            Change::Attached(source) => engine.attach(source),
+            Change::Detached(log) => engine.detach(log),
+        }
+    }
+}
+
+/// Opens the port for other replicas.
+async fn listen(fleet: &config::Fleet) -> Result<(TcpListener, SocketAddr), Error> {
+    let address = SocketAddr::new(fleet.peer_bind, fleet.peer_port);
+    let failed = |source| Error::Listen {
+        what: "other replicas",
+        address,
+        setting: "peer-port",
+        source,
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr()?;
+    Ok((listener, bound))
+}
+
+fn taking_part(
+    fleet: &config::Fleet,
+    (pod, uid): (&str, &str),
+    (peer, admin): (&str, &str),
+    owned: bool,
+) -> edge::Options {
+    edge::Options {
+        me: Me {
+            fleet: fleet.name.as_str().into(),
+            pod: PodName(pod.into()),
+            pod_uid: uid.into(),
+            address: peer.into(),
+            region: fleet.region.as_str().into(),
+            zone: fleet.zone.as_str().into(),
+            weight: fleet.weight,
+            build: env!("CARGO_PKG_VERSION").into(),
+            protocol: PROTOCOL,
+            buckets: BUCKETS,
+        },
+        admin: admin.into(),
+        place: Place {
+            namespace: fleet.namespace.as_str().into(),
+            release: fleet.name.as_str().into(),
+            owned,
+        },
+        timing: Timing::default(),
+        assign,
+        seed: rand::random(),
+    }
+}
+
+/// Hands on what the engine tells.
+async fn tell(mut notices: mpsc::Receiver<Notice>, fleet: edge::Handle) {
+    while let Some(notice) = notices.recv().await {
+        let input = match notice {
+            Notice::Released { bucket, epoch } => Input::Released { bucket, epoch },
+            Notice::Fenced {
+                bucket,
+                epoch,
+                holder,
+            } => {
+                let Ok(holder) = holder.0.parse::<Holder>() else {
+                    warn!(holder = %holder.0, bucket = bucket.0, "a store names an owner that is no holder; it is left alone");
+                    continue;
+                };
+                Input::Fenced {
+                    bucket,
+                    epoch,
+                    holder,
+                }
+            }
+            Notice::Load(loads) => Input::Load(loads),
+        };
+        fleet.input(input);
+    }
+}
+
+impl Seen {
+    /// Says that the caches are filled, and waits until this replica is a member.
+    async fn join(&self) {
+        self.engine.listed().await;
+        self.fleet.input(Input::Ready);
+        while !self.is_member() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Whether the map names this replica as it is now.
+    fn is_member(&self) -> bool {
+        let seen = self.fleet.snapshot();
+        let me = seen.holder.as_deref();
+        seen.members
+            .iter()
+            .any(|member| Some(&*member.holder) == me && member.state.is_some())
+    }
+}
+
+impl Fleet for Seen {
+    fn status(&self) -> Status {
+        let seen = self.fleet.snapshot();
+        let leader = seen.leader.as_deref();
+        let me = seen.holder.as_deref();
+        let members = seen.members.iter().map(|member| {
+            let mine = Some(&*member.holder) == me;
+            Member {
+                pod: member.pod.clone(),
+                holder: member.holder.clone(),
+                state: state(member),
+                zone: member.zone.clone(),
+                build: member.build.clone(),
+                leads: Some(&*member.holder) == leader,
+                buckets: member.buckets,
+                epochs: if mine {
+                    epochs(&seen.buckets)
+                } else {
+                    BTreeMap::new()
+                },
+                link: member.link.clone(),
+                gate: mine.then(|| gate(seen.gate_open).to_owned()),
+                backlog: mine.then(|| self.engine.backlog()),
+            }
+        });
+        Status {
+            fleet: seen.fleet.clone(),
+            region: self.region.clone(),
+            answered_by: seen.holder.clone(),
+            pod: self.pod.clone(),
+            leader: seen.leader.clone(),
+            term: Some(seen.term),
+            version: seen.version,
+            buckets: BUCKETS,
+            moving: seen.moves.len(),
+            members: members.collect(),
+        }
+    }
+
+    fn drain(&self) {
+        self.fleet.input(Input::Vacate);
+    }
+
+    fn undrain(&self) {
+        self.fleet.input(Input::Undrain);
+    }
+}
+
+/// What the map says of a member, or else its Lease.
+fn state(member: &snapshot::Member) -> String {
+    match (&member.state, &member.life) {
+        (Some(state), _) => state.clone(),
+        (None, Some(life)) if life == "Live" => "Joining".to_owned(),
+        (None, Some(life)) => life.clone(),
+        (None, None) => "Unknown".to_owned(),
+    }
+}
+
+const fn gate(open: bool) -> &'static str {
+    if open { "open" } else { "shut" }
+}
+
+/// Buckets by epoch, as ranges.
+fn epochs(work: &[snapshot::Work]) -> BTreeMap<u64, String> {
+    let mut by_epoch: BTreeMap<u64, Buckets> = BTreeMap::new();
+    for one in work {
+        by_epoch
+            .entry(one.epoch)
+            .or_default()
+            .insert(Bucket(one.bucket));
+    }
+    by_epoch
+        .into_iter()
+        .map(|(epoch, buckets)| (epoch, buckets.to_string()))
+        .collect()
+}
+
+/// What coordination decides, carried out by the engine.
+#[derive(Debug)]
+struct Worker(engine::Handle);
+
+impl Work for Worker {
+    fn became(&self, holder: Holder) {
+        self.0.became(Some(journal::Holder::from(&holder)));
+    }
+
+    fn own(&self, bucket: Bucket, epoch: Epoch) {
+        self.0.own(bucket, epoch);
+    }
+
+    fn release(&self, bucket: Bucket, epoch: Epoch) {
+        self.0.release(bucket, epoch);
+    }
+
+    fn drop_bucket(&self, bucket: Bucket) {
+        self.0.drop_bucket(bucket);
+    }
+
+    fn gate(&self, open: bool) {
+        self.0.gate(open);
+    }
+
+    fn standby(&self, buckets: Vec<Bucket>) {
+        self.0.standby(buckets);
+    }
+
+    fn survey(&self) -> BoxFuture<'_, Vec<Epoch>> {
+        self.0.survey().boxed()
+    }
+}
