@@ -23,6 +23,7 @@ mod watch;
 
 use std::{
     fmt,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
 };
 
@@ -255,7 +256,18 @@ fn card(me: &Me, admin: Arc<str>) -> Hello {
         zone: Arc::clone(&me.zone),
         build: Arc::clone(&me.build),
         address: Arc::clone(&me.address),
-        admin,
+        admin: reachable(admin, &me.address),
+    }
+}
+
+/// A listener on all addresses is reached where the other one is: whoever connected to `0.0.0.0`
+/// would find itself.
+fn reachable(admin: Arc<str>, address: &str) -> Arc<str> {
+    let everywhere = admin.parse::<SocketAddr>().ok();
+    let everywhere = everywhere.filter(|admin| admin.ip().is_unspecified());
+    match (everywhere, address.rsplit_once(':')) {
+        (Some(admin), Some((host, _))) => format!("{host}:{}", admin.port()).into(),
+        (Some(_), None) | (None, _) => admin,
     }
 }
 
@@ -293,5 +305,23 @@ impl fmt::Debug for Handle {
 impl fmt::Debug for Ports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ports").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reachable;
+
+    #[test]
+    fn a_listener_on_all_addresses_is_found_beside_the_other() {
+        for (admin, address, expected) in [
+            ("0.0.0.0:9090", "10.0.0.7:7443", "10.0.0.7:9090"),
+            ("[::]:9090", "[fd00::7]:7443", "[fd00::7]:9090"),
+            ("[::]:9090", "core-0.cores:7443", "core-0.cores:9090"),
+            ("127.0.0.1:9090", "127.0.0.1:7443", "127.0.0.1:9090"),
+            ("", "10.0.0.7:7443", ""),
+        ] {
+            assert_eq!(&*reachable(admin.into(), address), expected);
+        }
     }
 }

@@ -31,8 +31,10 @@ async fn a_drained_replica_hands_everything_over_and_ends() {
         assert!(gaps.len() > 200, "{}", gaps.len());
         let (half, most) = (percentile(&gaps, 50), percentile(&gaps, 99));
         println!("{victim} drained in {took:?}: gap per bucket p50 {half:?}, p99 {most:?}");
-        // 100 ms on a machine of its own.
-        assert!(most < Duration::from_secs(5), "{most:?}");
+        // Some tens of milliseconds in a release build on a machine of its own; unoptimised, on a busy
+        // one, each of the five maps of a drain costs its readers half a second. One that waits for a
+        // deadline of the ladder instead of an acknowledgement takes 15 s.
+        assert!(most < Duration::from_secs(12), "{most:?}");
         fleet.kill(&victim);
         fleet.start(&victim).await;
         fleet.settled().await;
