@@ -111,6 +111,9 @@ impl DiskFile for TimedFile {
     }
 }
 
+#[path = "journal/remote.rs"]
+mod remote;
+
 fn uid() -> IngestorUid {
     IngestorUid("7d0c2c1e-8f0e-4a55-9d5e-0c1b1e2f3a4b".into())
 }
@@ -282,6 +285,10 @@ async fn main() {
         share_bytes: 8 << 30,
         ..Options::default()
     };
+    let body = Bytes::new();
+    let payload = PayloadDigest([0; 32]);
+    let sample = event(0, &body, SpecDigest::of("{}"), payload, Millis(0));
+    remote::measure(100_000, BODY, sample).await;
     measure("durable, drained", options.clone(), seconds, true).await;
     measure("durable, appends alone", options.clone(), seconds, false).await;
     let unsafe_options = Options {

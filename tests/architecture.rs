@@ -61,7 +61,6 @@ const PURE: &[&str] = &[
     "coordination/contact.rs",
     "coordination/damping.rs",
     "coordination/drain.rs",
-    "coordination/edge/gossip.rs",
     "coordination/edge/snapshot.rs",
     "coordination/elector.rs",
     "coordination/elector/",

@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use crate::journal::{IngestorUid, Millis};
@@ -20,6 +23,19 @@ pub struct Accounts {
 #[derive(Debug, Default)]
 pub struct Account {
     ledger: Mutex<Ledger>,
+    writing: AtomicUsize,
+}
+
+/// A write of an Ingestor that is under way, in any log; over when dropped.
+#[derive(Debug)]
+pub struct Writing {
+    account: Arc<Account>,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.account.writing.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// See [`Account`].
@@ -73,6 +89,21 @@ impl Accounts {
 }
 
 impl Account {
+    /// A write begins.
+    #[must_use]
+    pub fn writes(self: &Arc<Self>) -> Writing {
+        self.writing.fetch_add(1, Ordering::Relaxed);
+        Writing {
+            account: Arc::clone(self),
+        }
+    }
+
+    /// How many writes are under way, over all logs.
+    #[must_use]
+    pub fn writing(&self) -> usize {
+        self.writing.load(Ordering::Relaxed)
+    }
+
     /// The ledger; never held across an await.
     pub fn lock(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)

@@ -59,15 +59,25 @@ pub(super) async fn run(shared: Arc<Shared>, log: Arc<Log>, tasks: Tasks) {
             }
             Err(error) => Some(error),
         };
-        let Some(error) = error else { continue };
+        let Some(error) = error else {
+            // Another name is taken up at once; a log that has closed, after a while.
+            if shared.holder().as_ref() == Some(&holder) {
+                rest(&shared, &gone).await;
+            }
+            continue;
+        };
         if shared.trouble(&log, &error).is_some() && !told {
             told = true;
             warn!(log = %log.id, %error, "a log can't be subscribed to; it is tried again");
         }
-        tokio::select! {
-            () = gone.cancelled() => return,
-            () = tokio::time::sleep(shared.soon()) => {}
-        }
+        rest(&shared, &gone).await;
+    }
+}
+
+async fn rest(shared: &Shared, gone: &CancellationToken) {
+    tokio::select! {
+        () = gone.cancelled() => {}
+        () = tokio::time::sleep(shared.soon()) => {}
     }
 }
 

@@ -113,6 +113,7 @@ impl Queue {
             account: shared.accounts.of(&uid),
             changes: shared.ingestors.changes(),
             gate: shared.gate.subscribe(),
+            flushed: stint.draining.is_cancelled(),
             shared,
             stint,
             uid,
@@ -132,7 +133,6 @@ impl Queue {
             not_before: None,
             paced_until: None,
             parked: None,
-            flushed: false,
         }
     }
 

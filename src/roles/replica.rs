@@ -349,7 +349,7 @@ impl Fleet for Seen {
                     BTreeMap::new()
                 },
                 link: member.link.clone(),
-                gate: mine.then(|| gate(seen.gate).to_owned()),
+                gate: mine.then(|| gate(seen.gate_open).to_owned()),
                 backlog: mine.then(|| self.engine.backlog()),
             }
         });
@@ -386,11 +386,8 @@ fn state(member: &snapshot::Member) -> String {
     }
 }
 
-const fn gate(gate: snapshot::Gate) -> &'static str {
-    match gate {
-        snapshot::Gate::Open => "open",
-        snapshot::Gate::Shut => "shut",
-    }
+const fn gate(open: bool) -> &'static str {
+    if open { "open" } else { "shut" }
 }
 
 /// Buckets by epoch, as ranges.

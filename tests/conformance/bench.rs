@@ -108,6 +108,7 @@ impl Bench {
 
     /// Waits until discovery and OpenAPI speak of the kinds, which a real server lets follow after
     /// it serves them: kubectl asks both.
+    #[cfg(feature = "real-cluster")]
     pub(crate) async fn wait_published(&self, group_version: &str, plurals: &[&str]) {
         let discovery = format!("/apis/{group_version}");
         let openapi = format!("/openapi/v3/apis/{group_version}");

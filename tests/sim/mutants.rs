@@ -220,7 +220,10 @@ fn baselines_double_effects_and_this_protocol_does_not() {
     println!(
         "unfenced baseline: {unfenced} double effects in {count} schedules; this protocol: {this}"
     );
-    assert!(patched > 0 && swapped > 0, "the baselines are not tried hard enough");
+    assert!(
+        patched > 0 && swapped > 0,
+        "the baselines are not tried hard enough"
+    );
     assert!(unfenced > 0, "the fences are not tried hard enough");
     assert_eq!(this, 0);
 }

@@ -457,3 +457,6 @@ fn offer(metrics: &Metrics, open: &Open, word: crate::coordination::wire::proto:
         Err(TrySendError::Full(_) | TrySendError::Closed(_)) => metrics.dropped.inc(),
     }
 }
+
+#[cfg(test)]
+mod tests;

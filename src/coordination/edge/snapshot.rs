@@ -14,6 +14,10 @@ use crate::coordination::{
 /// One replica's view of its fleet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, shown by its name"
+)]
 pub struct Snapshot {
     /// The fleet.
     pub fleet: String,
@@ -30,7 +34,7 @@ pub struct Snapshot {
     /// Whether this replica leads.
     pub leads: bool,
     /// Whether it may start effects.
-    pub gate: Gate,
+    pub gate_open: bool,
     /// Whether it gives everything away.
     pub draining: bool,
     /// Whether it is making the map again.
@@ -41,16 +45,6 @@ pub struct Snapshot {
     pub buckets: Vec<Work>,
     /// What moves in the fleet.
     pub moves: Vec<Move>,
-}
-
-/// Whether effects may be started at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Gate {
-    /// They may.
-    Open,
-    /// They may not.
-    Shut,
 }
 
 /// A replica of the fleet.
@@ -128,11 +122,7 @@ impl Snapshot {
             term: map.map_or(0, |map| map.term),
             version: standing.version,
             leads: standing.term.is_some(),
-            gate: if standing.open {
-                Gate::Open
-            } else {
-                Gate::Shut
-            },
+            gate_open: standing.open,
             draining: standing.draining,
             healing: replica.is_healing(),
             members: members(replica, map.map(|map| &**map), now),

@@ -162,7 +162,8 @@ impl Net {
         Box::pin(stop.run_until_cancelled(dialing)).await;
     }
 
-    /// One connection, to its end; whether there was one.
+    /// One connection, to its end; whether both sides had said hello: with one that is refused it is
+    /// tried again ever more slowly.
     async fn attempt(&self, pod: &PodName, address: &str) -> bool {
         let Some(mine) = self.hello.borrow().clone() else {
             return false;
@@ -187,8 +188,7 @@ impl Net {
         let answer = tokio::time::timeout(FIRST_WORD, client.talk(frames(sending))).await;
         match answer {
             Ok(Ok(answer)) => {
-                self.listen(pod, answer.into_inner(), mine, queue).await;
-                true
+                self.listen(pod, answer.into_inner(), mine, queue).await
             }
             Ok(Err(status)) => {
                 debug!(peer = %pod, %status, "not talked to");
@@ -198,25 +198,25 @@ impl Net {
         }
     }
 
-    /// Listens to a pod until the connection ends.
+    /// Listens to a pod until the connection ends; whether it said hello.
     async fn listen(
         &self,
         pod: &PodName,
         mut from: Streaming<Frame>,
         said: Arc<Hello>,
         queue: Queue,
-    ) {
+    ) -> bool {
         let first = tokio::time::timeout(FIRST_WORD, from.message()).await;
         let Ok(Ok(Some(first))) = first else {
-            return;
+            return false;
         };
         count(&self.metrics.received, &first);
         let Some(Kind::Hello(hello)) = first.kind else {
             self.refuse(&pod.0, Why::Malformed, "the first word is no hello");
-            return;
+            return false;
         };
         let Some(mut hello) = self.greet(pod, hello) else {
-            return;
+            return false;
         };
         let connection = self.connections.fetch_add(1, Ordering::Relaxed);
         let opened = Told::Opened {
@@ -227,7 +227,7 @@ impl Net {
             queue,
         };
         if self.told.send(opened).await.is_err() {
-            return;
+            return true;
         }
         loop {
             match from.message().await {
@@ -243,7 +243,7 @@ impl Net {
                         what,
                     };
                     if self.told.send(said).await.is_err() {
-                        return;
+                        return true;
                     }
                 }
                 Ok(None) => break,
@@ -258,6 +258,7 @@ impl Net {
         }
         let pod = pod.clone();
         drop(self.told.send(Told::Closed { pod, connection }).await);
+        true
     }
 
     /// What a frame says; nothing where it is refused, or of a kind that a later build knows.

@@ -339,3 +339,6 @@ pub(super) fn both(
         (name, watch)
     })
 }
+
+#[cfg(test)]
+mod tests;

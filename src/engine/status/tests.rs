@@ -266,3 +266,90 @@ fn conditions_of_others_are_left_alone() {
     let status = project(&known(&ingestor, Some(&facts)));
     assert!(status.conditions.contains(&foreign));
 }
+
+/// A status that another owner has written.
+fn told(tally: Tally) -> Ingestor {
+    let mut ingestor = ingestor(&json!({}));
+    let facts = serving();
+    let mut status = project(&Known {
+        tally,
+        ..known(&ingestor, Some(&facts))
+    });
+    status.owner = Some(crate::api::Owner {
+        holder: "core-0#1".into(),
+        pod_uid: "p".into(),
+        epoch: 7,
+    });
+    ingestor.status = Some(status);
+    ingestor
+}
+
+const SEEN: Tally = Tally {
+    requests: 10,
+    observed: 6,
+    dead_lettered: 1,
+    backlog: 3,
+    last_accepted_at: Some(Millis(1_600_000_000_000)),
+    ..EMPTY
+};
+
+const EMPTY: Tally = Tally {
+    requests: 0,
+    replays: 0,
+    observed: 0,
+    filtered: 0,
+    deduplicated: 0,
+    dead_lettered: 0,
+    damaged: 0,
+    items: crate::journal::ItemTally {
+        observed: 0,
+        filtered: 0,
+        deduplicated: 0,
+        dead_lettered: 0,
+    },
+    backlog: 0,
+    backlog_bytes: 0,
+    last_accepted_at: None,
+};
+
+#[test]
+fn taking_an_ingestor_over_is_no_change() {
+    let (ingestor, facts) = (told(SEEN), serving());
+    let after = project(&Known {
+        tally: SEEN,
+        ..known(&ingestor, Some(&facts))
+    });
+    let mut owned = after.clone();
+    owned.owner = None;
+    for after in [after, owned] {
+        assert_eq!(change(ingestor.status.as_ref(), &after), Change::Nothing);
+    }
+}
+
+#[test]
+fn counters_never_fall_while_a_log_is_not_reached() {
+    let (ingestor, facts) = (told(SEEN), serving());
+    let before = ingestor.status.clone().unwrap();
+    // One of two logs has never been reached.
+    let part = Tally {
+        requests: 12,
+        observed: 4,
+        backlog: 1,
+        ..EMPTY
+    };
+    let after = project(&Known {
+        tally: part,
+        whole: false,
+        ..known(&ingestor, Some(&facts))
+    });
+    let counters = after.counters.unwrap();
+    assert_eq!((counters.accepted, counters.observed), (12, 6));
+    assert_eq!(counters.dead_lettered, 1);
+    assert_eq!(after.backlog, before.backlog, "nobody knows");
+    assert_eq!(after.last_event_time, before.last_event_time);
+    let after = project(&Known {
+        tally: part,
+        ..known(&ingestor, Some(&facts))
+    });
+    assert_eq!(after.backlog, Some(1), "all logs have told");
+}

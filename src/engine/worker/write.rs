@@ -49,7 +49,7 @@ impl Queue {
             }
             ledger.pace.spend(now);
             drop(ledger);
-            let shared = Arc::clone(&self.shared);
+            let (shared, counted) = (Arc::clone(&self.shared), account.writes());
             let write = async move {
                 let writer = if permit.is_probe() {
                     // One Ingestor's troubles, which are known; the server's width stays.
@@ -58,7 +58,7 @@ impl Queue {
                     &shared.writer
                 };
                 let written = tenant::write(&shared, writer, &batch).await;
-                drop(permit);
+                drop((permit, counted));
                 (batch, written)
             };
             self.writing.push(write.boxed());
@@ -69,12 +69,18 @@ impl Queue {
     /// Whether a write may be tried: something waits, its pace allows it, a held Ingestor has no probe
     /// under way, others find a place beside those of this one, and the gate is open.
     fn may_write(&mut self, now: Instant, account: &Account) -> bool {
+        // The first of each log always, so that none waits for another's end, which it isn't told of.
+        let beside = if self.writing.is_empty() {
+            0
+        } else {
+            account.writing()
+        };
         let ledger = account.lock();
         let idle = !self.shared.may_start()
             || !self.window.has_ready(now)
             || self.writing.len() >= ledger.holds.width(MOST_WRITES)
             || self.parked.is_some()
-            || !self.shared.limiter.has_room_for(self.writing.len());
+            || !self.shared.limiter.has_room_for(beside);
         if idle {
             return false;
         }

@@ -46,11 +46,11 @@ pub enum ConnectError {
     Silent,
 }
 
-/// A gateway's log. Dropped, it ends, its subscriptions with it.
+/// A gateway's log. When it and its subscriptions are dropped, it ends.
 #[derive(Debug)]
 pub struct Remote {
     shared: Arc<Shared>,
-    _ended: DropGuard,
+    ended: Arc<DropGuard>,
 }
 
 #[derive(Debug)]
@@ -115,7 +115,7 @@ pub async fn connect(channel: Channel, tasks: &Tasks) -> Result<Arc<Remote>, Con
     });
     Ok(Arc::new(Remote {
         shared,
-        _ended: stop.drop_guard(),
+        ended: Arc::new(stop.drop_guard()),
     }))
 }
 
@@ -251,7 +251,8 @@ impl Source for Remote {
     ) -> BoxFuture<'_, Result<Arc<dyn Subscription>, SubscriptionError>> {
         async move {
             self.shared.is_over()?;
-            let link = Link::open(Arc::clone(&self.shared), holder).await?;
+            let link =
+                Link::open(Arc::clone(&self.shared), Arc::clone(&self.ended), holder).await?;
             Ok(link as Arc<dyn Subscription>)
         }
         .boxed()

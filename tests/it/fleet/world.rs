@@ -22,10 +22,7 @@ use zen_fabric::{
     api::{ShardMap, crds},
     coordination::{
         assign::assign,
-        edge::{
-            self, Handle, Options, Ports,
-            snapshot::{Gate as WriteGate, Snapshot},
-        },
+        edge::{self, Handle, Options, Ports, snapshot::Snapshot},
         message::PROTOCOL,
         names::PodName,
         port::Input,
@@ -223,9 +220,7 @@ impl Fleet<'_> {
         };
         leaders == 1
             && shots.iter().all(|shot| {
-                shot.gate == WriteGate::Open
-                    && shot.moves.is_empty()
-                    && shot.version == shots[0].version
+                shot.gate_open && shot.moves.is_empty() && shot.version == shots[0].version
             })
             && shots.iter().all(linked)
             && self.log.covered_by(&pods)

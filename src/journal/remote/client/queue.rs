@@ -34,6 +34,16 @@ struct Waiting {
     ended: bool,
 }
 
+/// Ends a queue when it is dropped: with its stream the request ends, and the gateway lets go.
+#[derive(Debug)]
+pub(super) struct Ending(pub(super) Arc<Queue>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -70,7 +80,7 @@ impl Queue {
     }
 
     /// Nothing is sent any more.
-    pub(super) fn end(&self) {
+    fn end(&self) {
         let mut waiting = self.lock();
         waiting.ended = true;
         waiting.asks.clear();
