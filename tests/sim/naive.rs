@@ -32,7 +32,7 @@ const RETRY: u64 = 2 * SECOND;
 const DEADLINE: u64 = 10 * SECOND;
 
 /// How it elects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Elect {
     /// By merge patches and wall clocks.
     Patched,
