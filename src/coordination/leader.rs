@@ -308,11 +308,12 @@ impl Leader {
             desk.out.wake_at(due);
             return;
         }
-        if view.map_term() >= term {
+        desk.view.remembered = desk.view.remembered.max(healing.term());
+        if desk.view.map_term() >= term {
             desk.elector.bump();
             return;
         }
-        let Some(map) = healing.map(view, desk.chance) else {
+        let Some(map) = healing.map(desk.view, desk.chance) else {
             return;
         };
         let planned = self.plan(now, term, &Arc::new(map), desk);

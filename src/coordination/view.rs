@@ -55,6 +55,8 @@ pub(super) struct View {
     pub(super) map: Option<Arc<ShardMapSpec>>,
     /// The highest version seen here.
     pub(super) highest: u64,
+    /// The highest term under which peers remember a map that was lost.
+    pub(super) remembered: u64,
     /// What the API server has for the map, as last heard.
     pub(super) stored_map: Known<Arc<ShardMapSpec>>,
     /// Member Leases, one's own too.
@@ -106,6 +108,7 @@ impl View {
             stays: false,
             map: None,
             highest: 0,
+            remembered: 0,
             stored_map: Known::Unread,
             roster: BTreeMap::new(),
             leader: None,
@@ -329,7 +332,8 @@ impl View {
             .fold(self.highest, u64::max)
     }
 
-    /// The term of the map that the API server has, or of the one that is followed.
+    /// The term of the map that the API server has, or of the one that is followed, or of one that
+    /// peers remember.
     pub(super) fn map_term(&self) -> u64 {
         if planted!(self.protocol, TermFromLeaseAlone) {
             return 0;
@@ -338,7 +342,8 @@ impl View {
             Known::There { record, .. } => record.as_ref().map_or(0, |spec| spec.term),
             Known::Unread | Known::Absent => 0,
         };
-        self.map.as_ref().map_or(stored, |map| map.term.max(stored))
+        let followed = self.map.as_ref().map_or(0, |map| map.term);
+        stored.max(followed).max(self.remembered)
     }
 
     /// The question to the assignment that a map poses; what moves already counts as moved.

@@ -249,7 +249,10 @@ impl World {
                 ),
             );
         }
+        // A gateway that was away has the claims, and nobody whom it serves.
+        let served = self.logs[log].served(bucket) == Some(&call.holder);
         let answer = match done {
+            Ok(()) if !served => LogAnswer::Broken,
             Ok(()) => LogAnswer::Done {
                 epoch: call.epoch,
                 records: self.logs[log].fetch(call.key, BATCH),

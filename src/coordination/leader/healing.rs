@@ -34,6 +34,8 @@ pub(super) struct Healing {
     number: u64,
     until: Moment,
     highest: u64,
+    /// The highest term under which a map was written that anybody remembers.
+    term: u64,
     newest: Option<Arc<ShardMapSpec>>,
 }
 
@@ -53,6 +55,7 @@ impl Healing {
             number,
             until: now.after(view.timing.recall),
             highest,
+            term: 0,
             newest: view.map.clone(),
         }
     }
@@ -73,6 +76,10 @@ impl Healing {
             return;
         }
         self.highest = self.highest.max(highest);
+        let term = map.map_or(0, |map| map.term);
+        if term < REACHABLE {
+            self.term = self.term.max(term);
+        }
         let newer = map.filter(|map| {
             map.version <= highest
                 && self
@@ -83,6 +90,11 @@ impl Healing {
         if let Some(map) = newer {
             self.newest = Some(Arc::clone(map));
         }
+    }
+
+    /// The highest term of a map that anybody who answered remembers.
+    pub(super) const fn term(&self) -> u64 {
+        self.term
     }
 
     /// The map from which the first version is planned: everything in it is issued anew.

@@ -321,11 +321,13 @@ fn a_map_is_made_again_above_what_anybody_remembers() {
     let mut newer = map(3);
     newer.version = 77;
     newer.grants.get_mut(&Bucket(0)).unwrap().owner = holder(2);
+    newer.term = 9;
     let newer = Arc::new(newer);
     healing.remembered(Some(numbers[0] + 1), 5000, None);
     healing.remembered(Some(numbers[0]), 80, Some(&newer));
     healing.remembered(None, 900, None);
     healing.remembered(None, MOST, None);
+    assert_eq!(healing.term(), 9, "what is to come is written under a higher one");
     let made = healing.map(&view, &mut chance).unwrap();
     assert!(
         (900 + 1024..900 + 2048).contains(&made.version),
