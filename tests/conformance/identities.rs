@@ -340,7 +340,9 @@ async fn the_fleets_own_objects_are_cores() {
     let maps = "/apis/zen.watcher.io/v1/namespaces/zen-system/shardmaps";
     core.get(maps).await.ok();
     gateway.get(maps).await.ok();
-    let empty = json!({ "metadata": { "name": name } });
+    let empty = json!({
+        "apiVersion": "zen.watcher.io/v1", "kind": "ShardMap", "metadata": { "name": name },
+    });
     // The right is there; the schema is what refuses.
     core.post(maps, &empty).await.refused(422, "Invalid");
     gateway.post(maps, &empty).await.refused(403, "Forbidden");
