@@ -187,9 +187,7 @@ impl Net {
             .max_encoding_message_size(MOST_FRAME);
         let answer = tokio::time::timeout(FIRST_WORD, client.talk(frames(sending))).await;
         match answer {
-            Ok(Ok(answer)) => {
-                self.listen(pod, answer.into_inner(), mine, queue).await
-            }
+            Ok(Ok(answer)) => self.listen(pod, answer.into_inner(), mine, queue).await,
             Ok(Err(status)) => {
                 debug!(peer = %pod, %status, "not talked to");
                 false
