@@ -184,7 +184,9 @@ impl World {
             return;
         };
         let life = process.life;
-        if after == 0 {
+        if after >= 3 {
+            process.freeze_at_work = true;
+        } else if after == 0 {
             self.stop(pod);
         } else {
             process.freeze_after = Some(after);
@@ -395,7 +397,8 @@ impl World {
                     watch.dead_until = self.now;
                 }
                 let life = process.life;
-                if process.paused || process.freeze_after.is_some() {
+                let stops = process.freeze_after.is_some() || process.freeze_at_work;
+                if process.paused || stops {
                     self.resume(pod, life);
                 }
             } else if self.pods[pod].returning || self.pods[pod].phase == Phase::Wanted {

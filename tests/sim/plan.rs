@@ -69,6 +69,23 @@ pub(crate) enum Family {
     Echo,
 }
 
+impl Family {
+    /// All of them.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Calm,
+        Self::Crash,
+        Self::Pause,
+        Self::Partition,
+        Self::Api,
+        Self::Outage,
+        Self::Rollout,
+        Self::Operator,
+        Self::Everything,
+        Self::OneWay,
+        Self::Echo,
+    ];
+}
+
 /// One thing that somebody or something does to the fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -80,7 +97,8 @@ pub(crate) enum Step {
     },
     /// The node is gone, silently; the pod comes back elsewhere, later.
     Vanish { pod: usize, back: Time },
-    /// SIGSTOP, after so many more actions, and SIGCONT.
+    /// SIGSTOP, after so many more actions of the core or, from 3 on, at the next of its workers; and
+    /// SIGCONT.
     Pause { pod: usize, after: u32, span: Time },
     /// One way is cut.
     Cut {
