@@ -83,7 +83,7 @@ pub struct Run {
 // === impl Setup ===
 
 impl Setup {
-    /// A fleet of so many cores, under a load that touches each of a few dozen keys several times a
+    /// A fleet of so many cores, under a load that touches each of a dozen keys several times a
     /// second: enough to see a takeover within a tenth of a second, and less than half of what two
     /// cores can do.
     #[must_use]
@@ -95,9 +95,9 @@ impl Setup {
             gateways: 1,
             network: Network::Plain,
             clocks: Vec::new(),
-            each: 24,
+            each: 12,
             sums: 2,
-            per_second: 10,
+            per_second: 8,
             name: name.to_owned(),
             short: false,
             taken: Taken::default(),
