@@ -350,9 +350,14 @@ async fn the_fleets_own_objects_are_cores() {
         .put(&format!("{maps}/{name}"), &empty)
         .await
         .refused(403, "Forbidden");
-    core.delete(&format!("{maps}/{name}"))
+    gateway
+        .delete(&format!("{maps}/{name}"))
         .await
         .refused(403, "Forbidden");
+    core.delete(&format!("{maps}/{name}"))
+        .await
+        .refused(404, "NotFound");
+    core.delete(maps).await.refused(403, "Forbidden");
 }
 
 /// Someone whom no role names may do nothing, and someone whom nobody knows is told so.

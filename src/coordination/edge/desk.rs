@@ -25,6 +25,8 @@ pub(super) struct Desk {
 
 #[derive(Debug, Default)]
 struct Pile {
+    /// It was told to drain and end.
+    ends: bool,
     ready: bool,
     drain: Option<Input>,
     released: BTreeMap<Bucket, Epoch>,
@@ -51,7 +53,10 @@ impl Desk {
     /// Takes everything.
     pub(super) fn take(&self) -> Vec<Input> {
         let mut pile = self.pile.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *pile).inputs()
+        let ends = pile.ends;
+        let taken = std::mem::take(&mut *pile);
+        pile.ends = ends;
+        taken.inputs()
     }
 }
 
@@ -61,7 +66,13 @@ impl Pile {
     fn put(&mut self, input: Input) {
         match input {
             Input::Ready => self.ready = true,
-            Input::Drain | Input::Vacate | Input::Undrain => self.drain = Some(input),
+            // A process that was told to end does so, whatever an operator says meanwhile.
+            Input::Drain => {
+                self.ends = true;
+                self.drain = Some(input);
+            }
+            Input::Vacate | Input::Undrain if self.ends => {}
+            Input::Vacate | Input::Undrain => self.drain = Some(input),
             Input::Released { bucket, epoch } => {
                 let latest = self.released.entry(bucket).or_default();
                 *latest = epoch.max(*latest);

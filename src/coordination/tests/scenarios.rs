@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::super::{
     event::Event,
+    names::MOST,
     port::{Input, Object, Record},
-    records::{Life, MemberState, Stage},
+    records::{Life, MemberState, ShardMapSpec, Stage},
 };
 use super::{
     fixtures::BUCKETS,
@@ -420,14 +421,21 @@ fn a_strange_term_is_passed() {
 
 #[test]
 fn numbers_at_their_maximum_are_passed_by_a_new_map() {
-    let mut world = World::settled(3);
-    let mut edited = (*world.map()).clone();
-    edited.version += 1;
-    edited.term = super::super::names::MOST;
-    world.put(&Object::Map, Record::Map(edited.into()));
-    world.run(secs(10));
-    world.assert_healthy();
-    let leader = world.leader();
-    world.kill(leader);
-    world.until(secs(10), World::is_healthy);
+    let edits: [fn(&mut ShardMapSpec); 4] = [
+        |map| (map.version, map.term) = (map.version + 1, MOST),
+        |map| (map.version, map.term) = (map.version + 1, MOST - 1),
+        |map| map.version = MOST,
+        |map| map.version = MOST - 1,
+    ];
+    for edit in edits {
+        let mut world = World::settled(3);
+        let mut edited = (*world.map()).clone();
+        edit(&mut edited);
+        world.put(&Object::Map, Record::Map(edited.into()));
+        world.run(secs(10));
+        world.assert_healthy();
+        let leader = world.leader();
+        world.kill(leader);
+        world.until(secs(10), World::is_healthy);
+    }
 }
