@@ -136,7 +136,7 @@ mod tests {
             holder: holder.clone(),
         };
         for input in [
-            Input::Drain,
+            Input::Vacate,
             released(1, 4),
             released(2, 4),
             released(1, 7),
@@ -160,6 +160,17 @@ mod tests {
             Input::Load(vec![(Bucket(1), 7), (Bucket(2), 6)]),
         ];
         assert_eq!(desk.take(), taken);
+        assert_eq!(desk.take(), []);
+    }
+
+    #[tokio::test]
+    async fn who_was_told_to_end_is_not_kept_by_an_operator() {
+        let desk = Desk::default();
+        for input in [Input::Drain, Input::Undrain, Input::Vacate] {
+            desk.put(input);
+        }
+        assert_eq!(desk.take(), [Input::Drain]);
+        desk.put(Input::Undrain);
         assert_eq!(desk.take(), []);
     }
 }
