@@ -220,7 +220,9 @@ impl Owner {
             }
             // Once they have stopped it is decided again.
             (Some(work), _) if work.stage == Stage::Stopping => *work,
-            (Some(work), true) if self.finishing || !planted!(self.protocol, ResumesWhileMoving) => {
+            (Some(work), true)
+                if self.finishing || !planted!(self.protocol, ResumesWhileMoving) =>
+            {
                 *work
             }
             // Epochs only rise: what is below is an editor's slip.

@@ -221,7 +221,12 @@ impl Fleet {
 
     /// Whether two with an open gate own a bucket under one epoch.
     fn two_own(&self) -> bool {
-        let open = || self.processes.iter().enumerate().filter(|(_, one)| one.gate);
+        let open = || {
+            self.processes
+                .iter()
+                .enumerate()
+                .filter(|(_, one)| one.gate)
+        };
         open().any(|(number, one)| {
             let mut later = open().filter(|(other, _)| *other > number);
             later.any(|(_, other)| {
@@ -237,12 +242,7 @@ impl Fleet {
         self.flying.insert(at, flight);
     }
 
-    fn perform(
-        &mut self,
-        pod: usize,
-        action: Action,
-        todo: &mut VecDeque<(usize, Option<Input>)>,
-    ) {
+    fn perform(&mut self, pod: usize, action: Action, todo: &mut VecDeque<(usize, Option<Input>)>) {
         let (life, sent) = (self.processes[pod].life, self.now);
         match action {
             Action::Request { id, object, op } => self.fly(Flight::Request {

@@ -86,7 +86,10 @@ impl Ledger {
         match (object, next) {
             (Object::Leader, Record::Leader(next)) => {
                 if let Some(holder) = &next.holder {
-                    let known = self.terms.entry(next.term).or_insert_with(|| holder.clone());
+                    let known = self
+                        .terms
+                        .entry(next.term)
+                        .or_insert_with(|| holder.clone());
                     let same = known == holder;
                     self.leaders = self.terms.len();
                     if !same {
@@ -130,7 +133,10 @@ impl Ledger {
         self.version = next.version;
         for (bucket, grant) in &next.grants {
             let key = (*bucket, grant.epoch);
-            let known = self.issued.entry(key).or_insert_with(|| grant.owner.clone());
+            let known = self
+                .issued
+                .entry(key)
+                .or_insert_with(|| grant.owner.clone());
             if *known != grant.owner {
                 self.fault(Broken::Numbers);
             }

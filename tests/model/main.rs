@@ -253,9 +253,7 @@ impl Model for Scope {
             Property::sometimes("what a dead one had is inherited", |_, fleet: &Fleet| {
                 fleet.ledger.inherited
             }),
-            Property::sometimes("another leads", |_, fleet: &Fleet| {
-                fleet.ledger.leaders > 1
-            }),
+            Property::sometimes("another leads", |_, fleet: &Fleet| fleet.ledger.leaders > 1),
         ]
     }
 }

@@ -24,7 +24,9 @@ impl Store {
 
     /// Everything that is there.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&Object, Option<Stored>)> {
-        self.objects.keys().map(|object| (object, self.read(object)))
+        self.objects
+            .keys()
+            .map(|object| (object, self.read(object)))
     }
 
     /// Carries out a request.

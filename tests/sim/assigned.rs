@@ -68,10 +68,16 @@ fn unbound(wanted: &Wanted, layout: &Layout) -> Option<String> {
         *after.entry(&place.owner).or_default() += load(bucket);
     }
     for (bucket, place) in layout.iter().filter(|(bucket, _)| load(bucket) > 0) {
-        let Some(from) = wanted.current.get(bucket).filter(|from| **from != place.owner) else {
+        let Some(from) = wanted
+            .current
+            .get(bucket)
+            .filter(|from| **from != place.owner)
+        else {
             continue;
         };
-        let stays = before.get(from).and_then(|one| Some((one.load, one.bound?)));
+        let stays = before
+            .get(from)
+            .and_then(|one| Some((one.load, one.bound?)));
         if let Some((carries, bound)) = stays.filter(|(carries, bound)| carries <= bound) {
             return Some(format!(
                 "bucket {} leaves {from}, which carries {carries} of {bound}",

@@ -216,7 +216,10 @@ impl Check {
 
     /// Somebody with `kubectl` wrote an owner into a status: that is what counts from now on.
     pub(crate) fn edited_status(&mut self, key: usize, epoch: Epoch, holder: Holder) {
-        self.statuses.insert(key, (epoch, holder));
+        // A baseline, which knows no owners, would be charged for every write from now on.
+        if !self.counting {
+            self.statuses.insert(key, (epoch, holder));
+        }
     }
 
     /// A log's numbers after a commit.
@@ -553,9 +556,7 @@ impl World {
                 .grants
                 .get(bucket)
                 .is_some_and(|grant| grant.owner != of.from);
-            let lives = map
-                .state(&of.from)
-                .is_some_and(MemberState::lives);
+            let lives = map.state(&of.from).is_some_and(MemberState::lives);
             let asked = self
                 .check
                 .listed
@@ -675,9 +676,9 @@ impl World {
             return;
         };
         let of = |holder: &Holder| self.pods.iter().find(|one| one.name == holder.pod);
-        let overdue = of(holder).and_then(|place| place.process.as_ref()).is_none_or(|process| {
-            self.now >= process.asked + self.slow(DRAIN)
-        });
+        let overdue = of(holder)
+            .and_then(|place| place.process.as_ref())
+            .is_none_or(|process| self.now >= process.asked + self.slow(DRAIN));
         let takes = |(other, member): (Holder, &Member)| {
             let process = of(&other).and_then(|place| place.process.as_ref());
             let here = process.is_some_and(|process| {

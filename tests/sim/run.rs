@@ -49,7 +49,9 @@ pub(crate) struct Setup {
 /// The protocol as it is; in all schedules, or in those of the family that `ZEN_SIM_FAMILY` names.
 pub(crate) fn plain() -> Setup {
     let only = std::env::var("ZEN_SIM_FAMILY").ok().map(|name| {
-        let found = Family::ALL.into_iter().find(|one| format!("{one:?}") == name);
+        let found = Family::ALL
+            .into_iter()
+            .find(|one| format!("{one:?}") == name);
         found.unwrap_or_else(|| panic!("ZEN_SIM_FAMILY={name} is none of {:?}", Family::ALL))
     });
     Setup {
