@@ -18,6 +18,9 @@ use crate::{
 impl World {
     /// A step of the plan.
     pub(crate) fn step(&mut self, number: usize) {
+        if self.healed {
+            return;
+        }
         let step = self.plan.steps[number].1.clone();
         self.note("world", format_args!("{step:?}"));
         match step {

@@ -296,6 +296,7 @@ impl Draw {
                 family
             };
             let step = self.step(kind, &mut pods);
+            steps.extend(self.suspended(at, &step));
             steps.push((at, step));
             // Faults overlap, follow at once, or come when the fleet has settled.
             at += match self.rng.below(4) {
@@ -338,6 +339,21 @@ impl Draw {
             Family::Operator => self.operator(),
             Family::OneWay => self.one_way(),
         }
+    }
+
+    /// Where a whole node is suspended, the gateway on it starts anew at about the time when the pod
+    /// goes on.
+    fn suspended(&mut self, at: Time, step: &Step) -> Option<(Time, Step)> {
+        let Step::Pause { span, .. } = step else {
+            return None;
+        };
+        if !self.rng.chance(15) {
+            return None;
+        }
+        let half = span / 2;
+        let log = self.rng.index(self.logs);
+        let span = half.saturating_sub(self.rng.below(400) * MS);
+        Some((at + half, Step::LogDown { log, span }))
     }
 
     fn pod(&mut self) -> usize {
