@@ -40,7 +40,7 @@ pub(super) async fn clock(options: &Options) -> Result<Outcome> {
     run.calm().await?;
     let before = run.now()?;
     run.mark("core-1 is an hour ahead and 2 % fast, core-2 half an hour behind and 2 % slow");
-    run.pass(options.pick(Duration::from_mins(2), Duration::from_secs(20)))
+    run.pass(options.pick(Duration::from_mins(1), Duration::from_secs(20)))
         .await?;
     let moved = moved(&run.history.lock(), before.at, At::now()).moves;
     let moved = f64::from(u32::try_from(moved).unwrap_or(u32::MAX));

@@ -41,7 +41,7 @@ pub(super) async fn of_two(options: &Options) -> Result<Outcome> {
         "Of two replicas neither has a majority without the other: the survivor challenges, and the API server convicts \
          1 s after the challenge was written.",
     );
-    kills(&mut run, options.pick(30, 4), Bar::p99(2500.0)).await?;
+    kills(&mut run, options.pick(20, 4), Bar::p99(2500.0)).await?;
     run.finish().await
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn both(options: &Options) -> Result<Outcome> {
         Checked::new("every key of the dead is taken over"),
         Samples::default(),
     );
-    for round in 0..options.pick(30, 3) {
+    for round in 0..options.pick(20, 3) {
         let (leader, owner) = (run.leader()?, run.follower()?);
         let before = run.now()?;
         let moment = run.fleet.core(leader)?.kill()?;

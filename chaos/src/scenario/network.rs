@@ -25,7 +25,7 @@ pub(super) async fn isolate(options: &Options) -> Result<Outcome> {
     let time = Duration::from_secs(20);
     let mut taken = Checked::new("every key of the isolated one is taken over");
     let mut all = Samples::default();
-    for round in 0..options.pick(12, 2) {
+    for round in 0..options.pick(8, 2) {
         let leads = round % 2 == 1;
         let place = if leads {
             run.leader()?

@@ -23,7 +23,7 @@ pub(super) async fn pause(options: &Options) -> Result<Outcome> {
     let long = Duration::from_mins(1);
     let brief = Duration::from_secs(12);
     let times: Vec<Duration> = options.pick(
-        [[long; 4].as_slice(), &[brief; 16]].concat(),
+        [[long; 2].as_slice(), &[brief; 14]].concat(),
         vec![Duration::from_secs(20), brief],
     );
     let mut taken = Checked::new("every key of a stopped pod is taken over");

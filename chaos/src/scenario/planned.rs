@@ -96,7 +96,7 @@ pub(super) async fn scale(options: &Options) -> Result<Outcome> {
         "Replicas that come take their share in planned moves, those that leave give theirs away; nobody is paused by more \
          than a few API calls, and nothing is lost or doubled.",
     );
-    let rounds = options.pick(3, 1);
+    let rounds = options.pick(2, 1);
     let (mut waits, mut up, mut down) =
         (Samples::default(), Samples::default(), Samples::default());
     let mut spreads = Samples::default();
