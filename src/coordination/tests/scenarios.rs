@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::super::{
     event::Event,
-    names::MOST,
+    names::{Holder, MOST},
     port::{Input, Object, Record},
     records::{Life, MemberState, ShardMapSpec, Stage},
 };
 use super::{
-    fixtures::BUCKETS,
+    fixtures::{BUCKETS, pod},
     harness::{Cut, World},
 };
 
@@ -153,6 +153,33 @@ fn the_last_one_drains_alone() {
     assert_eq!(world.lease().holder, None);
     world.start(0);
     world.until(secs(2), World::is_healthy);
+}
+
+#[test]
+fn one_that_drains_while_it_is_given_its_first_buckets_waits_for_them() {
+    let mut world = World::settled(3);
+    let victim = (world.leader() + 1) % 3;
+    world.kill(victim);
+    world.run(secs(5));
+    world.start(victim);
+    let given = |world: &World| {
+        let map = world.map();
+        let own = |holder: &Holder| holder.pod == pod(victim);
+        map.moves.values().any(|of| own(&of.to)) || map.grants.values().any(|g| own(&g.owner))
+    };
+    world.until(secs(60), given);
+    world.tell(victim, Input::Drain);
+    world.until(secs(25), |world| world.member(victim).life == Life::Gone);
+    let map = world.map();
+    let left = map
+        .grants
+        .values()
+        .filter(|grant| grant.owner.pod == pod(victim));
+    assert_eq!(
+        left.count(),
+        0,
+        "another would have to take them from a dead one"
+    );
 }
 
 #[test]
