@@ -134,7 +134,7 @@ fn a_partition_heals_both_ways() {
                 net.nodes[n].is_active(&holder(m, 1)) && !net.nodes[n].is_silent(&holder(m, 1))
             })
         };
-        net.until(ms(10_000), &healed);
+        net.until(ms(10_000), healed);
         assert!(healed(&net), "{count}");
         net.run(ms(30_000));
         assert!(healed(&net), "{count}: it lasts");
