@@ -511,7 +511,11 @@ impl World {
             return;
         }
         let since = self.changed_before(index);
-        if changed && before.holder.is_some() && now < since + self.slow(LEASE) {
+        // One that nobody has ever been is an editor's: it has no peace that could be disturbed.
+        let incarnations = &self.check.incarnations;
+        let was = before.holder.as_ref();
+        let somebody = was.is_some_and(|holder| incarnations.contains_key(&holder.pod));
+        if changed && somebody && now < since + self.slow(LEASE) {
             self.check_early(by, leader.holder.as_ref());
         }
         let taken = changed && leader.holder.is_some() && leader.term <= before.term;
