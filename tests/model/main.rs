@@ -299,7 +299,10 @@ fn mutants_are_found() {
         (Mutation::RenewWithoutCas, 1),
     ];
     for (mutant, deviations) in mutants {
-        let scope = Scope::new(2, deviations, Protocol::with(mutant));
+        let scope = Scope {
+            full: true,
+            ..Scope::new(2, deviations, Protocol::with(mutant))
+        };
         let checked = explore(scope, HasDiscoveries::AnyFailures);
         let found = checked.discoveries();
         let rule = found.keys().find(|rule| rule.starts_with('I'));
