@@ -8,7 +8,7 @@ DATA_DIR ?= .zen-fabric/dev
 # One feature set for every test target, so that the crate is compiled once.
 TEST_FLAGS := --workspace --features zen-fabric/testing
 
-.PHONY: help run build check fmt lint deny test test-fast tools crds sim sim-replay sim-mutants bench bench-stores load load-crash load-journal chaos rival chaos-list chaos-reproduce clean-data
+.PHONY: help run build check fmt lint deny test test-fast tools crds sim sim-replay sim-mutants model bench bench-stores load load-crash load-journal chaos rival chaos-list chaos-reproduce clean-data
 
 help: ## Show what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ sim-replay: ## Print what happens in the simulated cluster of SEED, with a MUTAN
 
 sim-mutants: ## Plant every mutant, and show after how many schedules the simulator finds it
 	$(CARGO) test --release --features testing --test sim mutants -- --ignored --nocapture
+
+model: ## Take every way of a small fleet: one deviation anywhere, then three replicas (minutes)
+	ZEN_MODEL_FULL=1 ZEN_MODEL_WINDOW_MS=4000 $(CARGO) test --release --features testing --test model no_way -- --nocapture
+	ZEN_MODEL_REPLICAS=3 ZEN_MODEL_DEVIATIONS=0 $(CARGO) test --release --features testing --test model no_way -- --nocapture
 
 bench: ## Microbenchmarks (criterion)
 	$(CARGO) bench --features testing

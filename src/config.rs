@@ -30,7 +30,7 @@ use secrecy::SecretString;
 use crate::api::limits::BODY_BYTES;
 
 pub use self::{
-    fleet::Fleet,
+    fleet::{CORES_DIR, Fleet},
     layers::{ENV_PREFIX, Effective, Invalid, Loaded, Origin, Problem, environment},
     settings::{CORE_ROLE, DEV_ROLE, GATEWAY_ROLE, Roles, SETTINGS, Setting},
     value::{Bytes, SyncMode, Value},

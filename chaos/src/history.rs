@@ -130,12 +130,11 @@ impl History {
             self.by_number.entry(number).or_insert(made.first);
         }
         let of_name = self.observations.entry(name.to_owned()).or_default();
-        match of_name.iter_mut().find(|known| known.uid == made.uid) {
-            Some(known) => known.count = known.count.max(made.count),
-            None => {
-                self.newest.insert(made.source.clone(), made.first);
-                of_name.push(made);
-            }
+        if let Some(known) = of_name.iter_mut().find(|known| known.uid == made.uid) {
+            known.count = known.count.max(made.count);
+        } else {
+            self.newest.insert(made.source.clone(), made.first);
+            of_name.push(made);
         }
     }
 

@@ -18,9 +18,21 @@ pub struct Args {
     pod: String,
     #[command(flatten)]
     place: replicas::Place,
-    /// How long to wait until it has given everything away
+    /// How long `drain` waits until it has given everything away
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = replicas::duration)]
     timeout: Duration,
+    /// Print text, or what the replica then sees as JSON
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// How results are printed.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// What is asked of it.
@@ -65,11 +77,18 @@ pub(super) fn run(
         };
         let before = owned(&status, &args.pod);
         replica.post(path).await?;
+        if what == What::Drain {
+            wait(args, &replica).await?;
+        }
+        if args.output == Output::Json {
+            let status = replica.status().await?;
+            writeln!(streams.out, "{}", serde_json::to_string_pretty(&status)?)?;
+            return Ok(Exit::Success);
+        }
         if what == What::Undrain {
             writeln!(streams.out, "{} may get work again", args.pod)?;
             return Ok(Exit::Success);
         }
-        wait(args, &replica).await?;
         writeln!(
             streams.out,
             "{} has given its {before} buckets away and stays without work; `zen-fabric undrain {}` takes that back",

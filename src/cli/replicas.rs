@@ -7,20 +7,21 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::future::join_all;
 use http::{Method, Request, header};
 use http_body_util::Full;
 
 use super::{Environment, Failure, http as client};
 use crate::{
-    config::{ENV_PREFIX, SETTINGS, Value as _},
+    config::{self, ENV_PREFIX, SETTINGS, Value as _},
     ops::admin::{
         fleet::Status,
         token::{FileError, Token, URL_FILE},
     },
 };
 
-/// Where the replicas of `dev` have their data directories, below its own.
-const CORES: &str = "cores";
+/// How long a replica may take to answer; it has the answer in memory.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where replicas are looked for.
 #[derive(clap::Args, Debug)]
@@ -49,6 +50,8 @@ pub(super) enum Error {
         #[source]
         source: Box<client::Error>,
     },
+    #[error("the replica at {url} does not answer within {PATIENCE:?}")]
+    Mute { url: String },
     #[error("the replica at {url} answered {status}: {text}")]
     Refused {
         url: String,
@@ -85,7 +88,9 @@ impl Place {
             Some(dir) => dir.clone(),
             None => configured(environment)?,
         };
-        let below = fs::read_dir(dir.join(CORES)).into_iter().flatten();
+        let below = fs::read_dir(dir.join(config::CORES_DIR))
+            .into_iter()
+            .flatten();
         let mut dirs: Vec<PathBuf> = below
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.join(URL_FILE).exists())
@@ -100,9 +105,9 @@ impl Place {
 
 /// The variable, else the default: as a process itself finds it.
 fn configured(environment: &Environment) -> Result<PathBuf, Failure> {
-    let mut config = crate::config::Config::default();
+    let mut config = config::Config::default();
     let setting = SETTINGS.iter().find(|setting| setting.name == "data-dir");
-    let variable = setting.map(crate::config::Setting::variable);
+    let variable = setting.map(config::Setting::variable);
     let told = environment
         .iter()
         .find(|(name, _)| Some(name) == variable.as_ref());
@@ -140,10 +145,17 @@ pub(super) async fn all(
             asked.push(Replica::new(url, &dir)?);
         }
     }
+    // All at once: one that is stopped holds up no other.
+    let asking = asked.into_iter().map(|replica| async {
+        let status = tokio::time::timeout(PATIENCE, replica.status()).await;
+        let url = replica.url.clone();
+        let status = status.unwrap_or_else(|_elapsed| Err(Error::Mute { url }));
+        (replica, status)
+    });
     let mut answers = Vec::new();
     let mut last = None;
-    for replica in asked {
-        match replica.status().await {
+    for (replica, status) in join_all(asking).await {
+        match status {
             Ok(status) => answers.push((replica, status)),
             Err(error) => last = Some(error),
         }

@@ -5,6 +5,9 @@ use std::{
     path::PathBuf,
 };
 
+/// Where the cores of `dev` have their data directories, below its own.
+pub const CORES_DIR: &str = "cores";
+
 /// Which fleet this process belongs to, and its place in it.
 #[derive(Clone, Debug)]
 pub struct Fleet {

@@ -126,6 +126,7 @@ impl Loaded {
         let mut variables: BTreeMap<String, String> = environment
             .into_iter()
             .filter(|(name, _)| name.starts_with(ENV_PREFIX))
+            .filter(|(name, value)| !is_service_link(name, value))
             .collect();
         for setting in SETTINGS {
             let variable = setting.variable();
@@ -192,6 +193,18 @@ impl Loaded {
             })
             .collect()
     }
+}
+
+/// Whether Kubernetes has made this variable: a Service named `zen-fabric-gateway` gives every Pod of
+/// its namespace `ZEN_FABRIC_GATEWAY_PORT=tcp://10.0.0.1:8084` and some more (`enableServiceLinks`).
+fn is_service_link(name: &str, value: &str) -> bool {
+    let link = ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|scheme| value.starts_with(scheme));
+    let part = ["_TCP_", "_UDP_", "_SCTP_"]
+        .iter()
+        .any(|protocol| name.contains(protocol));
+    link || part || name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT")
 }
 
 fn unknown(variable: String) -> Problem {

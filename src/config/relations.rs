@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{Bytes, Config, Problem, Roles, bounds, largest_body};
+use crate::coordination::timing::Timing;
 
 /// Every relation that does not hold. `given` says whether somebody set a value.
 pub(super) fn broken(config: &Config, given: &dyn Fn(&str) -> bool) -> Vec<Problem> {
@@ -50,6 +51,22 @@ pub(super) fn missing(role: Roles, config: &Config, given: &dyn Fn(&str) -> bool
             "is needed: the UID of this replica's Pod (metadata.uid, by the downward API)"
                 .to_owned()
         });
+        found.unless(
+            !fleet.peer_bind.is_unspecified() || fleet.peer_address.is_some(),
+            "peer-address",
+            || {
+                "is needed where peer-bind is every address: other replicas can't connect to that; \
+                 give the Pod's IP (status.podIP, by the downward API) and the port"
+                    .to_owned()
+            },
+        );
+        // Half of what is left goes to what the engine still has, and to goodbyes.
+        let drain = Timing::default();
+        found.below(
+            ("what a drain takes", drain.drain + drain.late),
+            ("3/4 of grace-period", config.gateway.grace_period * 3 / 4),
+            "a replica gives its buckets away before the supervisor kills it",
+        );
         found.unless(fleet.gateways.is_some(), "gateways", || {
             "is needed: where events come from, such as zen-fabric-gateway:8084".to_owned()
         });
@@ -244,10 +261,17 @@ fn ports(config: &Config, found: &mut Found) {
     // The embedded API listens on the loopback alone; a cluster's is elsewhere.
     let embedded = config.api.kubeconfig.is_none();
     let embedded = embedded.then_some(("api-port", LOOPBACK, config.api.port));
+    let fleet = &config.fleet;
+    let peer = ("peer-port", fleet.peer_bind, fleet.peer_port);
+    let journal = ("journal-port", fleet.journal_bind, fleet.journal_port);
+    // Each role has some of them, and `dev` picks free ones for its cores.
     let pairs = [
         (gateway, Some(admin)),
         (gateway, embedded),
         (admin, embedded),
+        (admin, Some(peer)),
+        (admin, Some(journal)),
+        (gateway, Some(journal)),
     ];
     for ((one, bind, port), other) in pairs {
         let Some((other, other_bind, other_port)) = other else {

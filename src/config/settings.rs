@@ -113,9 +113,9 @@ macro_rules! settings {
 /// Every setting, in the order in which they are shown.
 pub const SETTINGS: &[Setting] = settings! {
     "data-dir" EVERY "DIR", data_dir,
-        "Where the journal, the embedded API's store, the kubeconfig and the admin token lie";
+        "Where this process keeps its files: journal, admin token; of `dev` also the API's store and kubeconfig";
     "ready-file" EVERY "FILE", ready_file,
-        "Written when events are accepted: JSON with the addresses";
+        "Written when the process does its work: JSON with the addresses";
     "gateway-bind" GATEWAY "ADDRESS", gateway.bind, "Address of the gateway";
     "gateway-port" GATEWAY "PORT", gateway.port, "Port of the gateway; 0 picks a free one";
     "tls-cert" GATEWAY "FILE", gateway.tls_cert, "PEM file with the certificate chain, read again when it changes";
@@ -141,11 +141,11 @@ pub const SETTINGS: &[Setting] = settings! {
     "address-failures-burst" GATEWAY "COUNT", gateway.address_failures_burst,
         "Failing requests at once of one client address";
     "drain-timeout" GATEWAY "TIME", gateway.drain_timeout, "How long open requests go on after the first signal";
-    "grace-period" EVERY "TIME", gateway.grace_period, "When the supervisor kills the process after its signal: the rest after drain-timeout is for engine and journal";
+    "grace-period" EVERY "TIME", gateway.grace_period, "When the supervisor kills the process after its signal: everything ends within it";
     "admin-bind" EVERY "ADDRESS", admin.bind, "Address of probes, metrics and dead letters";
     "admin-port" EVERY "PORT", admin.port, "Port of probes, metrics and dead letters; 0 picks a free one";
     "api-port" DEV "PORT", api.port, "Port of the embedded Kubernetes API; 0 picks a free one";
-    "kubeconfig" EVERY "FILE", api.kubeconfig, "Use this cluster's API instead of the embedded one";
+    "kubeconfig" EVERY "FILE", api.kubeconfig, "Use this cluster's API; default: the embedded one (`dev`), or the cluster of this Pod";
     "install-crds" DEV SWITCH, api.install_crds, "Install the CRDs into the cluster of --kubeconfig";
     "journal-dir" GATEWAY "DIR", journal.dir, "Default: `journal` in the data directory";
     "journal-total-bytes" GATEWAY "SIZE", journal.total_bytes, "All of the journal; full: 503";

@@ -336,6 +336,15 @@ fn what_a_role_can_not_be_without_is_named() {
         .with("pod-uid", "u")
         .with("gateways", "gateway:8084");
     assert_eq!(missing(Roles::CORE, &all), Vec::<String>::new());
+    let everywhere = all.clone().with("peer-bind", "0.0.0.0");
+    assert_eq!(missing(Roles::CORE, &everywhere), ["peer-address"]);
+    let told = everywhere.with("peer-address", "10.0.0.7:8083");
+    assert_eq!(missing(Roles::CORE, &told), Vec::<String>::new());
+    let hasty = all.with("grace-period", "35s").with("drain-timeout", "30s");
+    assert_eq!(
+        missing(Roles::CORE, &hasty),
+        ["what a drain takes, 3/4 of grace-period"]
+    );
 }
 
 #[test]
@@ -376,4 +385,23 @@ fn a_child_is_told_by_flags_what_its_parent_was_told_by_flags() {
     told.sort();
     // The environment it has anyway; ready file and data directory are its own.
     assert_eq!(told, ["--core-dumps=true", "--status-writes-per-second=5"]);
+}
+
+#[test]
+fn variables_that_kubernetes_makes_of_services_are_none_of_ours() {
+    let pairs = [
+        ("ZEN_FABRIC_GATEWAY_PORT", "tcp://10.0.0.1:8084"),
+        ("ZEN_FABRIC_GATEWAY_SERVICE_HOST", "10.0.0.1"),
+        ("ZEN_FABRIC_GATEWAY_SERVICE_PORT", "8084"),
+        ("ZEN_FABRIC_GATEWAY_SERVICE_PORT_JOURNAL", "8084"),
+        ("ZEN_FABRIC_GATEWAY_PORT_8084_TCP", "tcp://10.0.0.1:8084"),
+        ("ZEN_FABRIC_GATEWAY_PORT_8084_TCP_PROTO", "tcp"),
+        ("ZEN_FABRIC_GATEWAY_PORT_8084_TCP_ADDR", "10.0.0.1"),
+    ];
+    let loaded = Loaded::of(env(&pairs), &Flags::default()).unwrap();
+    assert_eq!(loaded.config.gateway.port, Config::default().gateway.port);
+    assert_eq!(
+        problems(&[("ZEN_FABRIC_GATEWAY_PROT", "1")], &Flags::default()),
+        ["ZEN_FABRIC_GATEWAY_PROT"]
+    );
 }

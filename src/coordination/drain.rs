@@ -1,8 +1,8 @@
 //! Giving everything away, and then going.
 //!
-//! *Guarantee:* a pod says goodbye only when others can read that it drains, and when it owns
-//! nothing any more, or nobody is left who could take it and its own work is finished, or its
-//! deadline is over. The leader gives its Lease away first.
+//! *Guarantee:* a pod says goodbye only when others can read that it drains, and when the map has it
+//! so and it owns nothing any more, or nobody is left who could take it and its own work is finished,
+//! or its deadline is over. The leader gives its Lease away first.
 
 use super::{
     elector::Elector,
@@ -12,6 +12,7 @@ use super::{
     owner::Owner,
     port::Moment,
     protocol::planted,
+    records::MemberState,
     register::Register,
     view::View,
 };
@@ -102,7 +103,13 @@ impl Drain {
             .map
             .as_ref()
             .is_some_and(|map| map.grants.values().any(|grant| grant.owner == *me));
-        let given = owner.held() == 0 && !granted && register.tells_drain();
+        // A map that has it as Active may be followed by one that grants it something.
+        let state = view.map.as_ref().and_then(|map| map.state(me));
+        let passed_over = matches!(
+            state,
+            None | Some(MemberState::Draining | MemberState::Down)
+        );
+        let given = owner.held() == 0 && !granted && passed_over && register.tells_drain();
         let done = given || (alone && owner.idle()) || planted!(view.protocol, EarlyGoodbye);
         if !done && !overdue {
             out.wake_at(deadline);

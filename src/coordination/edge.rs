@@ -23,7 +23,7 @@ mod watch;
 
 use std::{
     fmt,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
 };
 
@@ -261,13 +261,23 @@ fn card(me: &Me, admin: Arc<str>) -> Hello {
 }
 
 /// A listener on all addresses is reached where the other one is: whoever connected to `0.0.0.0`
-/// would find itself.
+/// would find itself. The same holds for a loopback address where peers are elsewhere: then there is
+/// no second listener that they could look for.
 fn reachable(admin: Arc<str>, address: &str) -> Arc<str> {
-    let everywhere = admin.parse::<SocketAddr>().ok();
-    let everywhere = everywhere.filter(|admin| admin.ip().is_unspecified());
-    match (everywhere, address.rsplit_once(':')) {
-        (Some(admin), Some((host, _))) => format!("{host}:{}", admin.port()).into(),
-        (Some(_), None) | (None, _) => admin,
+    let Ok(at) = admin.parse::<SocketAddr>() else {
+        return admin;
+    };
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let peers_here = host
+        .trim_matches(['[', ']'])
+        .parse::<IpAddr>()
+        .is_ok_and(|ip| ip.is_loopback());
+    if at.ip().is_unspecified() {
+        format!("{host}:{}", at.port()).into()
+    } else if at.ip().is_loopback() && !peers_here {
+        Arc::from("")
+    } else {
+        admin
     }
 }
 
@@ -319,6 +329,9 @@ mod tests {
             ("[::]:9090", "[fd00::7]:7443", "[fd00::7]:9090"),
             ("[::]:9090", "core-0.cores:7443", "core-0.cores:9090"),
             ("127.0.0.1:9090", "127.0.0.1:7443", "127.0.0.1:9090"),
+            ("[::1]:9090", "[::1]:7443", "[::1]:9090"),
+            ("127.0.0.1:9090", "10.0.0.7:7443", ""),
+            ("127.0.0.1:9090", "core-0.cores:7443", ""),
             ("", "10.0.0.7:7443", ""),
         ] {
             assert_eq!(&*reachable(admin.into(), address), expected);

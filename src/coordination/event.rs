@@ -109,8 +109,8 @@ pub enum Event {
         /// What is stored.
         epoch: Epoch,
     },
-    /// A map was older than one seen before, and is not followed.
-    OldMap {
+    /// The stored map is older than one seen before, or says what can't be; told once for a version.
+    NotFollowed {
         /// Its version.
         version: u64,
     },

@@ -209,7 +209,8 @@ impl Register {
 
     /// Takes the next incarnation; needs to know the map's.
     fn claim(&mut self, now: Moment, view: &View, out: &mut Out) {
-        if matches!(view.stored_map, super::view::Known::Unread) || view.draining {
+        let leaves = view.draining && !view.stays;
+        if matches!(view.stored_map, super::view::Known::Unread) || leaves {
             return;
         }
         let stored = match &self.stand {

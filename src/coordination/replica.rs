@@ -24,7 +24,7 @@ use super::{
     names::{Holder, PodName},
     out::{Out, Pending, Purpose},
     owner::Owner,
-    port::{Action, Answer, Input, Moment, Object, Op, Stored},
+    port::{Action, Answer, Input, Moment, Object, Op, Record, Stored},
     protocol::Protocol,
     refusals::Refusals,
     register::Register,
@@ -91,6 +91,8 @@ pub struct Replica {
     /// The highest version that a peer has told of.
     hinted: u64,
     map_backoff: Backoff,
+    /// The version of a stored map that is not followed, which was told.
+    unfollowed: Option<u64>,
     /// Which peers' messages were refused, and why: told once.
     refused: BTreeSet<(PodName, Refused)>,
     /// How many messages changed nothing.
@@ -135,6 +137,7 @@ impl Replica {
             ask_map: false,
             hinted: 0,
             map_backoff,
+            unfollowed: None,
             refused: BTreeSet::new(),
             ignored: BTreeMap::new(),
             refusals: Refusals::default(),
@@ -392,6 +395,14 @@ impl Replica {
             Answer::Absent => self.view.observe_map(now, None, true),
             Answer::Exists | Answer::Conflict | Answer::Refused(_) | Answer::Unknown => Heard::Odd,
         };
+        if let (Heard::Odd, Answer::Done(stored)) = (&heard, answer)
+            && let Record::Map(spec) = &stored.record
+            && self.unfollowed != Some(spec.version)
+        {
+            self.unfollowed = Some(spec.version);
+            let version = spec.version;
+            self.out.tell(Event::NotFollowed { version });
+        }
         // What was to be learned is still not known.
         self.ask_map |= matches!(answer, Answer::Unknown | Answer::Refused(_));
         match heard {

@@ -233,8 +233,9 @@ impl View {
     /// Whether a map says only what can be.
     pub(super) fn sound(&self, spec: &ShardMapSpec) -> bool {
         let buckets = |bucket: &Bucket| bucket.0 < spec.buckets;
-        spec.version < MOST
-            && spec.term < MOST
+        // Above that there is no room to heal: the next leader could not pass it.
+        spec.version < REACHABLE
+            && spec.term < REACHABLE
             && spec.buckets == self.me.buckets
             && spec.grants.keys().all(buckets)
             && spec.moves.keys().all(buckets)

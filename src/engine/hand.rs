@@ -181,6 +181,11 @@ impl Shared {
         for fenced in answer.into_iter().flatten() {
             self.metrics.fenced.inc();
             info!(log = %log.id, %fenced, "a log refuses to hand a bucket over");
+            // What it names is below: it is asked again, but not at once.
+            let asked = claims.iter().find(|claim| claim.bucket == fenced.bucket);
+            if asked.is_some_and(|claim| claim.epoch > Some(fenced.epoch)) {
+                log.calm();
+            }
         }
         self.say(|owned| {
             let acts = owned.answered(log.id, session.number, claims, answer);

@@ -24,7 +24,7 @@ pub use super::owned::Notice;
 
 use crate::{
     config,
-    journal::{BUCKETS, Bucket, Epoch, Holder, LogId, Source},
+    journal::{Bucket, Epoch, Holder, LogId, Source},
     kube::observations::Observations,
     ops::{
         ready::{Gate, Readiness},
@@ -301,14 +301,15 @@ impl Handle {
         self.shared.survey().await
     }
 
-    /// A core without peers: takes a name of its own, `pod#n`, and owns every bucket at epoch `n`,
-    /// which is above all that is remembered.
+    /// For tests, a core without peers: takes a name of its own, `pod#n`, and owns every bucket at
+    /// epoch `n`, which is above all that is remembered.
+    #[cfg(feature = "testing")]
     pub async fn alone(&self, pod: &str) {
         let highest = self.survey().await.into_iter().max().unwrap_or_default();
         let epoch = Epoch(highest.0.saturating_add(1));
         self.became(Some(Holder(format!("{pod}#{}", epoch.0).into())));
         self.gate(true);
-        for bucket in (0..BUCKETS).map(Bucket) {
+        for bucket in (0..crate::journal::BUCKETS).map(Bucket) {
             self.own(bucket, epoch);
         }
     }

@@ -12,7 +12,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 
 /// Doubling waits, with jitter. kube's own go up to a minute: so long after an outage a replica would
 /// not know what has changed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Waits {
     next: Duration,
 }

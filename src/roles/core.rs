@@ -125,7 +125,8 @@ impl process::Running for Running {
     /// flight.
     async fn stop(self, draining: Draining, _: &Config, budget: &Budget) -> Result<(), Error> {
         let ending = async {
-            self.replica.stop(budget.half()).await;
+            // The admin port and the last spans need little.
+            self.replica.stop(budget.left() * 7 / 8).await;
             if self.base.tasks.stop(budget.half()).await.is_err() {
                 warn!("the admin port did not close in time");
             }

@@ -11,9 +11,10 @@ mod hints;
 pub mod sample;
 mod takeover;
 
-use std::{io, path::Path};
+use std::{io, path::Path, pin::pin};
 
 use serde::Serialize;
+use tracing::warn;
 
 use self::{api::ApiServer, children::Listed, cores::Cores, hints::Hints};
 use super::{
@@ -63,7 +64,7 @@ pub async fn run(loaded: Loaded, out: &mut (dyn io::Write + Send)) -> Result<(),
     // Before anything is started, made or overwritten: what can be wrong with it is the user's.
     let options = gateway::Options::from_config(&loaded.config.gateway);
     let gateway = gateway::Prepared::of(options).await?;
-    process::run(&loaded.config, start(&loaded, gateway), out).await
+    Box::pin(process::run(&loaded.config, start(&loaded, gateway), out)).await
 }
 
 async fn start(loaded: &Loaded, gateway: gateway::Prepared) -> Result<Running, Error> {
@@ -115,8 +116,16 @@ impl process::Running for Running {
     }
 
     async fn announce(&self, config: &Config, out: &mut (dyn io::Write + Send)) -> Error {
-        self.cores.ready().await;
-        self.base.ready().await;
+        let mut ready = pin!(async {
+            tokio::join!(self.cores.ready(), self.base.ready());
+        });
+        loop {
+            tokio::select! {
+                () = &mut ready => break,
+                // One that fails at every start is told here.
+                line = self.cores.line() => warn!("{line}"),
+            }
+        }
         let told = self.tell(config, out).and_then(|()| self.list(config));
         if let Err(error) = told {
             return error;
@@ -126,8 +135,9 @@ impl process::Running for Running {
                 line = self.cores.line() => writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Error::from),
                 () = self.cores.changed() => self.list(config),
             };
+            // Everything works, whether or not somebody still reads of it.
             if let Err(error) = told {
-                return error;
+                warn!(%error, "what became of a core can't be told");
             }
         }
     }

@@ -7,7 +7,7 @@
 //!  Leases, ShardMap, peers                        └── logs of gateways
 //! ```
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use futures::{FutureExt as _, future::BoxFuture};
@@ -25,7 +25,6 @@ use crate::{
     config::{self, Config},
     coordination::{
         assign::assign,
-        buckets::Buckets,
         edge::{self, Work, snapshot},
         message::PROTOCOL,
         names::{Holder, PodName},
@@ -55,7 +54,7 @@ pub(super) const GATES: [&str; 3] = [engine::GATES[0], engine::GATES[1], FLEET];
 const FLEET: &str = "fleet";
 
 /// How often it is looked whether this replica is a member; a first leader takes some 100 ms.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A running replica.
 #[derive(Debug)]
@@ -205,24 +204,21 @@ impl Replica {
     }
 
     /// Gives everything away as long as somebody takes it, finishes what is in flight, says goodbye,
-    /// and ends.
+    /// and ends: all of it within `grace`.
     pub(super) async fn stop(&self, grace: Duration) {
         let fleet = &self.seen.fleet;
         fleet.input(Input::Drain);
         let ended = fleet.ended();
-        // Half of it is for what the engine then still has.
-        if tokio::time::timeout(grace / 2, ended.cancelled())
-            .await
-            .is_err()
-        {
+        let most = grace * 3 / 4;
+        if tokio::time::timeout(most, ended.cancelled()).await.is_err() {
             warn!(
                 "the fleet did not take everything over in time; what is left is taken over later"
             );
         }
-        self.engine.drain(grace / 4).await;
+        self.engine.drain(grace / 8).await;
         for tasks in [&self.coordination, &self.tasks] {
             // What does not end is told by `stop` itself and cut off with the process.
-            tasks.stop(grace / 8).await.ok();
+            tasks.stop(grace / 16).await.ok();
         }
     }
 }
@@ -343,11 +339,7 @@ impl Fleet for Seen {
                 build: member.build.clone(),
                 leads: Some(&*member.holder) == leader,
                 buckets: member.buckets,
-                epochs: if mine {
-                    epochs(&seen.buckets)
-                } else {
-                    BTreeMap::new()
-                },
+                epochs: member.epochs.clone(),
                 link: member.link.clone(),
                 gate: mine.then(|| gate(seen.gate_open).to_owned()),
                 backlog: mine.then(|| self.engine.backlog()),
@@ -359,7 +351,7 @@ impl Fleet for Seen {
             answered_by: seen.holder.clone(),
             pod: self.pod.clone(),
             leader: seen.leader.clone(),
-            term: Some(seen.term),
+            term: seen.leader_term,
             version: seen.version,
             buckets: BUCKETS,
             moving: seen.moves.len(),
@@ -388,21 +380,6 @@ fn state(member: &snapshot::Member) -> String {
 
 const fn gate(open: bool) -> &'static str {
     if open { "open" } else { "shut" }
-}
-
-/// Buckets by epoch, as ranges.
-fn epochs(work: &[snapshot::Work]) -> BTreeMap<u64, String> {
-    let mut by_epoch: BTreeMap<u64, Buckets> = BTreeMap::new();
-    for one in work {
-        by_epoch
-            .entry(one.epoch)
-            .or_default()
-            .insert(Bucket(one.bucket));
-    }
-    by_epoch
-        .into_iter()
-        .map(|(epoch, buckets)| (epoch, buckets.to_string()))
-        .collect()
 }
 
 /// What coordination decides, carried out by the engine.

@@ -340,7 +340,9 @@ async fn the_fleets_own_objects_are_cores() {
     let maps = "/apis/zen.watcher.io/v1/namespaces/zen-system/shardmaps";
     core.get(maps).await.ok();
     gateway.get(maps).await.ok();
-    let empty = json!({ "metadata": { "name": name } });
+    let empty = json!({
+        "apiVersion": "zen.watcher.io/v1", "kind": "ShardMap", "metadata": { "name": name },
+    });
     // The right is there; the schema is what refuses.
     core.post(maps, &empty).await.refused(422, "Invalid");
     gateway.post(maps, &empty).await.refused(403, "Forbidden");
@@ -348,9 +350,14 @@ async fn the_fleets_own_objects_are_cores() {
         .put(&format!("{maps}/{name}"), &empty)
         .await
         .refused(403, "Forbidden");
-    core.delete(&format!("{maps}/{name}"))
+    gateway
+        .delete(&format!("{maps}/{name}"))
         .await
         .refused(403, "Forbidden");
+    core.delete(&format!("{maps}/{name}"))
+        .await
+        .refused(404, "NotFound");
+    core.delete(maps).await.refused(403, "Forbidden");
 }
 
 /// Someone whom no role names may do nothing, and someone whom nobody knows is told so.

@@ -303,7 +303,13 @@ impl Api {
         match refused(answer) {
             Ok(value) => {
                 let stored = decode(object, &value);
-                self.note(now, object, Some(stored.clone()));
+                // A write that changes nothing has no version of its own, and no watch shows it.
+                let same = self
+                    .stored(object)
+                    .is_some_and(|last| last.resource_version == stored.resource_version);
+                if !same {
+                    self.note(now, object, Some(stored.clone()));
+                }
                 Answer::Done(stored)
             }
             Err(answer) => answer,

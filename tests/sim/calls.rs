@@ -43,6 +43,7 @@ impl World {
             },
         };
         process.pending.insert(number, waiting);
+        let worker = waiting.core.is_none();
         let (life, front) = (process.life, process.front);
         let mut call = Call {
             number,
@@ -78,6 +79,9 @@ impl World {
             }
             self.queue
                 .push(self.now + delay, Event::Call(Box::new(call)));
+        }
+        if worker {
+            self.worked(pod);
         }
     }
 

@@ -216,7 +216,10 @@ impl Check {
 
     /// Somebody with `kubectl` wrote an owner into a status: that is what counts from now on.
     pub(crate) fn edited_status(&mut self, key: usize, epoch: Epoch, holder: Holder) {
-        self.statuses.insert(key, (epoch, holder));
+        // A baseline, which knows no owners, would be charged for every write from now on.
+        if !self.counting {
+            self.statuses.insert(key, (epoch, holder));
+        }
     }
 
     /// A log's numbers after a commit.
@@ -508,7 +511,11 @@ impl World {
             return;
         }
         let since = self.changed_before(index);
-        if changed && before.holder.is_some() && now < since + self.slow(LEASE) {
+        // One that nobody has ever been is an editor's: it has no peace that could be disturbed.
+        let incarnations = &self.check.incarnations;
+        let was = before.holder.as_ref();
+        let somebody = was.is_some_and(|holder| incarnations.contains_key(&holder.pod));
+        if changed && somebody && now < since + self.slow(LEASE) {
             self.check_early(by, leader.holder.as_ref());
         }
         let taken = changed && leader.holder.is_some() && leader.term <= before.term;

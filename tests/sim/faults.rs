@@ -18,6 +18,9 @@ use crate::{
 impl World {
     /// A step of the plan.
     pub(crate) fn step(&mut self, number: usize) {
+        if self.healed {
+            return;
+        }
         let step = self.plan.steps[number].1.clone();
         self.note("world", format_args!("{step:?}"));
         match step {
@@ -184,7 +187,9 @@ impl World {
             return;
         };
         let life = process.life;
-        if after == 0 {
+        if after >= 3 {
+            process.freeze_at_work = true;
+        } else if after == 0 {
             self.stop(pod);
         } else {
             process.freeze_after = Some(after);
@@ -395,7 +400,8 @@ impl World {
                     watch.dead_until = self.now;
                 }
                 let life = process.life;
-                if process.paused || process.freeze_after.is_some() {
+                let stops = process.freeze_after.is_some() || process.freeze_at_work;
+                if process.paused || stops {
                     self.resume(pod, life);
                 }
             } else if self.pods[pod].returning || self.pods[pod].phase == Phase::Wanted {

@@ -25,8 +25,6 @@ pub(crate) enum Planted {
     EndCountedTwice,
     /// Statuses are written by a merge patch without version and owner.
     MergePatch,
-    /// Statuses are written at a version, without owner.
-    StatusWithoutOwner,
     /// The epoch is part of the key of a callback.
     EpochInCallbackKey,
     /// Aggregates are added to without looking at what they cover.
@@ -95,50 +93,45 @@ fn cases() -> Vec<Case> {
     let core = |mutation, took| of(Planted::Core(mutation), None, took);
     let edge = |planted, took| of(planted, None, took);
     vec![
-        core(Mutation::RenewWithoutCas, 1_000),
-        core(Mutation::TakeByPatch, 1_000),
-        core(Mutation::WallClocks, 1_000),
-        core(Mutation::SkipAcknowledgement, 1_000),
-        core(Mutation::StartOnAcknowledgement, 1_000),
-        core(Mutation::MarkWithoutVersion, 1_000),
-        core(Mutation::MarkedGoesOn, 1_000),
+        core(Mutation::RenewWithoutCas, 78),
+        core(Mutation::TakeByPatch, 7),
+        core(Mutation::WallClocks, 2),
+        core(Mutation::SkipAcknowledgement, 58),
+        core(Mutation::StartOnAcknowledgement, 1),
+        core(Mutation::MarkWithoutVersion, 1_300),
+        core(Mutation::MarkedGoesOn, 13),
         of(
             Planted::Core(Mutation::TermFromLeaseAlone),
             Some(Family::Operator),
-            1_000,
+            23,
         ),
-        core(Mutation::VersionRestarts, 1_000),
-        core(Mutation::IncarnationReused, 1_000),
-        core(Mutation::MinorityMarks, 1_000),
-        core(Mutation::ClocksRunThroughOutage, 1_000),
+        core(Mutation::VersionRestarts, 10),
+        core(Mutation::IncarnationReused, 1),
+        core(Mutation::MinorityMarks, 11),
+        core(Mutation::ClocksRunThroughOutage, 84),
         of(
             Planted::Core(Mutation::OldMessageAccepted),
             Some(Family::Echo),
-            1_000,
+            13,
         ),
-        core(Mutation::GateStaysOpen, 1_000),
-        core(Mutation::ResumesWhileMoving, 1_000),
-        core(Mutation::OlderMapFollowed, 1_000),
-        core(Mutation::UnknownIsDone, 1_000),
-        core(Mutation::AnswerIgnored, 1_000),
-        core(Mutation::EarlyGoodbye, 1_000),
-        of(
-            Planted::Core(Mutation::NoDamping),
-            Some(Family::OneWay),
-            100,
-        ),
-        core(Mutation::FencedUntold, 1_000),
-        core(Mutation::EpochKept, 1_000),
-        edge(Planted::NoFence, 1_000),
-        edge(Planted::CommitWithoutEpoch, 1_000),
-        edge(Planted::JournalForgets, 1_000),
-        edge(Planted::EndCountedTwice, 1_000),
-        edge(Planted::MergePatch, 1_000),
-        edge(Planted::StatusWithoutOwner, 1_000),
-        edge(Planted::EpochInCallbackKey, 1_000),
-        edge(Planted::AggregateWithoutPosition, 1_000),
-        edge(Planted::TodaysSpec, 1_000),
-        edge(Planted::ReleasedInFlight, 1_000),
+        core(Mutation::GateStaysOpen, 24),
+        core(Mutation::ResumesWhileMoving, 27),
+        core(Mutation::OlderMapFollowed, 207),
+        core(Mutation::UnknownIsDone, 216),
+        core(Mutation::AnswerIgnored, 10),
+        core(Mutation::EarlyGoodbye, 26),
+        core(Mutation::NoDamping, 1_849),
+        core(Mutation::FencedUntold, 88),
+        core(Mutation::EpochKept, 1),
+        edge(Planted::NoFence, 19),
+        edge(Planted::CommitWithoutEpoch, 75),
+        of(Planted::JournalForgets, Some(Family::Pause), 1_000),
+        edge(Planted::EndCountedTwice, 10),
+        edge(Planted::MergePatch, 52),
+        edge(Planted::EpochInCallbackKey, 290),
+        edge(Planted::AggregateWithoutPosition, 102),
+        edge(Planted::TodaysSpec, 5),
+        edge(Planted::ReleasedInFlight, 177),
     ]
 }
 
@@ -150,7 +143,7 @@ fn asked() -> Option<String> {
 /// How the schedules of the mutant run that is asked for; without one, the protocol as it is.
 pub(crate) fn setup() -> Setup {
     let Some(name) = asked() else {
-        return run::PLAIN;
+        return run::plain();
     };
     let case = cases().into_iter().find(|case| case.name() == name);
     let case = case.unwrap_or_else(|| panic!("ZEN_SIM_MUTANT={name} is none"));

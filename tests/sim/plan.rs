@@ -69,6 +69,23 @@ pub(crate) enum Family {
     Echo,
 }
 
+impl Family {
+    /// All of them.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Calm,
+        Self::Crash,
+        Self::Pause,
+        Self::Partition,
+        Self::Api,
+        Self::Outage,
+        Self::Rollout,
+        Self::Operator,
+        Self::Everything,
+        Self::OneWay,
+        Self::Echo,
+    ];
+}
+
 /// One thing that somebody or something does to the fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -80,7 +97,8 @@ pub(crate) enum Step {
     },
     /// The node is gone, silently; the pod comes back elsewhere, later.
     Vanish { pod: usize, back: Time },
-    /// SIGSTOP, after so many more actions, and SIGCONT.
+    /// SIGSTOP, after so many more actions of the core or, from 3 on, at the next of its workers; and
+    /// SIGCONT.
     Pause { pod: usize, after: u32, span: Time },
     /// One way is cut.
     Cut {
@@ -278,6 +296,7 @@ impl Draw {
                 family
             };
             let step = self.step(kind, &mut pods);
+            steps.extend(self.suspended(at, &step));
             steps.push((at, step));
             // Faults overlap, follow at once, or come when the fleet has settled.
             at += match self.rng.below(4) {
@@ -320,6 +339,21 @@ impl Draw {
             Family::Operator => self.operator(),
             Family::OneWay => self.one_way(),
         }
+    }
+
+    /// Where a whole node is suspended, the gateway on it starts anew at about the time when the pod
+    /// goes on.
+    fn suspended(&mut self, at: Time, step: &Step) -> Option<(Time, Step)> {
+        let Step::Pause { span, .. } = step else {
+            return None;
+        };
+        if !self.rng.chance(15) {
+            return None;
+        }
+        let half = span / 2;
+        let log = self.rng.index(self.logs);
+        let span = half.saturating_sub(self.rng.below(400) * MS);
+        Some((at + half, Step::LogDown { log, span }))
     }
 
     fn pod(&mut self) -> usize {

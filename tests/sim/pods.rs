@@ -71,6 +71,7 @@ impl World {
             brain,
             paused: false,
             freeze_after: None,
+            freeze_at_work: false,
             inbox: Default::default(),
             frozen: Default::default(),
             wake_at: None,
@@ -426,6 +427,17 @@ impl World {
         self.queue.push(at, Event::Load { pod, life });
     }
 
+    /// A worker has asked something: a process that was to stop there stops.
+    pub(crate) fn worked(&mut self, pod: usize) {
+        let stops = self.pods[pod]
+            .process
+            .as_mut()
+            .is_some_and(|process| std::mem::take(&mut process.freeze_at_work));
+        if stops {
+            self.stop(pod);
+        }
+    }
+
     /// SIGSTOP now.
     pub(crate) fn stop(&mut self, pod: usize) {
         if let Some(process) = &mut self.pods[pod].process {
@@ -441,6 +453,7 @@ impl World {
             return;
         };
         process.freeze_after = None;
+        process.freeze_at_work = false;
         if !process.paused {
             return;
         }

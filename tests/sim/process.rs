@@ -70,6 +70,8 @@ pub(crate) struct Process {
     pub(crate) paused: bool,
     /// It stops after so many more actions: between a decision and what follows from it.
     pub(crate) freeze_after: Option<u32>,
+    /// It stops at the next thing that its workers ask: between that and its being sent.
+    pub(crate) freeze_at_work: bool,
     /// Inputs that wait.
     pub(crate) inbox: VecDeque<Input>,
     /// Actions that were decided before it stopped and are done when it goes on.

@@ -189,6 +189,7 @@ impl World {
                 ticket,
             },
         );
+        self.worked(pod);
     }
 
     /// A request arrives at a log.
@@ -704,7 +705,6 @@ impl World {
         let (version, owner) = match self.planted {
             Planted::MergePatch => (None, None),
             planted if !planted.fenced() => (None, None),
-            Planted::StatusWithoutOwner => (Some(&**version), None),
             _ => (Some(&**version), Some((epoch, holder, &**uid))),
         };
         let answer = self

@@ -25,6 +25,8 @@ pub(super) struct Desk {
 
 #[derive(Debug, Default)]
 struct Pile {
+    /// It was told to drain and end.
+    ends: bool,
     ready: bool,
     drain: Option<Input>,
     released: BTreeMap<Bucket, Epoch>,
@@ -51,7 +53,10 @@ impl Desk {
     /// Takes everything.
     pub(super) fn take(&self) -> Vec<Input> {
         let mut pile = self.pile.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *pile).inputs()
+        let ends = pile.ends;
+        let taken = std::mem::take(&mut *pile);
+        pile.ends = ends;
+        taken.inputs()
     }
 }
 
@@ -61,7 +66,13 @@ impl Pile {
     fn put(&mut self, input: Input) {
         match input {
             Input::Ready => self.ready = true,
-            Input::Drain | Input::Vacate | Input::Undrain => self.drain = Some(input),
+            // A process that was told to end does so, whatever an operator says meanwhile.
+            Input::Drain => {
+                self.ends = true;
+                self.drain = Some(input);
+            }
+            Input::Vacate | Input::Undrain if self.ends => {}
+            Input::Vacate | Input::Undrain => self.drain = Some(input),
             Input::Released { bucket, epoch } => {
                 let latest = self.released.entry(bucket).or_default();
                 *latest = epoch.max(*latest);
@@ -125,7 +136,7 @@ mod tests {
             holder: holder.clone(),
         };
         for input in [
-            Input::Drain,
+            Input::Vacate,
             released(1, 4),
             released(2, 4),
             released(1, 7),
@@ -149,6 +160,17 @@ mod tests {
             Input::Load(vec![(Bucket(1), 7), (Bucket(2), 6)]),
         ];
         assert_eq!(desk.take(), taken);
+        assert_eq!(desk.take(), []);
+    }
+
+    #[tokio::test]
+    async fn who_was_told_to_end_is_not_kept_by_an_operator() {
+        let desk = Desk::default();
+        for input in [Input::Drain, Input::Undrain, Input::Vacate] {
+            desk.put(input);
+        }
+        assert_eq!(desk.take(), [Input::Drain]);
+        desk.put(Input::Undrain);
         assert_eq!(desk.take(), []);
     }
 }

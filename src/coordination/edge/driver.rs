@@ -26,7 +26,7 @@ use super::{
 use crate::{
     coordination::{
         event::{Event, Refused},
-        port::{Action, Answer, Input, Moment, Object, RequestId},
+        port::{Action, Answer, Input, Moment, Object, Record, RequestId, ResourceVersion, Stored},
         replica::Replica,
     },
     journal::{Bucket, Epoch},
@@ -59,6 +59,8 @@ pub(super) struct Driver {
 #[derive(Debug, Default)]
 pub(super) struct Told {
     ignored: BTreeMap<Why, u64>,
+    /// Which version of an object could not be read: it is told once.
+    unread: BTreeMap<Object, ResourceVersion>,
     owned: BTreeSet<Bucket>,
     version: u64,
 }
@@ -163,9 +165,32 @@ impl Driver {
             .min()
     }
 
+    /// An object that can't be read changes nothing but what replaces it; it is counted, and told once
+    /// in each of its versions.
+    fn unread(&mut self, object: &Object, stored: Option<&Stored>) {
+        let Some(Stored {
+            record: Record::Malformed(why),
+            resource_version,
+            ..
+        }) = stored
+        else {
+            self.told.unread.remove(object);
+            return;
+        };
+        let version = Arc::clone(resource_version);
+        let before = self.told.unread.insert(object.clone(), version);
+        if before.as_ref() != Some(resource_version) {
+            self.metrics.unread(object);
+            warn!(?object, %why, "an object of the fleet can't be read; it changes nothing");
+        }
+    }
+
     /// Gives one input to the core, and carries out what it says.
     fn take(&mut self, input: Input, awaited: &mut Awaited) {
         let now = self.clock.now();
+        if let Input::Seen { object, stored } = &input {
+            self.unread(object, stored.as_ref());
+        }
         let members = matches!(
             input,
             Input::Answer { .. }
@@ -309,7 +334,13 @@ impl Driver {
                 epoch = epoch.0,
                 "a stored epoch can't be passed: create its object anew"
             ),
-            Event::OldMap { version } => warn!(version, "an older ShardMap is not followed"),
+            Event::NotFollowed { version } => {
+                metrics.unread(&Object::Map);
+                warn!(
+                    version,
+                    "the stored ShardMap is older than one seen before, or says what can't be; it is not followed"
+                );
+            }
             Event::Ignored { from, why } => {
                 warn!(%from, ?why, "message refused; not logged again");
             }

@@ -205,7 +205,8 @@ impl Runtime<Identity> for Outbox {
     }
 
     fn submit_after(&mut self, event: Timer<Identity>, after: Duration) {
-        if self.timers.len() < MOST_TIMERS {
+        // Members that are gone may be forgotten later or never; what repeats itself must not be lost.
+        if self.timers.len() < MOST_TIMERS || !matches!(event, Timer::RemoveDown(_)) {
             self.count += 1;
             self.timers
                 .insert((self.now.after(after), self.count), event);

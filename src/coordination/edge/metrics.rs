@@ -55,6 +55,7 @@ pub(super) struct Metrics {
     marks: IntCounterVec,
     deaths: IntCounterVec,
     refused: IntCounterVec,
+    unread: IntCounterVec,
     writes: IntCounterVec,
     requests: HistogramVec,
 }
@@ -109,6 +110,11 @@ impl Metrics {
             "What peers sent and changed nothing, by reason",
             &["reason"],
         )?;
+        let unread = counters(
+            "fleet_objects_refused_total",
+            "Leases and ShardMaps that could not be read or were not followed, by object",
+            &["object"],
+        )?;
         for why in Why::ALL {
             refused.with_label_values(&[why.label()]).inc_by(0);
         }
@@ -159,6 +165,7 @@ impl Metrics {
                 &["object"],
             )?,
             refused,
+            unread,
             requests,
         })
     }
@@ -193,17 +200,17 @@ impl Metrics {
         self.deaths.with_label_values(&[label]).inc();
     }
 
+    /// An object that can't be read, or is not followed.
+    pub(super) fn unread(&self, object: &Object) {
+        self.unread.with_label_values(&[named(object)]).inc();
+    }
+
     pub(super) fn requested(&self, object: &Object, verb: Verb, took: Duration) {
-        let object = match object {
-            Object::Leader => "leader",
-            Object::Member(_) => "member",
-            Object::Map => "shardmap",
-        };
-        let labels = [object, verb.as_str()];
+        let labels = [named(object), verb.as_str()];
         let seconds = self.requests.with_label_values(&labels);
         seconds.observe(took.as_secs_f64());
         if !matches!(verb, Verb::Get | Verb::List) {
-            self.writes.with_label_values(&[object]).inc();
+            self.writes.with_label_values(&[named(object)]).inc();
         }
     }
 }
@@ -212,6 +219,14 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntG
     let gauge = IntGauge::new(name, help)?;
     registry.register(Box::new(gauge.clone()))?;
     Ok(gauge)
+}
+
+const fn named(object: &Object) -> &'static str {
+    match object {
+        Object::Leader => "leader",
+        Object::Member(_) => "member",
+        Object::Map => "shardmap",
+    }
 }
 
 fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {

@@ -17,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{
     gossip::Gossip,
     listeners::Look,
-    metrics::Metrics,
+    metrics::{Metrics, Why},
     talk::{Net, Queue, Said, Told, frame},
 };
 use crate::coordination::{
@@ -266,7 +266,7 @@ impl Peers {
             }
             Said::Gossip(packet) => {
                 if let Err(unread) = self.gossip.receive(now, &packet) {
-                    tracing::debug!(peer = %pod, why = unread.0, "gossip not taken");
+                    self.net.refuse(&pod.0, Why::Malformed, &unread.0);
                 }
                 None
             }

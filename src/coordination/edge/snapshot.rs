@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::coordination::{
+    buckets::Buckets,
     names::Holder,
     port::{Link, Moment},
     records::{Life, MemberState, ShardMapSpec, Stage},
@@ -27,6 +28,9 @@ pub struct Snapshot {
     /// Whom the leader Lease names.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub leader: Option<String>,
+    /// The term of that leadership.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub leader_term: Option<u64>,
     /// The term of the map that is followed.
     pub term: u64,
     /// Its version.
@@ -77,6 +81,8 @@ pub struct Member {
     pub lease_age_millis: Option<u64>,
     /// How many buckets the map grants it.
     pub buckets: usize,
+    /// The same by the epoch at which they were issued: `{"117": "0-3,9"}`.
+    pub epochs: BTreeMap<u64, String>,
 }
 
 /// A bucket that this replica has not let go of.
@@ -119,6 +125,7 @@ impl Snapshot {
             fleet: fleet.to_owned(),
             holder: standing.holder.as_ref().map(Holder::to_string),
             leader: replica.leader().map(Holder::to_string),
+            leader_term: replica.leader_term(),
             term: map.map_or(0, |map| map.term),
             version: standing.version,
             leads: standing.term.is_some(),
@@ -140,11 +147,17 @@ impl Snapshot {
 }
 
 fn members(replica: &Replica, map: Option<&ShardMapSpec>, now: Moment) -> Vec<Member> {
-    let mut owned: BTreeMap<&Holder, usize> = BTreeMap::new();
-    for grant in map.iter().flat_map(|map| map.grants.values()) {
-        *owned.entry(&grant.owner).or_default() += 1;
+    let mut owned: BTreeMap<&Holder, BTreeMap<u64, Buckets>> = BTreeMap::new();
+    for (bucket, grant) in map.iter().flat_map(|map| &map.grants) {
+        let of = owned.entry(&grant.owner).or_default();
+        of.entry(grant.epoch.0).or_default().insert(*bucket);
     }
-    let buckets = |holder: &Holder| owned.get(holder).copied().unwrap_or_default();
+    let of = |holder: &Holder| owned.get(holder).into_iter().flatten();
+    let buckets = |holder: &Holder| of(holder).map(|(_, buckets)| buckets.len()).sum();
+    let epochs = |holder: &Holder| {
+        let texts = of(holder).map(|(epoch, buckets)| (*epoch, buckets.to_string()));
+        texts.collect()
+    };
     let link = |holder: &Holder| {
         replica
             .links()
@@ -168,6 +181,7 @@ fn members(replica: &Replica, map: Option<&ShardMapSpec>, now: Moment) -> Vec<Me
             link: link(holder),
             lease_age_millis: Some(age),
             buckets: buckets(holder),
+            epochs: epochs(holder),
         };
         all.insert(holder.to_string(), member);
     }
@@ -184,6 +198,7 @@ fn members(replica: &Replica, map: Option<&ShardMapSpec>, now: Moment) -> Vec<Me
             link: link(&holder),
             lease_age_millis: None,
             buckets: buckets(&holder),
+            epochs: epochs(&holder),
         });
     }
     all.into_values().collect()

@@ -134,7 +134,7 @@ impl Net {
     }
 
     /// Refuses what a peer said.
-    fn refuse(&self, pod: &str, why: Why, what: &str) {
+    pub(super) fn refuse(&self, pod: &str, why: Why, what: &str) {
         self.metrics.refuse(why);
         if self.once.first(pod, why) {
             let reason = why.label();
@@ -246,8 +246,12 @@ impl Net {
                 }
                 Ok(None) => break,
                 Err(status) => {
+                    let undecoded = status.message().contains("decode");
                     if status.code() == Code::OutOfRange {
                         self.refuse(&pod.0, Why::TooLarge, "a frame is longer than 64 KiB");
+                    } else if status.code() == Code::Internal && undecoded {
+                        // What tonic says of bytes that are no message.
+                        self.refuse(&pod.0, Why::Malformed, "a frame can't be decoded");
                     }
                     debug!(peer = %pod, %status, "connection ended");
                     break;

@@ -69,6 +69,8 @@ enum Broken {
     Still(Duration),
     #[error("an answer can't be understood: {0}")]
     Garbled(&'static str),
+    #[error("a watch ended and had shown nothing")]
+    Empty,
     #[error("nobody listens any more")]
     Unheard,
 }
@@ -107,12 +109,22 @@ impl Watch {
         let mut from: Option<String> = None;
         let mut wait = BACKOFF.0;
         loop {
+            let before = from.clone();
             let broken = match self.go_on(&mut known, &mut from, &mut wait).await {
-                Ok(()) => continue,
+                // It has shown something: the next one goes on behind that.
+                Ok(()) if from != before => continue,
+                Ok(()) => Broken::Empty,
                 Err(Broken::Unheard) => return,
                 Err(broken) => broken,
             };
-            if matches!(broken, Broken::Status(410)) {
+            // What fails again from the same version would fail there for ever.
+            let again = wait > BACKOFF.0 && !matches!(broken, Broken::Empty);
+            if again
+                || matches!(
+                    broken,
+                    Broken::Status(410) | Broken::Garbled(_) | Broken::Still(_)
+                )
+            {
                 from = None;
             }
             self.interrupted(&broken, wait);

@@ -327,7 +327,11 @@ fn a_map_is_made_again_above_what_anybody_remembers() {
     healing.remembered(Some(numbers[0]), 80, Some(&newer));
     healing.remembered(None, 900, None);
     healing.remembered(None, MOST, None);
-    assert_eq!(healing.term(), 9, "what is to come is written under a higher one");
+    assert_eq!(
+        healing.term(),
+        9,
+        "what is to come is written under a higher one"
+    );
     let made = healing.map(&view, &mut chance).unwrap();
     assert!(
         (900 + 1024..900 + 2048).contains(&made.version),

@@ -45,6 +45,13 @@ impl Replica {
         self.view.leading()
     }
 
+    /// The term of the leadership that the leader Lease names.
+    #[must_use]
+    pub fn leader_term(&self) -> Option<u64> {
+        let lease = self.view.leader.as_ref()?;
+        lease.record.as_ref().map(|record| record.term)
+    }
+
     /// What the links to others say.
     #[must_use]
     pub const fn links(&self) -> &BTreeMap<Holder, Link> {

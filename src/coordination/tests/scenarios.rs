@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::super::{
     event::Event,
+    names::{Holder, MOST},
     port::{Input, Object, Record},
-    records::{Life, MemberState, Stage},
+    records::{Life, MemberState, ShardMapSpec, Stage},
 };
 use super::{
-    fixtures::BUCKETS,
+    fixtures::{BUCKETS, pod},
     harness::{Cut, World},
 };
 
@@ -152,6 +153,33 @@ fn the_last_one_drains_alone() {
     assert_eq!(world.lease().holder, None);
     world.start(0);
     world.until(secs(2), World::is_healthy);
+}
+
+#[test]
+fn one_that_drains_while_it_is_given_its_first_buckets_waits_for_them() {
+    let mut world = World::settled(3);
+    let victim = (world.leader() + 1) % 3;
+    world.kill(victim);
+    world.run(secs(5));
+    world.start(victim);
+    let given = |world: &World| {
+        let map = world.map();
+        let own = |holder: &Holder| holder.pod == pod(victim);
+        map.moves.values().any(|of| own(&of.to)) || map.grants.values().any(|g| own(&g.owner))
+    };
+    world.until(secs(60), given);
+    world.tell(victim, Input::Drain);
+    world.until(secs(25), |world| world.member(victim).life == Life::Gone);
+    let map = world.map();
+    let left = map
+        .grants
+        .values()
+        .filter(|grant| grant.owner.pod == pod(victim));
+    assert_eq!(
+        left.count(),
+        0,
+        "another would have to take them from a dead one"
+    );
 }
 
 #[test]
@@ -420,14 +448,21 @@ fn a_strange_term_is_passed() {
 
 #[test]
 fn numbers_at_their_maximum_are_passed_by_a_new_map() {
-    let mut world = World::settled(3);
-    let mut edited = (*world.map()).clone();
-    edited.version += 1;
-    edited.term = super::super::names::MOST;
-    world.put(&Object::Map, Record::Map(edited.into()));
-    world.run(secs(10));
-    world.assert_healthy();
-    let leader = world.leader();
-    world.kill(leader);
-    world.until(secs(10), World::is_healthy);
+    let edits: [fn(&mut ShardMapSpec); 4] = [
+        |map| (map.version, map.term) = (map.version + 1, MOST),
+        |map| (map.version, map.term) = (map.version + 1, MOST - 1),
+        |map| map.version = MOST,
+        |map| map.version = MOST - 1,
+    ];
+    for edit in edits {
+        let mut world = World::settled(3);
+        let mut edited = (*world.map()).clone();
+        edit(&mut edited);
+        world.put(&Object::Map, Record::Map(edited.into()));
+        world.run(secs(10));
+        world.assert_healthy();
+        let leader = world.leader();
+        world.kill(leader);
+        world.until(secs(10), World::is_healthy);
+    }
 }

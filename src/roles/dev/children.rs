@@ -247,7 +247,7 @@ impl Pod {
                     }
                 }
                 Err(error) => {
-                    warn!(pod = %self.name, %error, "a core can't be started; tried again")
+                    warn!(pod = %self.name, %error, "a core can't be started; tried again");
                 }
             }
             tokio::select! {
@@ -263,7 +263,10 @@ impl Pod {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let log = OpenOptions::new().append(true).open(self.dir.join("log"))?;
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir.join("log"))?;
         Command::new(&self.world.program)
             .arg("core")
             .args(&self.world.flags)

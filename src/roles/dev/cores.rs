@@ -33,9 +33,6 @@ const PREFIX: &str = "core";
 /// The gate that is shut until each child has worked once.
 const GATE: &str = "cores";
 
-/// Where their data directories are.
-const CORES: &str = "cores";
-
 /// See the module.
 pub(super) enum Cores {
     /// One in this process, which needs no certificate and talks to nobody.
@@ -86,7 +83,7 @@ impl Cores {
             let identity = PeerIdentity::new(&config.fleet.name, role, pod).map_err(peer_failed)?;
             authority.issue(&identity).map_err(peer_failed)
         };
-        let dir = config.data_dir.join(CORES);
+        let dir = config.data_dir.join(config::CORES_DIR);
         forget_addresses(&dir)?;
         if config.fleet.replicas == 1 {
             let pod = format!("{PREFIX}-0");

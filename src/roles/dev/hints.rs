@@ -91,6 +91,13 @@ impl Hints<'_> {
         if let [_, .., last] = self.cores {
             writeln!(out, "See who works on what, and break it:\n")?;
             writeln!(out, "  {program} status --data-dir {}", data_dir.display())?;
+            writeln!(
+                out,
+                "  {program} ring --kubeconfig {} explain {}/{}",
+                kubeconfig.display(),
+                sample::NAMESPACE,
+                sample::NAME
+            )?;
             writeln!(out, "  kill -9 {}\n", last.pid)?;
         }
         writeln!(

@@ -113,7 +113,6 @@ fn one_that_is_silent_is_told_within_two_to_four_seconds_by_all() {
         assert!(all(&net), "{count}");
         // Two of three probe it every other second only.
         assert!((ms(1_500)..=ms(5_000)).contains(&took), "{count}: {took:?}");
-        println!("{count} members: silence told by all after {took:?}");
     }
 }
 
@@ -135,9 +134,8 @@ fn a_partition_heals_both_ways() {
                 net.nodes[n].is_active(&holder(m, 1)) && !net.nodes[n].is_silent(&holder(m, 1))
             })
         };
-        let took = net.until(ms(10_000), healed);
+        net.until(ms(10_000), healed);
         assert!(healed(&net), "{count}");
-        println!("{count} members: healed after {took:?}");
         net.run(ms(30_000));
         assert!(healed(&net), "{count}: it lasts");
     }
@@ -171,7 +169,6 @@ fn ten_members_cost_each_less_than_two_kilobytes_a_second() {
     net.sent = vec![0; 10];
     net.run(ms(60_000));
     let most = net.sent.iter().max().unwrap() / 60;
-    println!("{most} bytes a second at most, framing included");
     // Sent, and as much received.
     assert!(2 * most < 2_048, "{most}");
 }

@@ -179,7 +179,12 @@ async fn what_can_not_be_read_ends_the_watch_and_not_the_process() {
         (200, "{}".to_owned()),
         list("10", "", &[]),
         (200, "not json\n".to_owned()),
+        // Behind what it can't understand nothing is known: it lists anew.
+        list("10", "", &[]),
         events(&[("SURPRISE", lease("zen-leader", "11"))]),
+        list("10", "", &[]),
+        // One that shows nothing is asked again after a moment.
+        (200, String::new()),
         events(&[
             ("ADDED", json!("no object")),
             ("ADDED", lease("zen-leader", "12")),

@@ -51,6 +51,8 @@ struct Inner {
     news: Notify,
     fetches: Semaphore,
     calls: Semaphore,
+    /// A call was given up: the connection is made anew.
+    given_up: Notify,
     stop: CancellationToken,
 }
 
@@ -71,6 +73,7 @@ impl Link {
             news: Notify::new(),
             fetches: Semaphore::new(FETCHES),
             calls: Semaphore::new(CALLS - FETCHES),
+            given_up: Notify::new(),
             stop: stop.clone(),
             shared,
         });
@@ -197,7 +200,14 @@ impl Inner {
 
     async fn listen(&self, mut tells: Streaming<pb::Tell>) -> Status {
         loop {
-            let taken = match next(&mut tells).await {
+            let next = tokio::select! {
+                next = next(&mut tells) => next,
+                () = self.given_up.notified() => {
+                    let why = format!("no answer to a call within {} s", PATIENCE.as_secs());
+                    return Status::deadline_exceeded(why);
+                }
+            };
+            let taken = match next {
                 Ok(Some(told)) => self.take(told),
                 Ok(None) => return ended(),
                 Err(status) => return status,

@@ -52,6 +52,9 @@ impl Inner {
             Ok(Ok(answer)) => answer.map_err(|error| self.unless_own(error)),
             Ok(Err(_gone)) => Err(over()),
             Err(_elapsed) => {
+                // A claim that is carried out after all would be taken for one that was let go of; on
+                // a new connection all is claimed anew.
+                self.given_up.notify_one();
                 let why = format!("no answer within {} s", PATIENCE.as_secs());
                 Err(SubscriptionError::Unreachable(why))
             }
