@@ -22,7 +22,7 @@ pub(super) async fn rolling(options: &Options) -> Result<Outcome> {
         // Fewer keys, each touched more often: an event finds a gap wherever it is.
         each: 12,
         sums: 2,
-        per_second: options.pick(25, 6),
+        per_second: options.pick(16, 6),
         ..options.setup("rolling", 3)
     })
     .await?;
