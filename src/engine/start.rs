@@ -272,7 +272,7 @@ impl Handle {
         self.shared.open_gate(open);
     }
 
-    /// Keeps caches warm for these buckets; see [`standby`](super::standby).
+    /// Keeps caches warm for these buckets; see `engine::standby`.
     pub fn standby(&self, buckets: Vec<Bucket>) {
         self.shared.standby.set(buckets);
     }

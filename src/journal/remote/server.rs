@@ -1,7 +1,7 @@
 //! Serves a log to the cores of the fleet.
 //!
-//! Whatever a peer sends, this holds no more for it than: a message that is decoded, [`super::CALLS`]
-//! calls, the records of [`super::FETCHES`] fetches, and the few messages that wait to be sent. Who
+//! Whatever a peer sends, this holds no more for it than: a message that is decoded, `CALLS`
+//! calls, the records of `FETCHES` fetches, and the few messages that wait to be sent. Who
 //! takes nothing for half a minute is let go.
 
 mod board;
