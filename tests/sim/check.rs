@@ -110,6 +110,8 @@ pub(crate) struct Check {
     incarnations: BTreeMap<PodName, u64>,
     /// Processes that led and were declared dead, and when they learnt it.
     deposed: BTreeMap<(usize, u32), Time>,
+    /// Since when a holder is in the map.
+    joined: BTreeMap<Holder, Time>,
 }
 
 impl Check {
@@ -134,6 +136,7 @@ impl Check {
             operated: false,
             incarnations: BTreeMap::new(),
             deposed: BTreeMap::new(),
+            joined: BTreeMap::new(),
         }
     }
 
@@ -297,6 +300,9 @@ impl Check {
             return;
         }
         self.last_map = at;
+        for (holder, _) in map.holders() {
+            self.joined.entry(holder).or_insert(at);
+        }
         if self.voters.len() == 3 {
             self.voters.pop_front();
         }
@@ -691,6 +697,9 @@ impl World {
             other != *holder && here && member.state == MemberState::Active
         };
         let left = map.grants.values().any(|grant| grant.owner == *holder);
+        // One that has not seen that it is in the map goes at once.
+        let joined = self.check.joined.get(holder);
+        let overdue = overdue || joined.is_none_or(|at| self.now < at + 100 * MS);
         if self.check.family == Family::Rollout && left && !overdue && map.holders().any(takes) {
             let text = format!("{holder} says goodbye while it owns what others could take");
             self.check.fault(self.now, "I4", text);
