@@ -55,6 +55,17 @@ impl Drain {
         self.leaving
     }
 
+    /// Whether the lead is being given away. What this leader would write meanwhile, its heir writes as
+    /// well, and begins with: a move that the one lists and the other commits pauses its bucket for as
+    /// long as the lead takes to change hands.
+    pub(super) fn gives_lead_away(&self, now: Moment, view: &View) -> bool {
+        let asked = match self.since {
+            Some(since) => now < since.after(view.timing.drain),
+            None => view.stays,
+        };
+        asked && heir(view).is_some()
+    }
+
     /// Does what is due.
     pub(super) fn step(&mut self, now: Moment, parts: Parts<'_>) {
         let Some(since) = self.since else {

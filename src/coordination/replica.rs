@@ -265,7 +265,9 @@ impl Replica {
         let leads = self.elector.term().is_some();
         let leader = leads.then_some(&mut self.leader);
         self.refusals.step(now, &self.view, leader, &mut self.out);
-        self.lead(now);
+        if !leads || !self.drain.gives_lead_away(now, &self.view) {
+            self.lead(now);
+        }
         self.read_map(now);
         self.owner.step(now, &self.view, self.assign, &mut self.out);
     }

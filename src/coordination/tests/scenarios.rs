@@ -144,6 +144,19 @@ fn a_drained_leader_gives_everything_away_and_ends() {
     assert_eq!(marks(&world), 0);
 }
 
+/// What it would begin, its heir would have to end: a bucket would pause while the lead changes hands.
+#[test]
+fn a_draining_leader_moves_nothing_before_its_heir_leads() {
+    let mut world = World::settled(3);
+    let victim = world.leader();
+    let version = world.map().version;
+    world.tell(victim, Input::Drain);
+    world.until(secs(5), |world| world.lease().holder.is_none());
+    assert_eq!(world.map().version, version);
+    world.until(secs(5), |world| world.map().version > version);
+    assert_ne!(world.map().leader.pod, pod(victim));
+}
+
 #[test]
 fn the_last_one_drains_alone() {
     let mut world = World::settled(1);
