@@ -245,6 +245,13 @@ impl View {
                 .all(|grant| grant.epoch.0 <= spec.version)
     }
 
+    /// Whether a pod has no member Lease at all; one that can't be read is one.
+    pub(super) fn has_no_lease(&self, pod: &PodName) -> bool {
+        self.roster
+            .get(pod)
+            .is_none_or(|observed| observed.resource_version.is_none())
+    }
+
     /// Whether this holder lives.
     pub(super) fn fate(&self, holder: &Holder) -> Fate {
         let mapped = self

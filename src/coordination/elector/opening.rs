@@ -53,8 +53,8 @@ impl Opening {
                         (Why::Dead, now)
                     } else if Self::stale(now, view).is_some_and(|stale| stale <= now) {
                         (Why::Stale, now)
-                    } else if view.fate(holder) == Fate::Unknown {
-                        (Why::Nobody, observed.changed)
+                    } else if view.fate(holder) == Fate::Unknown && view.has_no_lease(&holder.pod) {
+                        (Why::Nobody, now)
                     } else {
                         return None;
                     }
