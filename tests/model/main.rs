@@ -13,6 +13,7 @@
     reason = "which of these a test needs changes with the tests"
 )]
 #![allow(
+    clippy::disallowed_methods,
     clippy::enum_glob_use,
     clippy::indexing_slicing,
     clippy::match_same_arms,
