@@ -93,7 +93,7 @@ fn fleet(config: &Config, found: &mut Found) {
     found.unless((1..=1_000).contains(&fleet.weight), "weight", || {
         "must be from 1 to 1000; 100 is usual".to_owned()
     });
-    // A child takes some 25 MiB; more are a test of the fabric, not of one machine.
+    // As many as the ShardMap is bounded for; more are a test of the fabric, not of one machine.
     found.unless((1..=25).contains(&fleet.replicas), "replicas", || {
         "must be from 1 to 25".to_owned()
     });
