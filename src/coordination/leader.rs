@@ -104,9 +104,15 @@ impl Leader {
     }
 
     /// An owner has stopped, at a version that lists the move.
-    pub(super) fn released(&mut self, from: &Holder, buckets: &[(Bucket, Epoch)], version: u64) {
+    pub(super) fn released(
+        &mut self,
+        now: Moment,
+        from: &Holder,
+        buckets: &[(Bucket, Epoch)],
+        version: u64,
+    ) {
         for (bucket, _) in buckets {
-            self.told += u64::from(self.moves.acknowledged(*bucket, from, version));
+            self.told += u64::from(self.moves.acknowledged(now, *bucket, from, version));
         }
     }
 
@@ -177,6 +183,10 @@ impl Leader {
             return;
         }
         bury(now, desk.view, desk.out);
+        if let Some(until) = self.moves.gathers(now, desk.view.timing.gather) {
+            desk.out.wake_at(until);
+            return;
+        }
         self.lead(now, term, &mut desk);
         if let Some(due) = self.moves.next(now) {
             desk.out.wake_at(due);

@@ -118,7 +118,7 @@ mod tests {
             |number| lease(number, 2),
         );
         let record = stored(Record::Leader(record), at);
-        view.observe(ms(1), &Object::Leader, Some(&record), true);
+        view.observe(ms(1), &Object::Leader, Some(&record), Some(ms(1)));
     }
 
     #[test]

@@ -90,6 +90,8 @@ pub struct Replica {
     ask_map: bool,
     /// The highest version that a peer has told of.
     hinted: u64,
+    /// When that is to be read, where it isn't seen before.
+    hint: Option<Moment>,
     map_backoff: Backoff,
     /// The version of a stored map that is not followed, which was told.
     unfollowed: Option<u64>,
@@ -136,6 +138,7 @@ impl Replica {
             assign,
             ask_map: false,
             hinted: 0,
+            hint: None,
             map_backoff,
             unfollowed: None,
             refused: BTreeSet::new(),
@@ -281,7 +284,7 @@ impl Replica {
         {
             let stopped: Vec<_> = self.owner.stopped().collect();
             let version = self.view.map.as_ref().map_or(0, |map| map.version);
-            self.leader.released(&me, &stopped, version);
+            self.leader.released(now, &me, &stopped, version);
         }
         let desk = Desk {
             view: &mut self.view,
@@ -302,6 +305,10 @@ impl Replica {
     fn read_map(&mut self, now: Moment) {
         let wait = self.view.timing.renew_member;
         let due = self.gate.last_mapped().map_or(now, |last| last.after(wait));
+        let due = match self.hint.filter(|_| self.hinted > self.view.highest) {
+            Some(hint) => due.min(hint),
+            None => due,
+        };
         if !self.ask_map && now < due {
             self.out.wake_at(due);
             return;
@@ -314,6 +321,7 @@ impl Replica {
             return;
         }
         self.ask_map = false;
+        self.hint = None;
         self.out.ask(now, Object::Map, Purpose::Read, Op::Read);
     }
 
@@ -331,16 +339,16 @@ impl Replica {
 
     fn seen(&mut self, now: Moment, object: &Object, stored: Option<&Stored>) {
         match object {
-            Object::Map => match self.view.observe_map(now, stored, false) {
+            Object::Map => match self.view.observe_map(now, stored, None) {
                 Heard::Newer | Heard::Same => self.gate.mapped(now),
-                Heard::Odd => self.ask_map = true,
+                Heard::Late | Heard::Odd => self.ask_map = true,
             },
             Object::Leader => {
-                self.view.observe(now, object, stored, false);
+                self.view.observe(now, object, stored, None);
                 self.elector.seen(&self.view);
             }
             Object::Member(pod) => {
-                self.view.observe(now, object, stored, false);
+                self.view.observe(now, object, stored, None);
                 if *pod == self.view.me.pod
                     && let Some(death) = self.register.seen(&self.view, stored)
                 {
@@ -357,8 +365,8 @@ impl Replica {
             sent,
         } = pending;
         match answer {
-            Answer::Done(stored) => self.view.observe(now, object, Some(stored), true),
-            Answer::Absent => self.view.observe(now, object, None, true),
+            Answer::Done(stored) => self.view.observe(now, object, Some(stored), Some(*sent)),
+            Answer::Absent => self.view.observe(now, object, None, Some(*sent)),
             Answer::Exists | Answer::Conflict | Answer::Refused(_) | Answer::Unknown => {}
         }
         let asked = (purpose, *sent);
@@ -393,8 +401,8 @@ impl Replica {
     fn map_answered(&mut self, now: Moment, asked: (&Purpose, Moment), answer: &Answer) {
         let (purpose, sent) = asked;
         let heard = match answer {
-            Answer::Done(stored) => self.view.observe_map(now, Some(stored), true),
-            Answer::Absent => self.view.observe_map(now, None, true),
+            Answer::Done(stored) => self.view.observe_map(now, Some(stored), Some(sent)),
+            Answer::Absent => self.view.observe_map(now, None, Some(sent)),
             Answer::Exists | Answer::Conflict | Answer::Refused(_) | Answer::Unknown => Heard::Odd,
         };
         if let (Heard::Odd, Answer::Done(stored)) = (&heard, answer)
@@ -408,7 +416,7 @@ impl Replica {
         // What was to be learned is still not known.
         self.ask_map |= matches!(answer, Answer::Unknown | Answer::Refused(_));
         match heard {
-            Heard::Newer | Heard::Same => {
+            Heard::Newer | Heard::Same | Heard::Late => {
                 self.map_backoff.reset();
                 self.gate.mapped(sent);
             }

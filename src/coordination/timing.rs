@@ -67,6 +67,14 @@ pub struct Timing {
     pub ask: Duration,
     /// And warned for this long, then the bucket is taken.
     pub warn: Duration,
+    /// From the first acknowledgement the leader waits this long for the others of its moves before
+    /// it commits them: buckets with something in flight stop an API call later than those without,
+    /// and a version of the map for the latter alone would keep the former waiting for as long as
+    /// it takes to write.
+    pub gather: Duration,
+    /// A version of which a peer has told is read after this, unless the watch shows it first, as it
+    /// usually does: 24 replicas needn't all read a map that they are being sent.
+    pub hint: Duration,
     /// An acknowledgement is sent again this often until the map changes.
     pub repeat: Duration,
     /// A drain ends after this long, whatever is left: within the grace period of 40 s, less what
@@ -109,6 +117,8 @@ impl Default for Timing {
             bury: secs(600),
             ask: secs(10),
             warn: secs(5),
+            gather: ms(10),
+            hint: ms(20),
             repeat: ms(500),
             drain: secs(25),
             rebalance: secs(30),

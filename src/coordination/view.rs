@@ -53,6 +53,8 @@ pub(super) struct View {
     pub(super) stays: bool,
     /// The newest map seen, the one that is followed.
     pub(super) map: Option<Arc<ShardMapSpec>>,
+    /// Since when.
+    followed: Moment,
     /// The highest version seen here.
     pub(super) highest: u64,
     /// The highest term under which peers remember a map that was lost.
@@ -79,6 +81,8 @@ pub(super) enum Heard {
     Newer,
     /// The one that is followed.
     Same,
+    /// An answer to what was asked before the one that is followed was seen: nothing follows from it.
+    Late,
     /// Older than one seen before, or another at the same version, or unreadable, or gone: the one
     /// that was followed stays.
     Odd,
@@ -107,6 +111,7 @@ impl View {
             draining: false,
             stays: false,
             map: None,
+            followed: Moment(0),
             highest: 0,
             remembered: 0,
             stored_map: Known::Unread,
@@ -118,13 +123,14 @@ impl View {
         }
     }
 
-    /// Takes in what the API server says about a member or leader Lease.
+    /// Takes in what the API server says about a member or leader Lease. `asked`: when that was asked
+    /// for; `None`: a watch shows it.
     pub(super) fn observe(
         &mut self,
         now: Moment,
         object: &Object,
         heard: Option<&Stored>,
-        asked: bool,
+        asked: Option<Moment>,
     ) {
         let changed = match object {
             Object::Leader => {
@@ -167,7 +173,7 @@ impl View {
         &mut self,
         now: Moment,
         heard: Option<&Stored>,
-        asked: bool,
+        asked: Option<Moment>,
     ) -> Heard {
         let known = Known::of(heard, |record| match record {
             Record::Map(spec) => Some(Arc::clone(spec)).filter(|spec| self.sound(spec)),
@@ -184,7 +190,10 @@ impl View {
         let newer = spec.filter(|spec| {
             spec.version > self.highest || planted!(self.protocol, OlderMapFollowed)
         });
-        if asked || newer.is_some() {
+        if newer.is_none() && asked.is_some_and(|asked| asked < self.followed) {
+            return Heard::Late;
+        }
+        if asked.is_some() || newer.is_some() {
             self.stored_map = known;
             self.changes += 1;
         }
@@ -198,6 +207,7 @@ impl View {
     /// From now on this map is followed.
     pub(super) fn follow(&mut self, now: Moment, spec: Arc<ShardMapSpec>) {
         self.highest = self.highest.max(spec.version);
+        self.followed = now;
         for pod in spec.members.keys() {
             // A member whose Lease was never seen: its clock begins here.
             self.roster

@@ -19,14 +19,19 @@ fn knowing(view: &View) -> Elector {
 
 fn see(view: &mut View, now: Moment, record: Option<LeaderRecord>, version: &str) {
     let heard = record.map(|record| stored(Record::Leader(record), version));
-    view.observe(now, &Object::Leader, heard.as_ref(), true);
+    view.observe(now, &Object::Leader, heard.as_ref(), Some(now));
 }
 
 fn kill(view: &mut View, n: usize) {
     let mut record = member(n);
     record.life = Life::Marked;
     let record = stored(Record::Member(record), "dead");
-    view.observe(secs(1), &Object::Member(pod(n)), Some(&record), true);
+    view.observe(
+        secs(1),
+        &Object::Member(pod(n)),
+        Some(&record),
+        Some(secs(1)),
+    );
 }
 
 /// Keeps the candidate in contact up to then.
@@ -86,7 +91,12 @@ fn a_lease_of_nobody_is_taken_after_a_moment() {
     let mut record = member(1);
     record.holder.incarnation = 2;
     let record = stored(Record::Member(record), "joined");
-    view.observe(secs(11), &Object::Member(pod(1)), Some(&record), true);
+    view.observe(
+        secs(11),
+        &Object::Member(pod(1)),
+        Some(&record),
+        Some(secs(11)),
+    );
     assert_eq!(takes(&mut elector, &view, secs(11), secs(14)), None);
 }
 
@@ -201,7 +211,7 @@ fn ones_own_former_lease_is_taken_back_only_under_the_same_pod_uid() {
     let mut old = member(0);
     old.holder.incarnation = 1;
     let old = stored(Record::Member(old), "m9");
-    view.observe(secs(2), &Object::Member(pod(0)), Some(&old), true);
+    view.observe(secs(2), &Object::Member(pod(0)), Some(&old), Some(secs(2)));
     assert_eq!(takes(&mut knowing(&view), &view, secs(2), secs(4)), None);
 }
 
@@ -365,9 +375,9 @@ proptest! {
                 let pending = candidate.out.answered(id).unwrap();
                 match &answer {
                     Answer::Done(stored) => {
-                        candidate.view.observe(now, &Object::Leader, Some(stored), true);
+                        candidate.view.observe(now, &Object::Leader, Some(stored), Some(now));
                     }
-                    Answer::Absent => candidate.view.observe(now, &Object::Leader, None, true),
+                    Answer::Absent => candidate.view.observe(now, &Object::Leader, None, Some(now)),
                     _ => {}
                 }
                 let asked = (&pending.purpose, pending.sent);

@@ -70,7 +70,7 @@ impl Rig {
         };
         if let Answer::Done(stored) = answer {
             let object = Object::Member(suspect.pod.clone());
-            self.view.observe(now, &object, Some(stored), true);
+            self.view.observe(now, &object, Some(stored), Some(now));
         }
         let tools = (&self.view.timing.clone(), &mut self.chance, &mut self.out);
         self.evidence
@@ -214,7 +214,7 @@ fn an_answer_keeps_it_alive_and_it_is_asked_again_later_each_time() {
         let answered = now.after(ms(300).since(ms(0)));
         let lease = stored(Record::Member(member(2)), &format!("r{round}"));
         rig.view
-            .observe(answered, &Object::Member(pod(2)), Some(&lease), false);
+            .observe(answered, &Object::Member(pod(2)), Some(&lease), None);
         let mut next = answered;
         loop {
             rig.link(next, 2, Link::Silent);
@@ -223,7 +223,7 @@ fn an_answer_keeps_it_alive_and_it_is_asked_again_later_each_time() {
                 let version = format!("{n}-{round}-{}", next.0);
                 let lease = stored(Record::Member(member(n)), &version);
                 rig.view
-                    .observe(next, &Object::Member(pod(n)), Some(&lease), false);
+                    .observe(next, &Object::Member(pod(n)), Some(&lease), None);
             }
             rig.view.contact.confirmed(next, next);
             rig.out.settle();
@@ -253,7 +253,7 @@ fn a_challenge_that_stands_is_adopted() {
     asked.challenge = Some(Challenge { by: holder(1) });
     let asked = stored(Record::Member(asked), "x");
     rig.view
-        .observe(secs(1), &Object::Member(pod(2)), Some(&asked), false);
+        .observe(secs(1), &Object::Member(pod(2)), Some(&asked), None);
     rig.link(secs(1), 2, Link::Silent);
     assert_eq!(rig.step(secs(1), LEADS), []);
     rig.link(secs(2), 2, Link::Silent);
@@ -306,7 +306,7 @@ fn a_stale_lease_is_marked_without_any_gossip_and_never_out_of_contact() {
         // The other one renews.
         let lease = stored(Record::Member(member(1)), &format!("a{at}"));
         rig.view
-            .observe(secs(at), &Object::Member(pod(1)), Some(&lease), false);
+            .observe(secs(at), &Object::Member(pod(1)), Some(&lease), None);
         let ops = rig.step(secs(at), LEADS);
         if let Some(version) = marked(&ops) {
             first = Some((at, version.to_owned()));
@@ -345,7 +345,7 @@ fn one_that_most_can_not_reach_for_half_a_minute_is_unreachable_until_they_do() 
         for n in [1, 2] {
             let lease = stored(Record::Member(member(n)), &format!("{n}-{at}"));
             rig.view
-                .observe(secs(at), &Object::Member(pod(n)), Some(&lease), false);
+                .observe(secs(at), &Object::Member(pod(n)), Some(&lease), None);
         }
         rig.link(secs(at), 2, Link::Silent);
         if at != 20 {
@@ -372,7 +372,7 @@ fn in_a_fleet_of_two_nobody_is_unreachable() {
     for at in 0..100 {
         let lease = stored(Record::Member(member(1)), &format!("{at}"));
         rig.view
-            .observe(secs(at), &Object::Member(pod(1)), Some(&lease), false);
+            .observe(secs(at), &Object::Member(pod(1)), Some(&lease), None);
         rig.link(secs(at), 1, Link::Silent);
         rig.step(secs(at), LEADS);
     }

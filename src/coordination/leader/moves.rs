@@ -1,6 +1,6 @@
 //! How far the moves have come, by this leader's own clock.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::super::{
     names::Holder,
@@ -16,8 +16,8 @@ struct Track {
     of: Move,
     /// When the stage ends.
     due: Moment,
-    /// The version at which the owner said that it had stopped.
-    acknowledged: Option<u64>,
+    /// When the owner said that it had stopped.
+    acknowledged: Option<Moment>,
 }
 
 /// What becomes of a move.
@@ -37,7 +37,7 @@ pub(super) struct Moves {
     tracks: BTreeMap<Bucket, Track>,
     /// Acknowledgements that came before this leader knew that the map lists the move: the owner's
     /// watch was faster than the answer to the write.
-    early: BTreeMap<Bucket, (Holder, u64)>,
+    early: BTreeMap<Bucket, (Moment, Holder, u64)>,
 }
 
 // === impl Moves ===
@@ -59,8 +59,8 @@ impl Moves {
             let early = self.early.remove(bucket);
             let acknowledged = same.and_then(|track| track.acknowledged).or_else(|| {
                 early
-                    .filter(|(from, version)| fits(of, from, *version))
-                    .map(|e| e.1)
+                    .filter(|(_, from, version)| fits(of, from, *version))
+                    .map(|(at, ..)| at)
             });
             let wait = match of.stage {
                 Stage::Ask => timing.ask,
@@ -76,15 +76,32 @@ impl Moves {
     }
 
     /// The owner says that it has stopped; whether that is news.
-    pub(super) fn acknowledged(&mut self, bucket: Bucket, from: &Holder, version: u64) -> bool {
+    pub(super) fn acknowledged(
+        &mut self,
+        now: Moment,
+        bucket: Bucket,
+        from: &Holder,
+        version: u64,
+    ) -> bool {
         let track = self.tracks.get_mut(&bucket);
         let Some(track) = track.filter(|track| fits(&track.of, from, version)) else {
-            self.early.insert(bucket, (from.clone(), version));
+            self.early.insert(bucket, (now, from.clone(), version));
             return false;
         };
         let news = track.acknowledged.is_none();
-        track.acknowledged = Some(version);
+        track.acknowledged.get_or_insert(now);
         news
+    }
+
+    /// Until when to wait for more acknowledgements: some owners have stopped, others are about to.
+    pub(super) fn gathers(&self, now: Moment, wait: Duration) -> Option<Moment> {
+        let first = self.tracks.values().filter_map(|track| track.acknowledged);
+        let until = first.min()?.after(wait);
+        let more = self
+            .tracks
+            .values()
+            .any(|track| track.acknowledged.is_none() && now < track.due);
+        (more && now < until).then_some(until)
     }
 
     /// Whether the owner has said that it stopped.

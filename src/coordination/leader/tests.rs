@@ -70,7 +70,8 @@ impl Rig {
         for _ in 0..200 {
             self.moves.look(now, &self.map, &self.view.timing);
             for (bucket, of) in &self.map.moves {
-                self.moves.acknowledged(*bucket, &of.from, self.map.version);
+                self.moves
+                    .acknowledged(secs(0), *bucket, &of.from, self.map.version);
             }
             if self.take(now).is_none() {
                 return;
@@ -84,8 +85,12 @@ impl Rig {
         change(&mut record);
         let version = format!("{n}-{}", self.view.changes);
         let record = stored(Record::Member(record), &version);
-        self.view
-            .observe(secs(0), &Object::Member(pod(n)), Some(&record), true);
+        self.view.observe(
+            secs(0),
+            &Object::Member(pod(n)),
+            Some(&record),
+            Some(secs(0)),
+        );
     }
 
     fn owned(&self, n: usize) -> usize {
@@ -194,12 +199,12 @@ fn a_move_waits_for_the_owner_or_its_deadlines() {
     assert_eq!(rig.next(secs(2)).0, None);
     // An acknowledgement of before this move was listed is none.
     rig.moves
-        .acknowledged(asked[0], &holder(2), rig.map.version - 1);
+        .acknowledged(secs(0), asked[0], &holder(2), rig.map.version - 1);
     rig.moves
-        .acknowledged(asked[0], &holder(1), rig.map.version);
+        .acknowledged(secs(0), asked[0], &holder(1), rig.map.version);
     assert_eq!(rig.next(secs(2)).0, None);
     rig.moves
-        .acknowledged(asked[0], &holder(2), rig.map.version);
+        .acknowledged(secs(0), asked[0], &holder(2), rig.map.version);
     let old = rig.map.clone();
     rig.take(secs(2)).unwrap();
     assert_follows(&old, &rig.map);
@@ -230,13 +235,41 @@ fn a_move_waits_for_the_owner_or_its_deadlines() {
 }
 
 #[test]
+fn acknowledgements_are_gathered_for_one_write() {
+    let ms = |ms| Moment(ms * 1000);
+    let wait = Timing::default().gather;
+    let mut rig = Rig::new(3);
+    rig.lease(2, |record| record.draining = true);
+    rig.take(ms(1000)).unwrap();
+    let asked: Vec<Bucket> = rig.map.moves.keys().copied().collect();
+    rig.moves.look(ms(1000), &rig.map, &rig.view.timing);
+    assert_eq!(rig.moves.gathers(ms(1000), wait), None, "nobody stopped");
+    let (last, others) = asked.split_last().unwrap();
+    for (at, bucket) in (1001..).zip(others) {
+        rig.moves
+            .acknowledged(ms(at), *bucket, &holder(2), rig.map.version);
+    }
+    let until = Some(ms(1011));
+    assert_eq!(
+        rig.moves.gathers(ms(1005), wait),
+        until,
+        "from the first on"
+    );
+    assert_eq!(rig.moves.gathers(ms(1011), wait), None, "and no longer");
+    rig.moves
+        .acknowledged(ms(1006), *last, &holder(2), rig.map.version);
+    assert_eq!(rig.moves.gathers(ms(1006), wait), None, "all have stopped");
+}
+
+#[test]
 fn an_acknowledgement_that_comes_before_its_move_is_known_counts() {
     let mut rig = Rig::new(3);
     rig.lease(2, |record| record.draining = true);
     let (next, _) = rig.next(secs(1));
     let next = next.unwrap();
     let bucket = *next.moves.keys().next().unwrap();
-    rig.moves.acknowledged(bucket, &holder(2), next.version);
+    rig.moves
+        .acknowledged(secs(0), bucket, &holder(2), next.version);
     rig.map = next;
     rig.moves.look(secs(1), &rig.map, &Timing::default());
     assert_eq!(rig.moves.turn(secs(1), bucket), Turn::Commit);
@@ -297,7 +330,7 @@ fn the_dead_leave_the_map_when_their_lease_is_deleted() {
     rig.settle(secs(1));
     assert_eq!(rig.map.state(&holder(1)), Some(MemberState::Down));
     let object = Object::Member(pod(1));
-    rig.view.observe(secs(700), &object, None, true);
+    rig.view.observe(secs(700), &object, None, Some(secs(700)));
     rig.settle(secs(700));
     assert_eq!(rig.map.state(&holder(1)), None);
 }
@@ -418,7 +451,7 @@ proptest! {
                 Fall::Acknowledges(n) => {
                     let of = rig.map.moves.iter().nth(n).map(|(b, of)| (*b, of.from.clone()));
                     if let Some((bucket, from)) = of {
-                        rig.moves.acknowledged(bucket, &from, rig.map.version);
+                        rig.moves.acknowledged(secs(0), bucket, &from, rig.map.version);
                     }
                 }
                 Fall::Waits(time) => now = now.after(std::time::Duration::from_secs(time)),

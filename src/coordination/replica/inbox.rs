@@ -38,7 +38,7 @@ impl Replica {
         // A version that was looked for once and isn't there is no reason to look again.
         if message.version > self.view.highest.max(self.hinted) && message.version < REACHABLE {
             self.hinted = message.version;
-            self.ask_map = true;
+            self.hint = Some(now.after(self.view.timing.hint));
         }
         // The mutant takes a pod's name for its holder.
         let mistaken = planted!(self.view.protocol, OldMessageAccepted)
@@ -49,7 +49,7 @@ impl Replica {
             Body::Hint => {}
             Body::Vote(vote) => self.evidence.vote(now, &self.view, from, &vote),
             Body::Released { buckets, version } => {
-                self.leader.released(from, &buckets, version);
+                self.leader.released(now, from, &buckets, version);
                 for (bucket, _) in buckets {
                     self.owner.told(bucket, version, &self.view, &mut self.out);
                 }

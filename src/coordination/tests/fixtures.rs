@@ -121,12 +121,17 @@ pub(in super::super) fn view(pods: usize, leader: usize) -> View {
     view.contact.confirmed(Moment(0), Moment(0));
     for n in 0..pods {
         let record = stored(Record::Member(member(n)), &format!("m{n}"));
-        view.observe(Moment(0), &Object::Member(pod(n)), Some(&record), true);
+        view.observe(
+            Moment(0),
+            &Object::Member(pod(n)),
+            Some(&record),
+            Some(Moment(0)),
+        );
     }
     let record = stored(Record::Leader(lease(leader, 1)), "l");
-    view.observe(Moment(0), &Object::Leader, Some(&record), true);
+    view.observe(Moment(0), &Object::Leader, Some(&record), Some(Moment(0)));
     let record = stored(Record::Map(Arc::new(map(pods))), "v1");
-    view.observe_map(Moment(0), Some(&record), true);
+    view.observe_map(Moment(0), Some(&record), Some(Moment(0)));
     view
 }
 

@@ -69,6 +69,8 @@ pub(in super::super) struct World {
     /// Of these kinds of object the next write's answer is lost after it was done.
     pub(in super::super) lose: BTreeSet<Object>,
     pub(in super::super) writes: BTreeMap<Object, u32>,
+    /// How often the map was read.
+    pub(in super::super) map_reads: u32,
     pub(in super::super) surveyed: Option<u64>,
     probe: Moment,
     timing: Timing,
@@ -100,6 +102,7 @@ impl World {
             away: BTreeSet::new(),
             lose: BTreeSet::new(),
             writes: BTreeMap::new(),
+            map_reads: 0,
             surveyed: None,
             probe: Moment(0),
             timing,
@@ -274,6 +277,7 @@ impl World {
     fn serve(&mut self, object: &Object, op: Op) -> Answer {
         let present = self.objects.get(object).cloned();
         let reads = matches!(op, Op::Read);
+        self.map_reads += u32::from(reads && *object == Object::Map);
         let answer = match (op, present) {
             (Op::Read, Some(stored)) => Answer::Done(stored),
             (Op::Read | Op::Replace { .. } | Op::Delete { .. }, None) => Answer::Absent,

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use super::super::{
     event::Event,
+    message::{Body, Message, PROTOCOL},
     names::{Holder, MOST},
     port::{Input, Object, Record},
     records::{Life, MemberState, ShardMapSpec, Stage},
 };
 use super::{
-    fixtures::{BUCKETS, pod},
+    fixtures::{BUCKETS, holder, pod},
     harness::{Cut, World},
 };
 
@@ -52,6 +53,38 @@ fn three_share_and_then_nothing_moves() {
     let members = world.writes[&World::member_object(0)] - writes[&World::member_object(0)];
     assert!((22..=26).contains(&members), "{members} renewals in 120 s");
     assert_eq!(leaders(&world), 1);
+}
+
+/// A peer says which version it has seen.
+fn hint(version: u64) -> Input {
+    let body = Body::Hint;
+    let protocol = PROTOCOL;
+    let from = holder(1);
+    let fleet = "fleet".into();
+    let message = Message {
+        fleet,
+        protocol,
+        version,
+        body,
+    };
+    Input::Message { from, message }
+}
+
+#[test]
+fn a_version_that_a_peer_has_seen_is_read_where_the_watch_is_slow() {
+    let mut world = World::settled(3);
+    let (version, reads) = (world.map().version, world.map_reads);
+    world.tell(0, hint(version));
+    world.run(ms(100));
+    assert_eq!(world.map_reads, reads, "it is known");
+    world.tell(0, hint(version + 1));
+    world.run(ms(15));
+    assert_eq!(world.map_reads, reads, "the watch has a while to show it");
+    world.run(ms(10));
+    assert_eq!(world.map_reads, reads + 1);
+    world.tell(0, hint(version + 1));
+    world.run(ms(100));
+    assert_eq!(world.map_reads, reads + 1, "it isn't there: once is enough");
 }
 
 #[test]

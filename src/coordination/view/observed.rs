@@ -13,7 +13,8 @@ pub(crate) struct Observed<T> {
     pub(crate) resource_version: Option<ResourceVersion>,
     pub(crate) uid: Arc<str>,
     pub(crate) changed: Moment,
-    /// Versions that it had before: a watch behind shows them later than an answer did.
+    /// Versions that it had before: a watch behind shows them later than an answer did, and an answer
+    /// that was overtaken later than a watch.
     past: VecDeque<ResourceVersion>,
 }
 
@@ -35,19 +36,24 @@ impl<T> Observed<T> {
         }
     }
 
-    /// Takes in what is there now; whether that is news. `asked`: it is an answer, not a watch's.
+    /// Takes in what is there; whether that is news. `asked`: when the request was sent whose answer
+    /// it is; `None`: a watch shows it.
+    ///
+    /// An answer is as new as its request: what was seen to change since may be newer, and is where
+    /// the answer's version is one that it had before.
     pub(crate) fn observe(
         &mut self,
         now: Moment,
         heard: Option<&Stored>,
-        asked: bool,
+        asked: Option<Moment>,
         read: impl FnOnce(&Record) -> Option<T>,
     ) -> bool {
         let version = heard.map(|stored| &stored.resource_version);
         if version == self.resource_version.as_ref() {
             return false;
         }
-        if !asked && version.is_some_and(|version| self.past.contains(version)) {
+        let overtaken = asked.is_none_or(|asked| asked < self.changed);
+        if overtaken && version.is_some_and(|version| self.past.contains(version)) {
             return false;
         }
         if let Some(before) = self.resource_version.take() {
@@ -107,17 +113,37 @@ mod tests {
     #[test]
     fn a_watch_behind_an_answer_is_not_news() {
         let mut observed: Observed<()> = Observed::new(Moment(0));
-        let mut hear = |at, version: &str, asked| {
+        let mut hear = |at, version: &str, asked: Option<u64>| {
+            let asked = asked.map(Moment);
             observed.observe(Moment(at), Some(&stored(version)), asked, |_| None)
         };
-        assert!(hear(1, "a", false));
-        assert!(hear(2, "b", true));
-        assert!(!hear(3, "a", false), "the watch comes late");
-        assert!(!hear(4, "b", false), "and shows what is known");
-        assert!(hear(5, "c", false));
-        assert!(hear(6, "a", true), "an answer is always believed");
+        assert!(hear(1, "a", None));
+        assert!(hear(2, "b", Some(1)));
+        assert!(!hear(3, "a", None), "the watch comes late");
+        assert!(!hear(4, "b", None), "and shows what is known");
+        assert!(hear(5, "c", None));
+        assert!(
+            hear(6, "a", Some(5)),
+            "what was asked for since is believed"
+        );
         assert_eq!(observed.changed, Moment(6));
-        assert!(observed.observe(Moment(7), None, false, |_| None));
-        assert!(!observed.observe(Moment(8), None, false, |_| None));
+        assert!(observed.observe(Moment(7), None, None, |_| None));
+        assert!(!observed.observe(Moment(8), None, None, |_| None));
+    }
+
+    #[test]
+    fn an_answer_that_the_watch_has_overtaken_is_not_news() {
+        let mut observed: Observed<()> = Observed::new(Moment(0));
+        let mut hear = |at, version: &str, asked: Option<u64>| {
+            let asked = asked.map(Moment);
+            observed.observe(Moment(at), Some(&stored(version)), asked, |_| None)
+        };
+        assert!(hear(1, "released", None));
+        assert!(hear(3, "taken", None), "while a read is under way");
+        assert!(
+            !hear(4, "released", Some(2)),
+            "it was read before another took it"
+        );
+        assert_eq!(observed.resource_version.as_deref(), Some("taken"));
     }
 }
