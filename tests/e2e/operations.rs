@@ -1,8 +1,9 @@
 //! What an operator relies on: the process stops in order, says what it waits for, and tells the truth.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use http::StatusCode;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -53,7 +54,7 @@ async fn a_client_that_takes_all_of_the_drain_leaves_time_for_the_engine_and_the
 }
 
 #[tokio::test]
-async fn a_second_signal_aborts_a_drain() {
+async fn a_second_ctrl_c_aborts_a_drain_and_nothing_else_does() {
     let dir = tempfile::tempdir().unwrap();
     let flags = [
         "--body-timeout=10m",
@@ -72,15 +73,42 @@ async fn a_second_signal_aborts_a_drain() {
     dev.terminate();
     until("it drains", async || {
         dev.output()
-            .contains("draining; a signal aborts")
+            .contains("draining; a second Ctrl-C aborts")
             .then_some(())
     })
     .await;
-    dev.terminate();
+    for signal in [Signal::TERM, Signal::TERM, Signal::INT] {
+        dev.signal(signal);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(dev.runs(), "{}", dev.output());
+    }
+    dev.signal(Signal::INT);
     let status = dev.ended().await;
     let output = dev.output();
     assert_eq!(status.code(), Some(1), "{status}:\n{output}");
-    assert!(output.contains("aborted by a second signal"), "{output}");
+    assert!(output.contains("aborted by a second SIGINT"), "{output}");
+}
+
+#[tokio::test]
+async fn a_core_that_is_asked_twice_drains_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start(&dir.path().join("data")).await;
+    let children = dev.children();
+    dev.terminate();
+    until("it drains", async || {
+        dev.output().contains("draining").then_some(())
+    })
+    .await;
+    // As where a whole process group is asked.
+    for _ in 0..3 {
+        for child in &children {
+            let pid = Pid::from_raw(i32::try_from(child.pid).unwrap()).unwrap();
+            // It may have ended.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stops_in_order(dev).await;
 }
 
 /// A kubeconfig of an API server that takes connections and never answers.
