@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    names::{Holder, PodName},
+    names::{Holder, PodName, REACHABLE},
     port::Moment,
 };
 use crate::journal::{Bucket, Epoch};
@@ -190,6 +190,22 @@ impl ShardMapSpec {
             .get(&holder.pod)
             .filter(|member| member.incarnation == holder.incarnation)
             .map(|member| member.state)
+    }
+
+    /// Whether it says only what can be, of so many buckets.
+    #[must_use]
+    pub fn is_sound(&self, buckets: u16) -> bool {
+        let known = |bucket: &Bucket| bucket.0 < self.buckets;
+        // Above that there is no room to heal: the next leader could not pass it.
+        self.version < REACHABLE
+            && self.term < REACHABLE
+            && self.buckets == buckets
+            && self.grants.keys().all(known)
+            && self.moves.keys().all(known)
+            && self
+                .grants
+                .values()
+                .all(|grant| grant.epoch.0 <= self.version)
     }
 
     /// Every member as a holder, in order of pods.

@@ -55,7 +55,7 @@ async fn start(config: &Config, gateway: gateway::Prepared) -> Result<Running, E
     let (client, _) = client::of(config.api.kubeconfig.as_deref()).await?;
     let ingress = Ingress::start(gateway, journal, client.clone(), &base).await?;
     let files = super::peer_files(&config.fleet);
-    let journal = ingress.serve_journal(config, files, client, &base).await?;
+    let (journal, _) = ingress.serve_journal(config, files, client, &base).await?;
     base.routes.attach(ingress.routes(token));
     Ok(Running {
         base,
