@@ -20,12 +20,7 @@ pub fn outlook(map: &ShardMapSpec, leases: &[MemberRecord]) -> ShardMapSpec {
     for lease in leases.iter().filter(|lease| joins(leader, lease)) {
         let known = map.members.get(&lease.holder.pod);
         if known.is_none_or(|member| member.incarnation < lease.holder.incarnation) {
-            let member = Member {
-                incarnation: lease.holder.incarnation,
-                zone: Arc::clone(&lease.zone),
-                weight: lease.weight,
-                state: MemberState::Active,
-            };
+            let member = Member::joined(lease);
             next.members.insert(lease.holder.pod.clone(), member);
         }
     }

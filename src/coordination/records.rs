@@ -9,7 +9,10 @@ use super::{
     names::{Holder, PodName, REACHABLE},
     port::Moment,
 };
-use crate::journal::{Bucket, Epoch};
+use crate::{
+    api::limits::WEIGHT,
+    journal::{Bucket, Epoch},
+};
 
 /// The leader Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +112,21 @@ pub struct Member {
     pub weight: u32,
     /// Its state.
     pub state: MemberState,
+}
+
+impl Member {
+    /// As a member Lease tells of it when it joins. A weight that the map has no place for, which
+    /// only an editor can have written, becomes the nearest that it has: the whole map would else be
+    /// refused.
+    #[must_use]
+    pub fn joined(lease: &MemberRecord) -> Self {
+        Self {
+            incarnation: lease.holder.incarnation,
+            zone: Arc::clone(&lease.zone),
+            weight: lease.weight.clamp(*WEIGHT.start(), *WEIGHT.end()),
+            state: MemberState::Active,
+        }
+    }
 }
 
 /// A bucket as it is issued.
