@@ -9,6 +9,7 @@ pub mod decision;
 pub mod duration;
 pub mod ingestor;
 pub mod limits;
+pub mod names;
 pub mod observation;
 pub mod owner;
 pub mod paths;

@@ -33,6 +33,7 @@ mod leader;
 pub mod message;
 pub mod names;
 mod out;
+pub mod outlook;
 mod owner;
 pub mod port;
 pub mod preview;

@@ -35,6 +35,7 @@ pub mod pipeline;
 pub mod queue;
 mod report;
 mod shared;
+mod silence;
 mod slots;
 pub mod specs;
 mod standby;

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     let mut streams = Streams {
         input: &mut io::stdin(),
         out: &mut io::stdout(),
+        told: Box::new(io::stdout()),
         err: &mut io::stderr(),
     };
     cli::run(std::env::args_os(), config::environment(), &mut streams).into()

@@ -1,8 +1,10 @@
-//! What every process needs to be operated: clock, disk, tasks, metrics, telemetry, the admin server.
+//! What every process needs to be operated: clock, disk, tasks, output, metrics, telemetry, the admin
+//! server.
 
 pub mod admin;
 pub mod disk;
 pub mod metrics;
+pub mod printer;
 pub mod process;
 pub mod ready;
 pub mod shutdown;

@@ -16,6 +16,7 @@ pub mod ca;
 mod connect;
 pub mod identity;
 pub mod metrics;
+mod pending;
 pub mod refusal;
 mod serve;
 pub mod tls;

@@ -3,6 +3,8 @@
 //! Every string, list and map is bounded, because the API server refuses CEL rules over values
 //! whose cost it cannot bound.
 
+use std::ops::RangeInclusive;
+
 /// Longest CEL expression: the longest in the samples has some 200 bytes; 4 KiB is a page of code,
 /// and what needs more belongs into the sender.
 pub const EXPRESSION: usize = 4_096;
@@ -34,7 +36,7 @@ pub const LABEL: usize = 63;
 /// Longest qualified name: a DNS subdomain, `/`, and 63 characters.
 pub const QUALIFIED_NAME: usize = 253 + 1 + 63;
 
-/// Longest DNS subdomain (RFC 1123): names of Secrets.
+/// Longest DNS subdomain (RFC 1123): names of Secrets, Pods and most objects.
 pub const SUBDOMAIN: usize = 253;
 
 /// Longest `apiVersion` of a resource: group, `/`, version.
@@ -89,5 +91,6 @@ pub const MAP_OWNERS: usize = 2 * MAP_MEMBERS;
 /// Most moves in a `ShardMap`: every bucket for itself.
 pub const MAP_MOVES: usize = 1_024;
 
-/// Highest weight of a replica: 100 is usual, and a hundred times as much no machine has.
-pub const WEIGHT: u32 = 10_000;
+/// Weights of replicas: 100 is usual, and a hundred times as much no machine has. One that is to have
+/// no work drains.
+pub const WEIGHT: RangeInclusive<u32> = 1..=10_000;

@@ -7,7 +7,7 @@ use super::limits::{COUNTING, HOLDER};
 
 /// RFC 1123 label: names of Ingestors, paths, sources.
 pub(super) const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
-/// RFC 1123 subdomain: names of Secrets.
+/// RFC 1123 subdomain: names of Secrets and Pods; [`super::names::is_subdomain`] is the same as code.
 pub(super) const DNS_SUBDOMAIN: &str =
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 /// RFC 9110 token: names of header fields.

@@ -117,7 +117,7 @@ pub struct MemberText {
     #[schemars(length(max = LABEL), regex(pattern = schema::LABEL_VALUE))]
     pub zone: String,
     /// Its share of the work relative to the others.
-    #[schemars(range(min = 0, max = WEIGHT))]
+    #[schemars(range(min = *WEIGHT.start(), max = *WEIGHT.end()))]
     pub weight: u32,
     /// Active, Draining, Unreachable or Down.
     pub state: StateText,

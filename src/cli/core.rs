@@ -22,7 +22,11 @@ pub(super) fn run(
     environment: Environment,
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
-    serve::run(Roles::CORE, &args.flags.0, environment, |loaded| {
-        roles::core::run(loaded.config, args.until_input_ends, streams.out)
-    })
+    serve::run(
+        Roles::CORE,
+        &args.flags.0,
+        environment,
+        streams,
+        |loaded, printer| roles::core::run(loaded.config, args.until_input_ends, printer),
+    )
 }

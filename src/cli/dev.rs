@@ -19,7 +19,11 @@ pub(super) fn run(
     environment: Environment,
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
-    serve::run(Roles::DEV, &args.flags.0, environment, |loaded| {
-        roles::dev::run(loaded, streams.out)
-    })
+    serve::run(
+        Roles::DEV,
+        &args.flags.0,
+        environment,
+        streams,
+        roles::dev::run,
+    )
 }

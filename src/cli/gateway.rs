@@ -19,7 +19,11 @@ pub(super) fn run(
     environment: Environment,
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
-    serve::run(Roles::GATEWAY, &args.flags.0, environment, |loaded| {
-        roles::gateway::run(loaded.config, streams.out)
-    })
+    serve::run(
+        Roles::GATEWAY,
+        &args.flags.0,
+        environment,
+        streams,
+        |loaded, printer| roles::gateway::run(loaded.config, printer),
+    )
 }

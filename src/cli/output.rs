@@ -8,12 +8,14 @@ use std::{
 
 use super::Exit;
 
-/// The three streams of a process, or a test's.
+/// The three streams of a process, or a test's, one of them twice.
 pub struct Streams<'a> {
     /// Standard input.
     pub input: &'a mut (dyn Read + Send),
     /// Standard output: what was asked for.
     pub out: &'a mut (dyn Write + Send),
+    /// Standard output once more, for what runs on: a thread of its own writes to it, and may hang there.
+    pub told: Box<dyn Write + Send>,
     /// Standard error: what went wrong.
     pub err: &'a mut (dyn Write + Send),
 }

@@ -1,7 +1,7 @@
 //! `zen-fabric ring`: who owns which bucket, why, and what would move.
 //!
-//! It reads the `ShardMap`, and nothing but reads: what it computes it computes with the code by which
-//! the leader decides.
+//! It reads the `ShardMap`, and of a cluster the replicas' Leases and the Ingestors too, and nothing but
+//! reads: what it computes it computes with the code by which the leader decides.
 
 mod print;
 mod read;
@@ -24,18 +24,15 @@ pub struct Args {
     /// The cluster, by kubeconfig [env: `ZEN_FABRIC_KUBECONFIG`, KUBECONFIG] [default: ~/.kube/config]
     #[arg(long, global = true, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// Namespace of the fabric
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAMESPACE",
-        default_value = "zen-system"
-    )]
-    namespace: String,
-    /// Name of the `ShardMap`: that of the release
-    #[arg(long, global = true, value_name = "NAME", default_value = "zen-fabric")]
-    name: String,
-    /// Read the `ShardMap` from this file instead, as `kubectl get shardmap -o yaml` writes it
+    /// Where the fleet's `ShardMap` and Leases are [default: zen-system] [env: `ZEN_FABRIC_NAMESPACE`]
+    #[arg(long, global = true, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// The fleet: its `ShardMap` has this name, its Leases begin with it [default: zen-fabric]
+    /// [env: `ZEN_FABRIC_FLEET`]
+    #[arg(long, alias = "name", global = true, value_name = "NAME")]
+    fleet: Option<String>,
+    /// Read the `ShardMap` from this file instead, as `kubectl get shardmap -o yaml` writes it; it says
+    /// nothing of builds, nor of how much work a bucket is
     #[arg(
         short,
         long,
@@ -119,8 +116,11 @@ async fn dispatch(
         ) => {
             let before = read::file(old, streams)?;
             let after = read::file(new, streams)?;
-            let diff = preview::diff(&before.current(), &after.current(), &after.loads);
-            return print::diff(&diff, args.output, streams);
+            return print::diff(
+                &after.diff(&before.current(), &after.current()),
+                args.output,
+                streams,
+            );
         }
         (_, Some(file)) => Source::File(file.clone()),
         (_, None) => Source::cluster(args, environment).await?,
@@ -133,7 +133,11 @@ async fn dispatch(
             let wanted = fleet.wanted();
             let place = assign(&wanted).remove(&found.bucket);
             let standby = place.and_then(|place| place.standby);
-            let explained = explain(&fleet.map, &wanted, found.bucket, standby);
+            let explained = explain(&fleet.outlook(), &wanted, found.bucket, standby);
+            let explained = match &fleet.loads {
+                Some(_) => explained,
+                None => explained.without_loads(),
+            };
             print::explanation(&found, &explained, args.output, streams)
         }
         Command::Preview {
@@ -143,16 +147,16 @@ async fn dispatch(
         } => {
             let change = change(without.as_deref(), *add, zone_down.as_deref());
             let diff = preview::preview(&fleet.wanted(), &change)?;
-            print::diff(&diff, args.output, streams)
+            print::diff(&fleet.judged(diff), args.output, streams)
         }
         Command::Diff { old: Some(old), .. } => {
             let before = read::file(old, streams)?;
-            let diff = preview::diff(&before.current(), &fleet.current(), &fleet.loads);
+            let diff = fleet.diff(&before.current(), &fleet.current());
             print::diff(&diff, args.output, streams)
         }
         Command::Diff { old: None, .. } => {
             let next = preview::owners(&assign(&fleet.wanted()));
-            let diff = preview::diff(&fleet.current(), &next, &fleet.loads);
+            let diff = fleet.diff(&fleet.current(), &next);
             print::diff(&diff, args.output, streams)
         }
     }

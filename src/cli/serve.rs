@@ -1,11 +1,11 @@
 //! Runs a role until a signal, on a runtime that is made for it.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
-use super::{Environment, Exit, Failure};
+use super::{Environment, Exit, Failure, Streams};
 use crate::{
     config::{Loaded, Roles, flags::Flags},
-    ops::process,
+    ops::{printer::Printer, process},
     roles,
 };
 
@@ -25,7 +25,8 @@ pub(super) fn run<F>(
     role: Roles,
     flags: &Flags,
     environment: Environment,
-    serve: impl FnOnce(Loaded) -> F,
+    streams: &mut Streams<'_>,
+    serve: impl FnOnce(Loaded, Printer) -> F,
 ) -> Result<Exit, Failure>
 where
     F: Future<Output = Result<(), roles::Error>>,
@@ -40,7 +41,9 @@ where
         .enable_all()
         .thread_name("zen-fabric")
         .build()?;
-    let outcome = runtime.block_on(serve(loaded));
+    let told = std::mem::replace(&mut streams.told, Box::new(io::sink()));
+    let printer = Printer::start(told)?;
+    let outcome = runtime.block_on(serve(loaded, printer));
     runtime.shutdown_timeout(RUNTIME_GRACE);
     outcome?;
     Ok(Exit::Success)

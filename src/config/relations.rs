@@ -6,7 +6,13 @@ use std::{
 };
 
 use super::{Bytes, Config, Problem, Roles, bounds, largest_body};
-use crate::coordination::timing::Timing;
+use crate::{
+    api::{
+        limits::{LABEL, SUBDOMAIN, WEIGHT},
+        names::is_subdomain,
+    },
+    coordination::{timing::Timing, wire::MEMBER},
+};
 
 /// Every relation that does not hold. `given` says whether somebody set a value.
 pub(super) fn broken(config: &Config, given: &dyn Fn(&str) -> bool) -> Vec<Problem> {
@@ -82,7 +88,6 @@ fn fleet(config: &Config, found: &mut Found) {
         ("namespace", Some(&fleet.namespace)),
         ("region", Some(&fleet.region)),
         ("zone", Some(&fleet.zone)),
-        ("pod-name", fleet.pod_name.as_ref()),
     ];
     for (name, text) in names {
         found.unless(text.is_none_or(|text| is_name(text)), name, || {
@@ -90,8 +95,22 @@ fn fleet(config: &Config, found: &mut Found) {
                 .to_owned()
         });
     }
-    found.unless((1..=1_000).contains(&fleet.weight), "weight", || {
-        "must be from 1 to 1000; 100 is usual".to_owned()
+    let pod = fleet.pod_name.as_ref();
+    found.unless(pod.is_none_or(|pod| is_subdomain(pod)), "pod-name", || {
+        "must be a Pod's name: lower-case letters, digits, `-` and `.`, 253 characters at most"
+            .to_owned()
+    });
+    let lease = pod.map_or(0, |pod| fleet.name.len() + MEMBER.len() + pod.len());
+    found.unless(lease <= SUBDOMAIN, "pod-name", || {
+        format!(
+            "must leave room for the name of its Lease, {}{MEMBER}POD, which has \
+             {SUBDOMAIN} characters at most",
+            fleet.name
+        )
+    });
+    found.unless(WEIGHT.contains(&fleet.weight), "weight", || {
+        let (least, most) = (WEIGHT.start(), WEIGHT.end());
+        format!("must be from {least} to {most}; 100 is usual")
     });
     // As many as the ShardMap is bounded for; more are a test of the fabric, not of one machine.
     found.unless((1..=25).contains(&fleet.replicas), "replicas", || {
@@ -115,12 +134,7 @@ fn fleet(config: &Config, found: &mut Found) {
 }
 
 fn is_name(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-    let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    (1..=63).contains(&text.len())
-        && text.chars().all(plain)
-        && ends(text.chars().next())
-        && ends(text.chars().next_back())
+    text.len() <= LABEL && is_subdomain(text)
 }
 
 struct Found(Vec<Problem>);

@@ -1,6 +1,9 @@
 use std::time::Duration;
 
+use serde_json::Value as Json;
+
 use super::{flags::Flags, *};
+use crate::api::crds;
 
 fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs
@@ -357,7 +360,11 @@ fn names_of_the_fleet_are_names_of_objects() {
         ("zone", "eu_west", false),
         ("pod-name", "core-0#1", false),
         ("weight", "0", false),
-        ("weight", "1000", true),
+        ("pod-name", "core..0", false),
+        ("pod-name", "core.-0", false),
+        ("weight", "1", true),
+        ("weight", "10000", true),
+        ("weight", "10001", false),
         ("replicas", "0", false),
         ("replicas", "26", false),
         ("gateways", "a:1, b:2", true),
@@ -370,6 +377,40 @@ fn names_of_the_fleet_are_names_of_objects() {
         let found = problems(&[], &flags);
         let expected: &[&str] = if *right { &[] } else { &[name] };
         assert_eq!(found, expected, "{name}={value}");
+    }
+    // A Lease has the fleet's name and the pod's.
+    for (length, right) in [(182, true), (183, false), (254, false)] {
+        let flags = Flags::default()
+            .with("fleet", "f".repeat(63))
+            .with("pod-name", "p".repeat(length));
+        assert_eq!(problems(&[], &flags).is_empty(), right, "{length}");
+    }
+}
+
+#[test]
+fn what_flags_let_through_the_map_has_a_place_for() {
+    let weights = [0, 1, 100, 10_000, 10_001];
+    let pods = ["core-0", "a.b", "a..b", "a.-b", "A", "a_b", "core-0#1"];
+    let crds = serde_json::to_value(crds()).unwrap();
+    let mut all = crds.as_array().unwrap().iter();
+    let map = all.find(|crd| crd["spec"]["names"]["kind"] == "ShardMap");
+    let member = &map.unwrap()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        ["properties"]["members"]["items"]["properties"];
+    let pattern = regex::Regex::new(member["name"]["pattern"].as_str().unwrap()).unwrap();
+    let bound = |of: &Json| of.as_f64().unwrap();
+    let weighs = bound(&member["weight"]["minimum"])..=bound(&member["weight"]["maximum"]);
+    let fits = |name: &str, weight: u32| pattern.is_match(name) && weighs.contains(&weight.into());
+    for weight in weights {
+        let flags = Flags::default().with("weight", weight.to_string());
+        assert_eq!(
+            problems(&[], &flags).is_empty(),
+            fits("core-0", weight),
+            "{weight}"
+        );
+    }
+    for pod in pods {
+        let flags = Flags::default().with("pod-name", pod);
+        assert_eq!(problems(&[], &flags).is_empty(), fits(pod, 100), "{pod}");
     }
 }
 

@@ -6,8 +6,8 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use super::{
-    assign::{Account, accounts, choices},
-    layout::{Candidate, Wanted},
+    assign::{Account, accounts, choices, rolling},
+    layout::{Balance, Candidate, Wanted},
     names::{Holder, newer},
     records::{MemberState, ShardMapSpec, Stage},
 };
@@ -19,7 +19,7 @@ pub struct Explanation {
     /// Which.
     pub bucket: Bucket,
     /// Its load, as far as it is known.
-    pub load: u32,
+    pub load: Option<u32>,
     /// Who owns it, and since which version of the map.
     pub owner: Option<(Holder, Epoch)>,
     /// Why that one.
@@ -37,10 +37,10 @@ pub struct Choice {
     pub holder: Holder,
     /// Its zone; empty where nobody knows.
     pub zone: Arc<str>,
-    /// What it carries today.
-    pub load: u64,
-    /// What it is given no more than.
-    pub bound: u64,
+    /// What it carries today; `None` where nobody knows.
+    pub load: Option<u64>,
+    /// What it is given no more than; `None` where nobody knows.
+    pub bound: Option<u64>,
 }
 
 /// Why a bucket is where it is.
@@ -73,7 +73,8 @@ pub enum Why {
 }
 
 /// What the assignment would be asked, if the map were all that is known: `loads` and `builds` as far
-/// as the caller knows them. Members that are Active are taken to be Ready.
+/// as the caller knows them. Members that are Active are taken to be Ready; while their builds differ,
+/// balance waits, as the leader has it.
 #[must_use]
 pub fn wanted(
     map: &ShardMapSpec,
@@ -106,6 +107,10 @@ pub fn wanted(
         let owner = to.unwrap_or(&grant.owner).clone();
         wanted.current.insert(*bucket, owner);
     }
+    // The leader doesn't wait for ever, but how long it has waited only it knows.
+    if rolling(&wanted) {
+        wanted.balance = Balance::Held;
+    }
     wanted
 }
 
@@ -130,7 +135,7 @@ pub fn explain(
     Explanation {
         why: why(map, wanted, bucket, &choices),
         bucket,
-        load,
+        load: Some(load),
         owner: grant.map(|grant| (grant.owner.clone(), grant.epoch)),
         standby,
         choices,
@@ -145,8 +150,8 @@ fn choice(wanted: &Wanted, accounts: &BTreeMap<Holder, Account>, holder: Holder)
         .map(|candidate| &candidate.zone);
     Choice {
         zone: zone.map_or_else(|| Arc::from(""), Arc::clone),
-        load: account.map_or(0, |account| account.load),
-        bound: account.and_then(|account| account.bound).unwrap_or(0),
+        load: Some(account.map_or(0, |account| account.load)),
+        bound: Some(account.and_then(|account| account.bound).unwrap_or(0)),
         holder,
     }
 }
@@ -176,14 +181,36 @@ fn why(map: &ShardMapSpec, wanted: &Wanted, bucket: Bucket, choices: &[Choice]) 
     let load = u64::from(wanted.loads.get(&bucket).copied().unwrap_or(0));
     if newer(build(&grant.owner), build(&first.holder)).is_gt() {
         Why::FirstIsOlder(first.clone())
-    } else if first.load.saturating_add(load) > first.bound {
+    } else if first.load.unwrap_or(0).saturating_add(load) > first.bound.unwrap_or(0) {
         Why::FirstIsFull(first.clone())
     } else {
         Why::Stays(first.clone())
     }
 }
 
+// === impl Explanation ===
+
+impl Explanation {
+    /// The same where loads are unknown: numbers that were computed from nothing are none.
+    #[must_use]
+    pub fn without_loads(mut self) -> Self {
+        self.load = None;
+        let forget = |choice: &mut Choice| (choice.load, choice.bound) = (None, None);
+        self.choices.iter_mut().for_each(forget);
+        match &mut self.why {
+            Why::FirstIsFull(first) | Why::FirstIsOlder(first) | Why::Stays(first) => forget(first),
+            Why::Unowned | Why::OwnerGone | Why::Moving { .. } | Why::Leaving(_) | Why::First => {}
+        }
+        self
+    }
+}
+
 // === words ===
+
+/// A number, or that nobody knows it.
+fn known(number: Option<u64>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -215,7 +242,8 @@ impl fmt::Display for Choice {
         if !self.zone.is_empty() {
             write!(f, " in zone {}", self.zone)?;
         }
-        write!(f, ", carries {} of at most {}", self.load, self.bound)
+        let (load, bound) = (known(self.load), known(self.bound));
+        write!(f, ", carries {load} of at most {bound}")
     }
 }
 
@@ -247,7 +275,9 @@ impl fmt::Display for Why {
             Self::FirstIsFull(first) => write!(
                 f,
                 "the ring's first choice, {}, carries {} of at most {} and has no room for it.",
-                first.holder, first.load, first.bound
+                first.holder,
+                known(first.load),
+                known(first.bound)
             ),
             Self::FirstIsOlder(first) => write!(
                 f,

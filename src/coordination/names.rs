@@ -10,6 +10,10 @@ use crate::journal;
 /// hold it exactly.
 pub const MOST: u64 = (1 << 52) - 1;
 
+/// Numbers that somebody claims to have seen count below this: an editor's slip near the maximum
+/// must not use up all that is left. 2^20 versions of room are years of a busy fleet.
+pub const REACHABLE: u64 = MOST - (1 << 20);
+
 /// A pod's name: a DNS subdomain, so `#` can't occur in it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PodName(pub Arc<str>);

@@ -6,10 +6,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    names::{Holder, PodName},
+    names::{Holder, PodName, REACHABLE},
     port::Moment,
 };
-use crate::journal::{Bucket, Epoch};
+use crate::{
+    api::limits::WEIGHT,
+    journal::{Bucket, Epoch},
+};
 
 /// The leader Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +114,21 @@ pub struct Member {
     pub state: MemberState,
 }
 
+impl Member {
+    /// As a member Lease tells of it when it joins. A weight that the map has no place for, which
+    /// only an editor can have written, becomes the nearest that it has: the whole map would else be
+    /// refused.
+    #[must_use]
+    pub fn joined(lease: &MemberRecord) -> Self {
+        Self {
+            incarnation: lease.holder.incarnation,
+            zone: Arc::clone(&lease.zone),
+            weight: lease.weight.clamp(*WEIGHT.start(), *WEIGHT.end()),
+            state: MemberState::Active,
+        }
+    }
+}
+
 /// A bucket as it is issued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
@@ -190,6 +208,22 @@ impl ShardMapSpec {
             .get(&holder.pod)
             .filter(|member| member.incarnation == holder.incarnation)
             .map(|member| member.state)
+    }
+
+    /// Whether it says only what can be, of so many buckets.
+    #[must_use]
+    pub fn is_sound(&self, buckets: u16) -> bool {
+        let known = |bucket: &Bucket| bucket.0 < self.buckets;
+        // Above that there is no room to heal: the next leader could not pass it.
+        self.version < REACHABLE
+            && self.term < REACHABLE
+            && self.buckets == buckets
+            && self.grants.keys().all(known)
+            && self.moves.keys().all(known)
+            && self
+                .grants
+                .values()
+                .all(|grant| grant.epoch.0 <= self.version)
     }
 
     /// Every member as a holder, in order of pods.

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use super::{
     leader::{Leader, above},
     message::Body,
-    names::Holder,
+    names::{Holder, REACHABLE},
     out::Out,
     port::Moment,
-    view::{REACHABLE, View},
+    view::View,
 };
 use crate::journal::{Bucket, Epoch};
 

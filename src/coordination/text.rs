@@ -111,8 +111,9 @@ fn members(text: &ShardMapText) -> Result<BTreeMap<PodName, Member>, Malformed> 
         let incarnation = number(&at("incarnation"), entry.incarnation)?;
         // What makes a holder, and is one.
         let named = holder(&at("name"), &format!("{}#{incarnation}", entry.name))?;
-        if entry.weight > WEIGHT {
-            let why = format!("is {}, more than {WEIGHT}", entry.weight);
+        if !WEIGHT.contains(&entry.weight) {
+            let (least, most) = (WEIGHT.start(), WEIGHT.end());
+            let why = format!("is {}, not from {least} to {most}", entry.weight);
             return Err(wrong(at("weight"), why));
         }
         let member = Member {

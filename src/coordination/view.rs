@@ -15,7 +15,7 @@ use super::{
     chance::mixed,
     contact::Contact,
     layout::{Balance, Candidate, Wanted},
-    names::{Holder, MOST, PodName},
+    names::{Holder, MOST, PodName, REACHABLE},
     port::{Link, Moment, Object, Record, Stored},
     protocol::{Protocol, planted},
     records::{Grant, LeaderRecord, Life, MemberRecord, MemberState, ShardMapSpec},
@@ -34,10 +34,6 @@ pub(super) enum Fate {
     /// Nothing is known of it.
     Unknown,
 }
-
-/// Numbers that somebody claims to have seen count below this: an editor's slip near the maximum
-/// must not use up all that is left. 2^20 versions of room are years of a busy fleet.
-pub(super) const REACHABLE: u64 = MOST - (1 << 20);
 
 /// What this replica knows.
 #[derive(Clone, Debug)]
@@ -242,17 +238,7 @@ impl View {
 
     /// Whether a map says only what can be.
     pub(super) fn sound(&self, spec: &ShardMapSpec) -> bool {
-        let buckets = |bucket: &Bucket| bucket.0 < spec.buckets;
-        // Above that there is no room to heal: the next leader could not pass it.
-        spec.version < REACHABLE
-            && spec.term < REACHABLE
-            && spec.buckets == self.me.buckets
-            && spec.grants.keys().all(buckets)
-            && spec.moves.keys().all(buckets)
-            && spec
-                .grants
-                .values()
-                .all(|grant| grant.epoch.0 <= spec.version)
+        spec.is_sound(self.me.buckets)
     }
 
     /// Whether a pod has no member Lease at all; one that can't be read is one.

@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 
 use super::port::{Object, Record, Stored};
 
+/// What stands between the fleet's name and the Pod's in the name of a member Lease.
+pub const MEMBER: &str = "-member-";
+
 /// Where a fleet's objects are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -75,7 +78,7 @@ impl Place {
     pub fn name(&self, object: &Object) -> String {
         match object {
             Object::Leader => format!("{}-leader", self.release),
-            Object::Member(pod) => format!("{}-member-{pod}", self.release),
+            Object::Member(pod) => format!("{}{MEMBER}{pod}", self.release),
             Object::Map => self.release.to_string(),
         }
     }
@@ -87,9 +90,7 @@ impl Place {
         if rest == "-leader" {
             return Some(Object::Leader);
         }
-        let pod = rest
-            .strip_prefix("-member-")
-            .filter(|pod| !pod.is_empty())?;
+        let pod = rest.strip_prefix(MEMBER).filter(|pod| !pod.is_empty())?;
         Some(Object::Member(super::names::PodName(pod.into())))
     }
 

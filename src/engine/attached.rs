@@ -45,7 +45,7 @@ pub(super) async fn run(shared: Arc<Shared>, log: Arc<Log>, tasks: Tasks) {
         };
         let error = match opened {
             Ok(subscription) => {
-                log.note(true);
+                log.answered(shared.clock.instant());
                 let over = CancellationToken::new();
                 let session = shared.opened(&log, &holder, |number| Session {
                     number,
@@ -162,7 +162,7 @@ impl<'a> Following<'a> {
                 }
                 Event::Answered(claims, answer) => self.answered(&claims, answer),
                 Event::Ready(named) => named.map(|named| {
-                    self.log.note(true);
+                    self.log.answered(self.shared.clock.instant());
                     self.start_all(named);
                 }),
             };
@@ -215,7 +215,7 @@ impl<'a> Following<'a> {
         self.shared
             .answered(self.log, &self.session, claims, refused);
         let refused = answer?.len();
-        self.log.note(true);
+        self.log.answered(self.shared.clock.instant());
         info!(
             log = %self.log.id, claimed = claims.len().saturating_sub(refused), refused,
             "buckets claimed"

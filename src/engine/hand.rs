@@ -24,6 +24,11 @@ use super::{
 /// How long a log may take to say what it remembers: less than a leader waits for it.
 const SURVEY: Duration = Duration::from_millis(400);
 
+/// A log that has answered nothing for so long counts, for a release, as one that can't be reached:
+/// well above what a commit takes on a slow disk, and with the second that a release waits anyhow
+/// well below a leader's ladder.
+const SILENT: Duration = Duration::from_secs(2);
+
 impl Shared {
     fn owned(&self) -> MutexGuard<'_, Owned> {
         self.owned.lock().unwrap_or_else(PoisonError::into_inner)
@@ -229,16 +234,20 @@ impl Shared {
         });
     }
 
-    /// Ends releases that wait for logs that can't be reached; whether any bucket is still being
+    /// Ends releases that wait for logs that can't be reached, or don't answer; whether any bucket is still being
     /// released.
     pub(super) fn hurry_releases(&self) -> bool {
         let now = self.clock.instant();
-        let unreachable = |log| self.logs.get(log).is_none_or(|log| log.is_unreachable());
+        let silent = |log: &Log| log.silent_for(now) >= SILENT;
+        let unreachable = |log| {
+            let log = self.logs.get(log);
+            log.is_none_or(|log| log.is_unreachable() || silent(&log))
+        };
         let given_up = self.say(|owned| owned.overdue(now, unreachable));
         for (log, buckets) in given_up {
             warn!(
                 %log, buckets,
-                "buckets are released although their log can't be reached; what isn't committed stays in its journal for the next owner"
+                "buckets are released although their log can't be reached, or doesn't answer; what isn't committed stays in its journal for the next owner"
             );
         }
         self.owned().is_releasing()

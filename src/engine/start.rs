@@ -256,7 +256,8 @@ impl Handle {
 
     /// Starts nothing new on a bucket, finishes and commits what is in memory, and then tells
     /// [`Notice::Released`], once, unless the bucket is dropped first. A log that can't be reached is
-    /// waited for a second; what isn't committed then stays in its journal.
+    /// waited for a second, one that doesn't answer for two; what isn't committed then stays in its
+    /// journal.
     pub fn release(&self, bucket: Bucket, epoch: Epoch) {
         self.shared.release(bucket, epoch);
     }

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{Notify, Semaphore};
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::journal::{Bucket, LogId, Source, Subscription};
 
-use super::shared::Shared;
+use super::{shared::Shared, silence::Silence};
 
 /// Bodies, and what was decided of them, in memory at once, over all Ingestors of one log, in KiB:
 /// 32 MiB. A queue that finds no room waits, and the events stay in the journal. Each log has its
@@ -33,6 +34,7 @@ pub(super) struct Log {
     session: Mutex<Option<Session>>,
     stints: RwLock<HashMap<Bucket, Arc<Stint>>>,
     unreachable: AtomicBool,
+    silence: Mutex<Silence>,
     reached: AtomicBool,
     calm: AtomicBool,
 }
@@ -59,6 +61,10 @@ pub(super) struct Stint {
     queues: AtomicUsize,
 }
 
+/// A question to a log that isn't answered yet, or that was given up when this is dropped.
+#[derive(Debug)]
+pub(super) struct Question<'a>(&'a Log);
+
 /// A queue's part in a stint; what is released waits for all of them to be dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
@@ -77,6 +83,7 @@ impl Log {
             session: Mutex::new(None),
             stints: RwLock::default(),
             unreachable: AtomicBool::new(false),
+            silence: Mutex::default(),
             reached: AtomicBool::new(false),
             calm: AtomicBool::new(false),
         }
@@ -104,7 +111,33 @@ impl Log {
         self.reached.load(Ordering::Relaxed)
     }
 
-    /// A call was answered, or not.
+    /// A question is asked, whose answer a release waits for. What waits by design for long, such as
+    /// for new records, is none.
+    pub(super) fn ask(&self, now: Instant) -> Question<'_> {
+        self.silence().asked(now);
+        Question(self)
+    }
+
+    /// How long it has answered nothing of what it was asked. A journal of this process is never
+    /// silent: it hangs with its disk, and nobody else could take over what is in it.
+    pub(super) fn silent_for(&self, now: Instant) -> Duration {
+        if self.source.is_local() {
+            return Duration::ZERO;
+        }
+        self.silence().lasts(now)
+    }
+
+    fn silence(&self) -> MutexGuard<'_, Silence> {
+        self.silence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call was answered.
+    pub(super) fn answered(&self, now: Instant) {
+        self.silence().answered(now);
+        self.note(true);
+    }
+
+    /// A call was answered, or can't be.
     pub(super) fn note(&self, reached: bool) {
         if self.is_unreachable() == reached {
             self.unreachable.store(!reached, Ordering::Relaxed);
@@ -175,6 +208,12 @@ impl Stint {
 
     fn is_open(&self) -> bool {
         !self.draining.is_cancelled() && !self.stop.is_cancelled()
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        self.0.silence().over();
     }
 }
 

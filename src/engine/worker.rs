@@ -270,7 +270,7 @@ impl Queue {
             Ok(fetched) => fetched,
             Err(error) => return self.subscription_failed(&error),
         };
-        self.stint.log.note(true);
+        self.stint.log.answered(self.shared.clock.instant());
         let more = self.shared.slots.more(&self.uid, self.stint.log.id);
         self.exhausted = fetched.exhausted && !more;
         if let Some(room) = fetched.room {
@@ -334,7 +334,9 @@ impl Queue {
         let (stint, uid) = (Arc::clone(&self.stint), self.uid.clone());
         let ends = std::mem::take(&mut self.ends);
         let commit = async move {
+            let asked = stint.log.ask(now);
             let outcome = stint.subscription.commit(&uid, ends.clone()).await;
+            drop(asked);
             (ends, outcome)
         };
         self.committing = Some(commit.boxed());
@@ -345,7 +347,7 @@ impl Queue {
             self.ends.splice(0..0, ends);
             return self.subscription_failed(&error);
         }
-        self.stint.log.note(true);
+        self.stint.log.answered(self.shared.clock.instant());
         self.shared.count(self.stint.bucket, ends.len());
         self.window.committed(&ends);
         self.trim_room();
@@ -372,7 +374,10 @@ fn is_full(window: &Window) -> bool {
 
 /// The pace of an Ingestor that the watch hasn't shown.
 async fn unknown(shared: &Shared, stint: &Stint, uid: &IngestorUid) -> Option<u32> {
-    let text = stint.log.source.spec_in_force(uid).await?;
+    let asked = stint.log.ask(shared.clock.instant());
+    let text = stint.log.source.spec_in_force(uid).await;
+    drop(asked);
+    let text = text?;
     let digest = text.digest;
     let decider = shared.specs.get(digest, || Some(text.text)).ok()??;
     let identity = &decider.compiled.spec().ingestor;

@@ -1,4 +1,7 @@
-//! Signals: the first drains, the second aborts, and the outcome is a value.
+//! Signals: the first drains, a second Ctrl-C aborts, and the outcome is a value.
+//!
+//! A second SIGTERM changes nothing: a process group or a cgroup that is asked as a whole asks a child
+//! that its parent has asked already, and who wants an end at once has SIGKILL.
 //!
 //! ```text
 //!  Signals ──next(), stop()──▶ Draining ──drain(future, grace)──▶ Ok(what the future gave) | Aborted
@@ -28,7 +31,11 @@ pub enum Signal {
 
 /// The signals of this process, or a test's.
 #[must_use = "nobody waits for signals until `first` is called"]
-pub struct Signals(BoxStream<'static, Signal>);
+pub struct Signals {
+    signals: BoxStream<'static, Signal>,
+    /// How often [`Signal::Interrupt`] has come.
+    interrupts: usize,
+}
 
 /// The process stops: the first signal has come, or a part of it is gone.
 #[must_use = "`drain` ends what is running"]
@@ -39,8 +46,8 @@ pub struct Draining {
 /// The process did not drain; what was running is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Aborted {
-    /// A second signal came.
-    #[error("aborted by a second signal")]
+    /// A second Ctrl-C came.
+    #[error("aborted by a second SIGINT")]
     Signal,
     /// The grace period was over.
     #[error("the drain did not end within {0:?}")]
@@ -105,25 +112,36 @@ impl Signals {
             of(interrupt, Signal::Interrupt),
             of(terminate, Signal::Terminate),
         );
-        Ok(Self(both.boxed()))
+        Ok(Self::from_stream(both.boxed()))
     }
 
     /// Signals from elsewhere: a test, or a process that holds several replicas.
     pub fn from_stream(signals: BoxStream<'static, Signal>) -> Self {
-        Self(signals)
+        Self {
+            signals,
+            interrupts: 0,
+        }
     }
 
     /// Waits for a signal; for ever when there are none.
     pub async fn next(&mut self) -> Signal {
-        match self.0.next().await {
-            Some(signal) => signal,
-            None => std::future::pending().await,
+        let Some(signal) = self.signals.next().await else {
+            return std::future::pending().await;
+        };
+        self.interrupts += usize::from(signal == Signal::Interrupt);
+        signal
+    }
+
+    /// Waits until Ctrl-C was pressed twice, from the beginning on.
+    async fn insistent(&mut self) {
+        while self.interrupts < 2 {
+            self.next().await;
         }
     }
 
-    /// The process stops now; the next signal aborts that.
+    /// The process stops now; a person who presses Ctrl-C twice aborts that.
     pub fn stop(self) -> Draining {
-        info!("draining; a signal aborts");
+        info!("draining; a second Ctrl-C aborts");
         Draining { signals: self }
     }
 }
@@ -137,7 +155,7 @@ impl std::fmt::Debug for Signals {
 // === impl Draining ===
 
 impl Draining {
-    /// Runs `drain` to its end, unless a second signal comes or `grace` is over.
+    /// Runs `drain` to its end, unless a second SIGINT comes or `grace` is over.
     ///
     /// # Errors
     /// [`Aborted`]: `drain` was dropped before its end.
@@ -150,7 +168,7 @@ impl Draining {
             // A drain that has ended has ended, whatever comes at the same moment.
             biased;
             done = drain => Ok(done),
-            _ = self.signals.next() => Err(Aborted::Signal),
+            () = self.signals.insistent() => Err(Aborted::Signal),
             () = tokio::time::sleep(grace) => Err(Aborted::GraceOver(grace)),
         };
         if let Err(aborted) = &outcome {
@@ -192,18 +210,29 @@ mod tests {
         assert_eq!(draining.drain(LONG, ready(7)).await, Ok(7));
     }
 
-    #[tokio::test]
-    async fn the_second_signal_aborts() {
-        let draining = first(signals(vec![Signal::Interrupt; 2])).await;
-        assert_eq!(
-            draining.drain(LONG, pending::<()>()).await,
-            Err(Aborted::Signal)
-        );
+    #[tokio::test(start_paused = true)]
+    async fn only_a_second_interrupt_aborts() {
+        const INT: Signal = Signal::Interrupt;
+        const TERM: Signal = Signal::Terminate;
+        let over = Aborted::GraceOver(LONG);
+        let rows = [
+            (vec![INT, INT], Aborted::Signal),
+            (vec![TERM, INT, TERM, INT], Aborted::Signal),
+            // A child of `dev` is asked by its parent, and perhaps as one of a group.
+            (vec![TERM, TERM, TERM], over),
+            (vec![INT, TERM], over),
+            (vec![TERM, INT], over),
+        ];
+        for (came, outcome) in rows {
+            let draining = first(signals(came.clone())).await;
+            let drained = draining.drain(LONG, pending::<()>()).await;
+            assert_eq!(drained, Err(outcome), "{came:?}");
+        }
     }
 
     #[tokio::test]
     async fn a_finished_drain_wins_over_a_second_signal() {
-        let draining = first(signals(vec![Signal::Terminate; 2])).await;
+        let draining = first(signals(vec![Signal::Interrupt; 2])).await;
         assert_eq!(draining.drain(LONG, ready(())).await, Ok(()));
     }
 

@@ -29,7 +29,8 @@ pub enum Reason {
     RefusedByPeer,
     /// The handshake took too long.
     Slow,
-    /// Too many handshakes are under way.
+    /// Too many handshakes are under way, of its address more than of others, or too many peers are
+    /// connected.
     Crowded,
     /// The connection could not be made, or was cut.
     Unreachable,

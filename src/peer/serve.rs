@@ -1,6 +1,6 @@
 //! Takes connections of peers: each proves who it is before gRPC sees a byte of it.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::{
     convert::Infallible,
     io,
@@ -16,7 +16,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::JoinSet,
+    task::{AbortHandle, Id, JoinError, JoinSet},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -28,6 +28,7 @@ use tracing::{debug, error, warn};
 
 use super::{
     identity::{Expected, PeerIdentity},
+    pending::Pending,
     refusal::Reason,
     tls::Credentials,
     verify,
@@ -48,7 +49,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 pub struct Bounds {
     /// A handshake takes this long at most: some round trips and signatures.
     pub handshake: Duration,
-    /// So many handshakes are under way at once: whoever has no certificate costs no more.
+    /// So many handshakes are under way at once: whoever has no certificate costs no more. One more
+    /// takes the place of the oldest of the address that has the most.
     pub pending: usize,
     /// So many peers are connected at once: a fleet's cores and gateways, with room for those that
     /// come back before their old connections are noticed to be gone.
@@ -131,6 +133,36 @@ struct Acceptor {
     cut: CancellationToken,
 }
 
+/// Handshakes under way, each in a task of its own.
+#[derive(Debug)]
+struct Handshakes {
+    tasks: JoinSet<()>,
+    pending: Pending<AbortHandle>,
+}
+
+impl Handshakes {
+    fn new() -> Self {
+        Self {
+            tasks: JoinSet::new(),
+            pending: Pending::new(),
+        }
+    }
+
+    fn ended(&mut self, outcome: Result<(Id, ()), JoinError>) {
+        let id = match outcome {
+            Ok((id, ())) => id,
+            Err(error) => {
+                // One that gave way was refused when it did.
+                if !error.is_cancelled() {
+                    warn!(%error, "a handshake's task failed");
+                }
+                error.id()
+            }
+        };
+        self.pending.ends(|task| task.id() == id);
+    }
+}
+
 impl Acceptor {
     async fn run(
         self,
@@ -138,16 +170,12 @@ impl Acceptor {
         accepted: mpsc::Sender<Accepted>,
         stop: CancellationToken,
     ) {
-        let mut handshakes: JoinSet<()> = JoinSet::new();
+        let mut handshakes = Handshakes::new();
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(ended) = handshakes.join_next() => {
-                    if let Err(error) = ended {
-                        warn!(%error, "a handshake's task failed");
-                    }
-                }
+                Some(ended) = handshakes.tasks.join_next_with_id() => handshakes.ended(ended),
                 taken = listener.accept() => match taken {
                     Ok((socket, peer)) => {
                         self.begin(socket, peer, &accepted, &mut handshakes);
@@ -163,27 +191,36 @@ impl Acceptor {
         socket: TcpStream,
         peer: SocketAddr,
         accepted: &mpsc::Sender<Accepted>,
-        handshakes: &mut JoinSet<()>,
+        handshakes: &mut Handshakes,
     ) {
-        let place = Arc::clone(&self.open).try_acquire_owned();
-        let (Ok(place), true) = (place, handshakes.len() < self.bounds.pending) else {
-            self.refuse(peer, Reason::Crowded, None);
+        let Ok(place) = Arc::clone(&self.open).try_acquire_owned() else {
+            self.refuse(peer.ip().to_canonical(), Reason::Crowded, None);
             return;
         };
+        let address = peer.ip().to_canonical();
+        if handshakes.pending.len() >= self.bounds.pending {
+            let Some((gone, task)) = handshakes.pending.gives_way(address) else {
+                self.refuse(address, Reason::Crowded, None);
+                return;
+            };
+            task.abort();
+            self.refuse(gone, Reason::Crowded, None);
+        }
         let acceptor = self.clone();
         let accepted = accepted.clone();
-        handshakes.spawn(async move {
-            if let Some(connection) = acceptor.shake_hands(socket, peer, place).await {
+        let task = handshakes.tasks.spawn(async move {
+            if let Some(connection) = acceptor.shake_hands(socket, address, place).await {
                 // Nobody serves any more where this fails: the process stops.
                 drop(accepted.send(connection).await);
             }
         });
+        handshakes.pending.begins(address, task);
     }
 
     async fn shake_hands(
         self,
         socket: TcpStream,
-        peer: SocketAddr,
+        peer: IpAddr,
         place: OwnedSemaphorePermit,
     ) -> Option<Accepted> {
         // Messages are small and complete: waiting for more to send would only delay them.
@@ -228,14 +265,9 @@ impl Acceptor {
         })
     }
 
-    fn refuse(
-        &self,
-        peer: SocketAddr,
-        why: Reason,
-        error: Option<&(dyn std::error::Error + 'static)>,
-    ) {
+    fn refuse(&self, peer: IpAddr, why: Reason, error: Option<&(dyn std::error::Error + 'static)>) {
         self.credentials.metrics.refuse(why);
-        let address = peer.ip().to_string();
+        let address = peer.to_string();
         // Probes of orchestrators, and of peers that look whether anybody listens, say nothing.
         if why != Reason::Unreachable && self.credentials.first(&address, why) {
             warn!(

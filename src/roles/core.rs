@@ -15,7 +15,10 @@ use super::{
 use crate::{
     config::Config,
     kube::client,
-    ops::shutdown::{Budget, Draining},
+    ops::{
+        printer::Printer,
+        shutdown::{Budget, Draining},
+    },
 };
 
 /// This role, as the ready file of `dev` names it.
@@ -44,12 +47,8 @@ struct Running {
 ///
 /// # Errors
 /// What could not be started, which part is gone, or that the drain was cut off.
-pub async fn run(
-    config: Config,
-    until_input_ends: bool,
-    out: &mut (dyn io::Write + Send),
-) -> Result<(), Error> {
-    process::run(&config, start(&config, until_input_ends), out).await
+pub async fn run(config: Config, until_input_ends: bool, printer: Printer) -> Result<(), Error> {
+    process::run(&config, start(&config, until_input_ends), &printer).await
 }
 
 async fn start(config: &Config, until_input_ends: bool) -> Result<Running, Error> {
@@ -100,7 +99,7 @@ impl process::Running for Running {
         }
     }
 
-    async fn announce(&self, config: &Config, out: &mut (dyn io::Write + Send)) -> Error {
+    async fn announce(&self, config: &Config, printer: &Printer) -> Error {
         self.base.ready().await;
         let holder = self.replica.holder();
         let ready = Ready {
@@ -109,12 +108,11 @@ impl process::Running for Running {
             peer: self.replica.peer(),
             holder: &holder,
         };
-        let told = writeln!(
-            out,
-            "{holder} works; peers {}, admin {}",
+        let text = format!(
+            "{holder} works; peers {}, admin {}\n",
             ready.peer, ready.admin
         );
-        let told = told.and_then(|()| out.flush()).map_err(Error::from);
+        let told = printer.tell(text).await.map_err(Error::from);
         if let Err(error) = told.and_then(|()| ready::write(config.ready_file.as_deref(), &ready)) {
             return error;
         }

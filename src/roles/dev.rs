@@ -11,7 +11,7 @@ mod hints;
 pub mod sample;
 mod takeover;
 
-use std::{io, path::Path, pin::pin};
+use std::{path::Path, pin::pin};
 
 use serde::Serialize;
 use tracing::warn;
@@ -27,6 +27,7 @@ use crate::{
     config::{Config, Loaded},
     gateway,
     ops::{
+        printer::Printer,
         shutdown::{Budget, Draining},
         tasks::Tasks,
     },
@@ -56,15 +57,20 @@ struct Running {
     secret: Option<String>,
 }
 
-/// Runs until a signal; writes what to do next to `out`.
+/// Runs until a signal; prints what to do next.
 ///
 /// # Errors
 /// What could not be started, which part is gone, or that the drain was cut off.
-pub async fn run(loaded: Loaded, out: &mut (dyn io::Write + Send)) -> Result<(), Error> {
+pub async fn run(loaded: Loaded, printer: Printer) -> Result<(), Error> {
     // Before anything is started, made or overwritten: what can be wrong with it is the user's.
     let options = gateway::Options::from_config(&loaded.config.gateway);
     let gateway = gateway::Prepared::of(options).await?;
-    Box::pin(process::run(&loaded.config, start(&loaded, gateway), out)).await
+    Box::pin(process::run(
+        &loaded.config,
+        start(&loaded, gateway),
+        &printer,
+    ))
+    .await
 }
 
 async fn start(loaded: &Loaded, gateway: gateway::Prepared) -> Result<Running, Error> {
@@ -115,7 +121,7 @@ impl process::Running for Running {
         }
     }
 
-    async fn announce(&self, config: &Config, out: &mut (dyn io::Write + Send)) -> Error {
+    async fn announce(&self, config: &Config, printer: &Printer) -> Error {
         let mut ready = pin!(async {
             tokio::join!(self.cores.ready(), self.base.ready());
         });
@@ -126,18 +132,17 @@ impl process::Running for Running {
                 line = self.cores.line() => warn!("{line}"),
             }
         }
-        let told = self.tell(config, out).and_then(|()| self.list(config));
-        if let Err(error) = told {
+        let told = printer.tell(self.hints(config)).await.map_err(Error::from);
+        if let Err(error) = told.and_then(|()| self.list(config)) {
             return error;
         }
         loop {
-            let told = tokio::select! {
-                line = self.cores.line() => writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Error::from),
-                () = self.cores.changed() => self.list(config),
-            };
-            // Everything works, whether or not somebody still reads of it.
-            if let Err(error) = told {
-                warn!(%error, "what became of a core can't be told");
+            tokio::select! {
+                line = self.cores.line() => printer.line(&line),
+                () = self.cores.changed() => if let Err(error) = self.list(config) {
+                    // Everything works, whether or not somebody reads of it.
+                    warn!(%error, "what became of a core can't be told");
+                },
             }
         }
     }
@@ -162,7 +167,7 @@ impl process::Running for Running {
 
 impl Running {
     /// What to do next.
-    fn tell(&self, config: &Config, out: &mut (dyn io::Write + Send)) -> Result<(), Error> {
+    fn hints(&self, config: &Config) -> String {
         let program = std::env::current_exe()
             .ok()
             .and_then(|path| path.to_str().map(str::to_owned));
@@ -184,7 +189,7 @@ impl Running {
                 .map(|secret| hints::Sample::new(gateway, secret)),
             cores: &self.cores.list(),
         };
-        Ok(hints.print(out)?)
+        hints.to_string()
     }
 
     /// The ready file, with the children that run now.

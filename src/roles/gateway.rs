@@ -1,7 +1,5 @@
 //! `gateway`: every socket to the outside, the journal, and the port on which cores read it.
 
-use std::io;
-
 use serde::Serialize;
 
 use super::{
@@ -14,7 +12,10 @@ use crate::{
     config::Config,
     gateway,
     kube::client,
-    ops::shutdown::{Budget, Draining},
+    ops::{
+        printer::Printer,
+        shutdown::{Budget, Draining},
+    },
 };
 
 /// What `--ready-file` says.
@@ -39,11 +40,11 @@ struct Running {
 ///
 /// # Errors
 /// What could not be started, which part is gone, or that the drain was cut off.
-pub async fn run(config: Config, out: &mut (dyn io::Write + Send)) -> Result<(), Error> {
+pub async fn run(config: Config, printer: Printer) -> Result<(), Error> {
     // Before anything is started, made or overwritten: what can be wrong with it is the user's.
     let options = gateway::Options::from_config(&config.gateway);
     let gateway = gateway::Prepared::of(options).await?;
-    process::run(&config, start(&config, gateway), out).await
+    process::run(&config, start(&config, gateway), &printer).await
 }
 
 async fn start(config: &Config, gateway: gateway::Prepared) -> Result<Running, Error> {
@@ -54,7 +55,7 @@ async fn start(config: &Config, gateway: gateway::Prepared) -> Result<Running, E
     let (client, _) = client::of(config.api.kubeconfig.as_deref()).await?;
     let ingress = Ingress::start(gateway, journal, client.clone(), &base).await?;
     let files = super::peer_files(&config.fleet);
-    let journal = ingress.serve_journal(config, files, client, &base).await?;
+    let (journal, _) = ingress.serve_journal(config, files, client, &base).await?;
     base.routes.attach(ingress.routes(token));
     Ok(Running {
         base,
@@ -72,7 +73,7 @@ impl process::Running for Running {
         }
     }
 
-    async fn announce(&self, config: &Config, out: &mut (dyn io::Write + Send)) -> Error {
+    async fn announce(&self, config: &Config, printer: &Printer) -> Error {
         self.base.ready().await;
         let ready = Ready {
             pid: std::process::id(),
@@ -80,12 +81,11 @@ impl process::Running for Running {
             admin: &self.base.admin_url(),
             journal: &self.journal,
         };
-        let told = writeln!(
-            out,
-            "gateway {} accepts events; journal {}, admin {}",
+        let text = format!(
+            "gateway {} accepts events; journal {}, admin {}\n",
             ready.gateway, ready.journal, ready.admin
         );
-        let told = told.and_then(|()| out.flush()).map_err(Error::from);
+        let told = printer.tell(text).await.map_err(Error::from);
         if let Err(error) = told.and_then(|()| ready::write(config.ready_file.as_deref(), &ready)) {
             return error;
         }

@@ -10,7 +10,8 @@ use tonic::service::Routes;
 use super::{
     base::Base,
     error::{Error, peer_failed},
-    map, options,
+    map::{self, Newest},
+    options,
 };
 use crate::{
     config::Config,
@@ -78,15 +79,15 @@ impl Ingress {
         })
     }
 
-    /// Lets cores of the fleet read the journal; gives the address. `files` is this process's
-    /// certificate.
+    /// Lets cores of the fleet read the journal; gives the address, and the map that this process
+    /// follows. `files` is this process's certificate.
     pub(super) async fn serve_journal(
         &self,
         config: &Config,
         files: peer::Files,
         client: Client,
         base: &Base,
-    ) -> Result<String, Error> {
+    ) -> Result<(String, Newest), Error> {
         let fleet = &config.fleet;
         let credentials = peer::Credentials::load(files, &base.registry)
             .await
@@ -102,8 +103,8 @@ impl Ingress {
                 source,
             })?;
         let bound = listener.local_addr()?;
-        let newest = map::follow(client, fleet, &self.tasks);
-        let view = Arc::new(map::View::of(newest, &self.tasks));
+        let newest = map::follow(client, fleet, &base.registry, &self.tasks)?;
+        let view = Arc::new(map::View::of(newest.clone(), &self.tasks));
         let source = Arc::new(self.source());
         let service = remote::server::service(source, view, &base.registry, &self.tasks)?;
         peer::serve(
@@ -114,7 +115,7 @@ impl Ingress {
             &self.tasks,
             peer::Bounds::default(),
         );
-        Ok(bound.to_string())
+        Ok((bound.to_string(), newest))
     }
 
     /// The journal as a core in this process reads it.

@@ -1,15 +1,20 @@
 //! The fleet's `ShardMap`, as a process that only looks at it sees it.
 
+mod follower;
+
 use std::sync::Arc;
 
 use futures::StreamExt as _;
 use kube::{
     Api, Client,
+    api::{ApiResource, DynamicObject},
     runtime::{WatchStreamExt as _, watcher},
 };
+use prometheus::{IntCounterVec, Opts, Registry};
 use tokio::sync::watch;
 use tracing::warn;
 
+use self::follower::{Follower, Heard, Refused};
 use crate::{
     api::ShardMap,
     config,
@@ -72,13 +77,25 @@ impl MapView for View {
     }
 }
 
-/// The newest map that the watch has shown.
+/// The newest map that the watch has shown, of those that are followed.
 pub(super) type Newest = watch::Receiver<Option<Arc<ShardMapSpec>>>;
 
-/// Watches the map of `fleet`. What can't be read is passed over: mending it is the leader's affair.
-pub(super) fn follow(client: Client, fleet: &config::Fleet, tasks: &Tasks) -> Newest {
+/// Watches the map of `fleet`. What can't be followed is passed over, and counted in `registry`:
+/// mending it is the leader's affair.
+///
+/// # Errors
+/// Its counters are registered already.
+pub(super) fn follow(
+    client: Client,
+    fleet: &config::Fleet,
+    registry: &Registry,
+    tasks: &Tasks,
+) -> prometheus::Result<Newest> {
+    let refused = refusals(registry)?;
     let (sender, newest) = watch::channel(None);
-    let api: Api<ShardMap> = Api::namespaced(client, &fleet.namespace);
+    // As any object: one that can't be read would else end the watch, again and again.
+    let kind = ApiResource::erase::<ShardMap>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(client, &fleet.namespace, &kind);
     let config = watcher::Config::default().fields(&format!("metadata.name={}", fleet.name));
     let stop = tasks.token();
     tasks.spawn("shard map", async move {
@@ -86,6 +103,7 @@ pub(super) fn follow(client: Client, fleet: &config::Fleet, tasks: &Tasks) -> Ne
             .backoff(Waits::default())
             .applied_objects();
         let mut shown = std::pin::pin!(shown);
+        let mut follower = Follower::default();
         loop {
             let next = tokio::select! {
                 () = stop.cancelled() => return,
@@ -96,16 +114,52 @@ pub(super) fn follow(client: Client, fleet: &config::Fleet, tasks: &Tasks) -> Ne
                 Some(Err(error)) => {
                     warn!(%error, "watch of the ShardMap failed; it is tried again");
                 }
-                Some(Ok(map)) => {
-                    let Ok(value) = serde_json::to_value(&map) else {
-                        continue;
-                    };
-                    if let Record::Map(map) = wire::decode(&Object::Map, &value).record {
-                        sender.send_replace(Some(map));
+                Some(Ok(map)) => match hear(&mut follower, &map) {
+                    Heard::Newer(map) => drop(sender.send_replace(Some(map))),
+                    Heard::Same => {}
+                    Heard::Refused {
+                        why,
+                        message,
+                        first,
+                    } => {
+                        refused.with_label_values(&[why.label()]).inc();
+                        if first {
+                            warn!(
+                                reason = why.label(), %message,
+                                "a ShardMap is not followed; not logged again until one is"
+                            );
+                        }
                     }
-                }
+                },
             }
         }
     });
-    newest
+    Ok(newest)
 }
+
+fn hear(follower: &mut Follower, map: &DynamicObject) -> Heard {
+    let record = match serde_json::to_value(map) {
+        Ok(value) => wire::decode(&Object::Map, &value).record,
+        Err(error) => Record::Malformed(error.to_string().into()),
+    };
+    follower.hear(record)
+}
+
+fn refusals(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    let refused = IntCounterVec::new(
+        Opts::new(
+            "shard_map_refused_total",
+            "ShardMaps that were shown and are not followed, by reason",
+        ),
+        &["reason"],
+    )?;
+    registry.register(Box::new(refused.clone()))?;
+    for why in Refused::ALL {
+        // There from the beginning on, at 0.
+        refused.with_label_values(&[why.label()]);
+    }
+    Ok(refused)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! How a process runs: it starts, says so, waits for a signal or for the loss of a part, and drains.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use tracing::{error, info};
 
@@ -8,6 +8,7 @@ use super::{error::Error, ready};
 use crate::{
     config::Config,
     ops::{
+        printer::Printer,
         shutdown::{Budget, Draining, Signals},
         telemetry::Telemetry,
         time::SystemClock,
@@ -21,7 +22,7 @@ pub(super) trait Running: Sized {
 
     /// Waits until the process does what it is for, says so, and then tells what changes, for ever;
     /// returns what could not be written.
-    async fn announce(&self, config: &Config, out: &mut (dyn io::Write + Send)) -> Error;
+    async fn announce(&self, config: &Config, printer: &Printer) -> Error;
 
     /// Ends the parts in the order in which events pass.
     async fn stop(self, draining: Draining, config: &Config, budget: &Budget) -> Result<(), Error>;
@@ -34,7 +35,7 @@ pub(super) trait Running: Sized {
 pub(super) async fn run<R: Running>(
     config: &Config,
     start: impl Future<Output = Result<R, Error>>,
-    out: &mut (dyn io::Write + Send),
+    printer: &Printer,
 ) -> Result<(), Error> {
     ready::forget(config.ready_file.as_deref())?;
     let telemetry = Telemetry::install(&config.telemetry)?;
@@ -53,7 +54,7 @@ pub(super) async fn run<R: Running>(
             Ok(())
         }
         broken = running.broken() => Err(broken),
-        failed = running.announce(config, out) => Err(failed),
+        failed = running.announce(config, printer) => Err(failed),
     };
     if let Err(error) = &why {
         error!(%error, "stopping");

@@ -1,14 +1,24 @@
 //! What an operator relies on: the process stops in order, says what it waits for, and tells the truth.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{self, PipeReader, PipeWriter, Write as _},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use http::StatusCode;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
 
-use crate::process::{Dev, Sender, read, spawn, until};
+use crate::process::{Child, Dev, Sender, read, spawn, until};
 
 async fn connect(dev: &Dev) -> TcpStream {
     let address = dev.ready.gateway.trim_start_matches("http://");
@@ -53,7 +63,7 @@ async fn a_client_that_takes_all_of_the_drain_leaves_time_for_the_engine_and_the
 }
 
 #[tokio::test]
-async fn a_second_signal_aborts_a_drain() {
+async fn a_second_ctrl_c_aborts_a_drain_and_nothing_else_does() {
     let dir = tempfile::tempdir().unwrap();
     let flags = [
         "--body-timeout=10m",
@@ -72,15 +82,85 @@ async fn a_second_signal_aborts_a_drain() {
     dev.terminate();
     until("it drains", async || {
         dev.output()
-            .contains("draining; a signal aborts")
+            .contains("draining; a second Ctrl-C aborts")
             .then_some(())
     })
     .await;
-    dev.terminate();
+    for signal in [Signal::TERM, Signal::TERM, Signal::INT] {
+        dev.signal(signal);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(dev.runs(), "{}", dev.output());
+    }
+    dev.signal(Signal::INT);
     let status = dev.ended().await;
     let output = dev.output();
     assert_eq!(status.code(), Some(1), "{status}:\n{output}");
-    assert!(output.contains("aborted by a second signal"), "{output}");
+    assert!(output.contains("aborted by a second SIGINT"), "{output}");
+}
+
+#[tokio::test]
+async fn a_core_that_is_asked_twice_drains_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start(&dir.path().join("data")).await;
+    let children = dev.children();
+    dev.terminate();
+    until("it drains", async || {
+        dev.output().contains("draining").then_some(())
+    })
+    .await;
+    // As where a whole process group is asked.
+    for _ in 0..3 {
+        for child in &children {
+            let pid = Pid::from_raw(i32::try_from(child.pid).unwrap()).unwrap();
+            // It may have ended.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stops_in_order(dev).await;
+}
+
+/// A pipe that is full, and the end that nobody reads.
+async fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, writer) = io::pipe().unwrap();
+    let mut filling = writer.try_clone().unwrap();
+    let written = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&written);
+    // Ends with the reader.
+    std::thread::spawn(move || {
+        while let Ok(count) = filling.write(&[b'x'; 1_024]) {
+            counter.fetch_add(count, Ordering::SeqCst);
+        }
+    });
+    let mut before = 0;
+    until("the pipe is full", async || {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let now = written.load(Ordering::SeqCst);
+        let full = now > 0 && now == std::mem::replace(&mut before, now);
+        full.then_some(())
+    })
+    .await;
+    (reader, writer)
+}
+
+#[tokio::test]
+async fn an_output_that_nobody_reads_holds_up_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let (unread, full) = full_pipe().await;
+    let dev = Dev::start_to(&data, &[], &[], full.into()).await;
+    // What comes and goes is listed, though the line about it can't be written.
+    let first = &dev.children()[0];
+    let pid = Pid::from_raw(i32::try_from(first.pid).unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    until("it has come back", async || {
+        let again = dev.children();
+        let is_new = |child: &Child| child.name == first.name && child.pid != first.pid;
+        again.iter().any(is_new).then_some(())
+    })
+    .await;
+    stops_in_order(dev).await;
+    drop(unread);
 }
 
 /// A kubeconfig of an API server that takes connections and never answers.

@@ -66,11 +66,22 @@ impl Dev {
         flags: &[&str],
         environment: &[(&str, &Path)],
     ) -> Self {
+        let log = append(data, true);
+        Self::start_to(data, flags, environment, log.into()).await
+    }
+
+    /// With this in place of the file to which the output goes; what is logged goes there still.
+    pub(crate) async fn start_to(
+        data: &Path,
+        flags: &[&str],
+        environment: &[(&str, &Path)],
+        stdout: Stdio,
+    ) -> Self {
         let ready_file = data.with_extension("ready.json");
         let output = data.with_extension("out");
         let _ = fs::remove_file(&ready_file);
         let flags = [&["--api-port=0"], flags].concat();
-        let mut child = spawn(data, &flags, environment);
+        let mut child = spawn_to(data, &flags, environment, stdout);
         let ready = until("the process accepts events", async || {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("the process ended with {status}:\n{}", read(&output));
@@ -111,8 +122,17 @@ impl Dev {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// Waits for the end after [`Dev::terminate`].
@@ -166,7 +186,29 @@ impl Drop for Dev {
 
 /// Starts a process on `data` and free ports; its output and its ready file lie beside.
 pub(crate) fn spawn(data: &Path, flags: &[&str], environment: &[(&str, &Path)]) -> process::Child {
-    let log = fs::File::create(data.with_extension("out")).unwrap();
+    spawn_to(data, flags, environment, append(data, true).into())
+}
+
+/// The file to which a process writes. Output and log are two writers: each appends.
+fn append(data: &Path, anew: bool) -> fs::File {
+    let path = data.with_extension("out");
+    if anew {
+        fs::File::create(&path).unwrap();
+    }
+    fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap()
+}
+
+fn spawn_to(
+    data: &Path,
+    flags: &[&str],
+    environment: &[(&str, &Path)],
+    stdout: Stdio,
+) -> process::Child {
+    let log = append(data, false);
     Command::new(env!("CARGO_BIN_EXE_zen-fabric"))
         .arg("dev")
         .args(["--data-dir".as_ref(), data.as_os_str()])
@@ -178,7 +220,7 @@ pub(crate) fn spawn(data: &Path, flags: &[&str], environment: &[(&str, &Path)]) 
         .args(flags)
         .envs(environment.iter().copied())
         .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
+        .stdout(stdout)
         .stderr(log)
         .spawn()
         .unwrap()

@@ -24,6 +24,7 @@ pub(crate) async fn zen_fabric(
         let mut streams = Streams {
             input: &mut input.as_slice(),
             out: &mut out,
+            told: Box::new(std::io::sink()),
             err: &mut err,
         };
         let exit = cli::run(args, environment, &mut streams);

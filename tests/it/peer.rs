@@ -368,6 +368,36 @@ async fn handshakes_are_bounded_in_time_and_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_that_say_nothing_keep_no_peer_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = Dev::create(dir.path()).unwrap();
+    let server = Process::of(&ca, &identity("f", Role::Core, "core-1")).await;
+    let bounds = Bounds {
+        // None of them ends by itself while the test runs.
+        handshake: PATIENCE * 10,
+        ..Bounds::default()
+    };
+    let allowed = Expected::role(Role::Core);
+    let address = server.serve(allowed.clone(), bounds).await;
+    let mut silent = Vec::new();
+    for _ in 0..bounds.pending {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    let good = Process::of(&ca, &identity("f", Role::Core, "core-0")).await;
+    // They were accepted in the order in which they came: the places are all taken now.
+    let named = address.to_string();
+    let dialled = peer::dial(&named, &good.credentials, &allowed);
+    let dialled = tokio::time::timeout(PATIENCE, dialled).await;
+    let mut channel = dialled.expect("the peer waits for nobody").unwrap();
+    ask(&mut channel).await.unwrap();
+    // The oldest has given way, and only it.
+    assert_eq!(server.refused(Reason::Crowded), 1);
+    assert_eq!(server.refused(Reason::Slow), 0);
+    let oldest = silent.remove(0).read(&mut [0]).await;
+    assert!(matches!(oldest, Ok(0) | Err(_)), "{oldest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_channel_finds_its_peer_again_and_a_stop_cuts_what_stands() {
     let dir = tempfile::tempdir().unwrap();
     let ca = Dev::create(dir.path()).unwrap();

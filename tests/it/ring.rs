@@ -2,10 +2,20 @@
 
 use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
 
-use kube::{Api, Client, api::PostParams};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{
+    Api, Client,
+    api::{DeleteParams, PostParams},
+};
 use serde_json::{Value, json};
 use zen_fabric::{
     api::{Ingestor, ShardMap, crds},
+    coordination::{
+        names::{Holder, PodName},
+        port::{Moment, Object, Record},
+        records::{Life, MemberRecord},
+        wire::{Place, Seconds},
+    },
     embedded::{Options, Server},
     ops::{tasks::Tasks, time::SystemClock},
     testing::samples,
@@ -68,9 +78,28 @@ impl World {
         api.create(&PostParams::default(), &map).await.unwrap();
     }
 
+    /// A member Lease of `release`.
+    async fn lease(&self, release: &str, record: MemberRecord) {
+        let place = Place {
+            namespace: "zen-system".into(),
+            release: release.into(),
+            owned: false,
+        };
+        let object = Object::Member(record.holder.pod.clone());
+        let lease = place.encode(&object, &Record::Member(record), Seconds(15));
+        let lease: Lease = serde_json::from_value(lease.unwrap()).unwrap();
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), "zen-system");
+        api.create(&PostParams::default(), &lease).await.unwrap();
+    }
+
     async fn run(&self, args: &[&str]) -> (i32, String, String) {
+        self.run_with(&[], args).await
+    }
+
+    async fn run_with(&self, more: &[(&str, &str)], args: &[&str]) -> (i32, String, String) {
         let path = self.file("kubeconfig");
-        let environment = [("KUBECONFIG", path.to_str().unwrap())];
+        let mut environment = vec![("KUBECONFIG", path.to_str().unwrap())];
+        environment.extend(more);
         let args: Vec<&str> = ["ring"].iter().chain(args).copied().collect();
         zen_fabric(&args, &environment, "").await
     }
@@ -186,6 +215,138 @@ async fn it_reads_the_cluster_of_a_kubeconfig() {
     world.end();
 }
 
+/// A replica of this build, Ready, in zone `c`, with half the usual weight.
+fn replica(pod: &str, incarnation: u64, build: &str) -> MemberRecord {
+    MemberRecord {
+        holder: Holder {
+            pod: PodName(pod.into()),
+            incarnation,
+        },
+        claim: 1,
+        pod_uid: "4b1c2f6e".into(),
+        address: "127.0.0.1:1".into(),
+        region: "local".into(),
+        zone: "c".into(),
+        weight: 50,
+        build: build.into(),
+        protocol: 1,
+        ready: true,
+        draining: false,
+        seen: 41,
+        renewals: 1,
+        renewed: Moment(0),
+        life: Life::Live,
+        challenge: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_knows_of_builds_and_of_who_joins_what_the_leader_knows() {
+    let world = World::new().await;
+    world.store(&map()).await;
+    let (_, before, err) = world.run(&["preview", "--add", "1", "-o", "json"]).await;
+    assert_eq!(err, "");
+    let after = |out: &str, holder: &str| {
+        parsed(out)["replicas"][holder]["after"]["buckets"]
+            .as_u64()
+            .unwrap_or_default()
+    };
+    assert!(after(&before, "core-3#1") > 200, "{before}");
+
+    for (pod, incarnation) in [("core-0", 1), ("core-1", 2), ("core-2", 5)] {
+        let record = replica(pod, incarnation, "1.0.0");
+        world.lease("zen-fabric", record).await;
+    }
+    world
+        .lease("zen-fabric", replica("core-9", 1, "1.0.0"))
+        .await;
+    world.lease("other", replica("core-8", 1, "2.0.0")).await;
+    let (_, out, err) = world.run(&["show"]).await;
+    assert_eq!(err, "");
+    assert!(
+        out.contains("core-0#1  a     100     Active  1.0.0  512"),
+        "{out}"
+    );
+    assert!(
+        out.contains("core-9#1  c     50      Joins   1.0.0  0"),
+        "{out}"
+    );
+    assert!(!out.contains("core-8"), "another fleet's: {out}");
+    let (_, out, _) = world.run(&["diff", "-o", "json"]).await;
+    let half = after(&out, "core-9#1");
+    assert!((100..200).contains(&half), "half a share: {out}");
+
+    // While an update rolls, the leader moves nothing for balance.
+    let api: Api<Lease> = Api::namespaced(world.client.clone(), "zen-system");
+    let name = "zen-fabric-member-core-9";
+    api.delete(name, &DeleteParams::default()).await.unwrap();
+    world
+        .lease("zen-fabric", replica("core-9", 1, "1.0.1"))
+        .await;
+    let (_, out, _) = world.run(&["diff", "-o", "json"]).await;
+    assert_eq!(after(&out, "core-9#1"), 0, "{out}");
+    world.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fleet_and_namespace_are_those_of_the_environment_unless_flags_say_others() {
+    let world = World::new().await;
+    let mut other = map();
+    other["metadata"] = json!({ "name": "blue", "namespace": "team-a" });
+    let api: Api<ShardMap> = Api::namespaced(world.client.clone(), "team-a");
+    let other: ShardMap = serde_json::from_value(other).unwrap();
+    api.create(&PostParams::default(), &other).await.unwrap();
+    let told = [
+        ("ZEN_FABRIC_FLEET", "blue"),
+        ("ZEN_FABRIC_NAMESPACE", "team-a"),
+    ];
+    let (code, out, err) = world.run_with(&told, &["show"]).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let flags: [&[&str]; 2] = [
+        &["show", "--fleet", "green"],
+        // As it was called.
+        &["show", "--name", "green"],
+    ];
+    for args in flags {
+        let (code, _, err) = world.run_with(&told, args).await;
+        assert_eq!(code, 1);
+        assert!(err.contains("there is no ShardMap team-a/green"), "{err}");
+    }
+    let args = ["show", "--namespace", "zen-system"];
+    let (_, _, err) = world.run_with(&told, &args).await;
+    assert!(err.contains("no ShardMap zen-system/blue"), "{err}");
+    world.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loads_that_nobody_knows_are_no_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let today = written(&folder, "today.yaml", &map());
+    let run = async |args: &[&str]| {
+        let all: Vec<&str> = ["ring"].iter().chain(args).copied().collect();
+        let (code, out, err) = zen_fabric(&all, &[], "").await;
+        assert_eq!((code, err.as_str()), (0, ""), "{args:?}");
+        out
+    };
+    let json = ["--file", &today, "-o", "json"];
+    let shown = parsed(&run(&[&["show"][..], &json].concat()).await);
+    let first = &shown["replicas"][0];
+    for field in ["ingestors", "bound", "build"] {
+        assert!(
+            first[field].is_null() && first.get(field).is_some(),
+            "{field}: {first}"
+        );
+    }
+    let explained = parsed(&run(&[&["explain", "7"][..], &json].concat()).await);
+    assert!(explained["choices"][0]["load"].is_null(), "{explained}");
+    assert!(explained["choices"][0]["bound"].is_null(), "{explained}");
+    let text = run(&["explain", "7", "--file", &today]).await;
+    assert!(text.contains(", carries - of at most -"), "{text}");
+    let preview = parsed(&run(&[&["preview", "--add", "1"][..], &json].concat()).await);
+    assert!(preview["moved"]["ingestors"].is_null(), "{preview}");
+    assert!(preview["moves"][0]["ingestors"].is_null(), "{preview}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unreadable_map_is_told_with_its_field() {
     let world = World::new().await;
@@ -217,7 +378,7 @@ async fn it_reads_files() {
 
     let (code, out, _) = zen_fabric(&["ring", "diff", &today, &later], &[], "").await;
     assert_eq!(code, 0);
-    assert!(out.starts_with("2 buckets with 0 Ingestors move.\n\ncore-0#1 → core-2#5: 2 buckets with 0 Ingestors: 3-4\n"), "{out}");
+    assert!(out.starts_with("2 buckets with - Ingestors move.\n\ncore-0#1 → core-2#5: 2 buckets with - Ingestors: 3-4\n"), "{out}");
     let (_, same, _) = zen_fabric(&["ring", "diff", &today, "--file", &today], &[], "").await;
     assert!(same.starts_with("Nothing moves."), "{same}");
 
@@ -228,7 +389,7 @@ async fn it_reads_files() {
     )
     .await;
     assert!(
-        out.contains("core-2#5  -     100     Active  0        -"),
+        out.contains("core-2#5  -     100     Active  -      0        -          -"),
         "{out}"
     );
     let (_, out, _) = zen_fabric(&["ring", "explain", "3", "--file", &today], &[], "").await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Output,
-    read::{Fleet, Found},
+    read::{Fleet, Found, Judged},
 };
 use crate::{
     cli::{Exit, Failure, Streams},
@@ -15,8 +15,8 @@ use crate::{
         buckets::Buckets,
         explain::{Choice, Explanation, Why},
         names::Holder,
-        preview::{Diff, Share, Shift},
-        records::{Member, MemberState, Stage},
+        preview::{Share, Shift},
+        records::{Member, MemberState, ShardMapSpec, Stage},
         text,
     },
     journal::Epoch,
@@ -29,6 +29,21 @@ struct Row<'a> {
     account: Account,
     standby_for: usize,
     epochs: usize,
+    build: Option<&'a str>,
+    /// Its Lease is there and the map doesn't name it yet.
+    joins: bool,
+}
+
+impl Row<'_> {
+    /// How it is; `None`: it is no member any more.
+    fn state(&self) -> Option<&'static str> {
+        let member = self.member?;
+        Some(if self.joins {
+            "Joins"
+        } else {
+            state(member.state)
+        })
+    }
 }
 
 pub(super) fn show(
@@ -36,14 +51,15 @@ pub(super) fn show(
     output: Output,
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
-    let rows = rows(fleet);
+    let outlook = fleet.outlook();
+    let rows = rows(fleet, &outlook);
     match output {
         Output::Json => print(&show_json(fleet, &rows), streams),
         Output::Text => show_text(fleet, &rows, streams),
     }
 }
 
-fn rows(fleet: &Fleet) -> Vec<Row<'_>> {
+fn rows<'a>(fleet: &'a Fleet, outlook: &'a ShardMapSpec) -> Vec<Row<'a>> {
     let mut wanted = fleet.wanted();
     let layout = assign(&wanted);
     // What each has today: a bucket that is under way is still its owner's.
@@ -54,8 +70,7 @@ fn rows(fleet: &Fleet) -> Vec<Row<'_>> {
         .map(|holder| (holder.clone(), None))
         .collect();
     members.extend(
-        fleet
-            .map
+        outlook
             .holders()
             .map(|(holder, member)| (holder, Some(member))),
     );
@@ -76,6 +91,12 @@ fn rows(fleet: &Fleet) -> Vec<Row<'_>> {
                 account: accounts.remove(&holder).unwrap_or_default(),
                 standby_for: layout.values().filter(standby).count(),
                 epochs: epochs.len(),
+                build: fleet
+                    .leases
+                    .iter()
+                    .find(|lease| lease.holder == holder)
+                    .map(|lease| &*lease.build),
+                joins: member.is_some() && fleet.map.state(&holder).is_none(),
                 holder,
             }
         })
@@ -94,13 +115,14 @@ fn show_text(fleet: &Fleet, rows: &[Row<'_>], streams: &mut Streams<'_>) -> Resu
         map.buckets,
         map.moves.len()
     )?;
-    let unknown = fleet.loads.is_empty();
+    let weighed = fleet.loads.is_some();
     let mut table = vec![
         [
             "REPLICA",
             "ZONE",
             "WEIGHT",
             "STATE",
+            "BUILD",
             "BUCKETS",
             "INGESTORS",
             "AT MOST",
@@ -111,18 +133,16 @@ fn show_text(fleet: &Fleet, rows: &[Row<'_>], streams: &mut Streams<'_>) -> Resu
     ];
     for row in rows {
         let known = |of: &dyn Fn(&Member) -> String| row.member.map_or_else(|| "-".into(), of);
-        let bound = row.account.bound.filter(|_| !unknown);
-        let dash = |number: Option<u64>| number.map_or_else(|| "-".into(), |n| n.to_string());
+        let bound = row.account.bound.filter(|_| weighed);
         table.push([
             row.holder.to_string(),
             known(&|member| or_dash(&member.zone)),
             known(&|member| member.weight.to_string()),
-            row.member
-                .map_or("gone", |member| state(member.state))
-                .to_owned(),
+            row.state().unwrap_or("gone").to_owned(),
+            or_dash(row.build.unwrap_or_default()),
             row.account.buckets.len().to_string(),
-            dash(Some(row.account.load).filter(|_| !unknown)),
-            dash(bound),
+            number(Some(row.account.load).filter(|_| weighed)),
+            number(bound),
             row.standby_for.to_string(),
             row.epochs.to_string(),
         ]);
@@ -144,15 +164,17 @@ fn show_text(fleet: &Fleet, rows: &[Row<'_>], streams: &mut Streams<'_>) -> Resu
 
 fn show_json(fleet: &Fleet, rows: &[Row<'_>]) -> Value {
     let map = &fleet.map;
+    let weighed = fleet.loads.is_some();
     let replica = |row: &Row<'_>| {
         json!({
             "holder": row.holder.to_string(),
             "zone": row.member.map(|member| &*member.zone),
             "weight": row.member.map(|member| member.weight),
-            "state": row.member.map(|member| state(member.state)),
+            "state": row.state(),
+            "build": row.build,
             "buckets": set(&row.account.buckets),
-            "ingestors": row.account.load,
-            "bound": row.account.bound,
+            "ingestors": weighed.then_some(row.account.load),
+            "bound": row.account.bound.filter(|_| weighed),
             "standbyFor": row.standby_for,
             "epochs": row.epochs,
         })
@@ -229,7 +251,7 @@ const fn reason(why: &Why) -> &'static str {
 }
 
 pub(super) fn diff(
-    diff: &Diff,
+    diff: &Judged,
     output: Output,
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
@@ -239,7 +261,9 @@ pub(super) fn diff(
     }
 }
 
-fn diff_text(diff: &Diff, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
+fn diff_text(judged: &Judged, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
+    let Judged { diff, weighed } = judged;
+    let load = |load: u64| number(Some(load).filter(|_| *weighed));
     let moved = diff.moved();
     if diff.shifts.is_empty() {
         writeln!(streams.out, "Nothing moves.\n")?;
@@ -247,7 +271,8 @@ fn diff_text(diff: &Diff, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
         writeln!(
             streams.out,
             "{} buckets with {} Ingestors move.\n",
-            moved.buckets, moved.load
+            moved.buckets,
+            load(moved.load)
         )?;
         for shift in &diff.shifts {
             writeln!(
@@ -256,7 +281,7 @@ fn diff_text(diff: &Diff, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
                 somebody(shift.from.as_ref()),
                 somebody(shift.to.as_ref()),
                 shift.buckets.len(),
-                shift.load,
+                load(shift.load),
                 shift.buckets
             )?;
         }
@@ -268,22 +293,24 @@ fn diff_text(diff: &Diff, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
             holder.to_string(),
             before.buckets.to_string(),
             after.buckets.to_string(),
-            before.load.to_string(),
-            after.load.to_string(),
+            load(before.load),
+            load(after.load),
         ]);
     }
     columns(&table, streams)?;
     Ok(Exit::Success)
 }
 
-fn diff_json(diff: &Diff) -> Value {
-    let share = |share: &Share| json!({ "buckets": share.buckets, "ingestors": share.load });
+fn diff_json(judged: &Judged) -> Value {
+    let Judged { diff, weighed } = judged;
+    let load = |load: u64| Some(load).filter(|_| *weighed);
+    let share = |share: &Share| json!({ "buckets": share.buckets, "ingestors": load(share.load) });
     let shift = |shift: &Shift| {
         json!({
             "from": shift.from.as_ref().map(ToString::to_string),
             "to": shift.to.as_ref().map(ToString::to_string),
             "buckets": set(&shift.buckets),
-            "ingestors": shift.load,
+            "ingestors": load(shift.load),
         })
     };
     let shares: serde_json::Map<String, Value> = diff
@@ -330,6 +357,11 @@ fn columns<const N: usize>(
 
 fn set(buckets: &Buckets) -> String {
     buckets.to_string()
+}
+
+/// A number, or that nobody knows it.
+fn number(number: Option<u64>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }
 
 fn or_dash(text: &str) -> String {

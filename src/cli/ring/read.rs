@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Client, Resource as _};
 use serde_json::Value;
 
@@ -15,13 +16,18 @@ use super::Args;
 use crate::{
     api::{Ingestor, ShardMap},
     cli::{Environment, Streams},
+    config::{Config, SETTINGS},
     coordination::{
         assign::counted,
         explain,
         layout::Wanted,
         names::Holder,
-        records::ShardMapSpec,
+        outlook::{builds, outlook},
+        port::{Object, Record},
+        preview::{self, Diff},
+        records::{MemberRecord, ShardMapSpec},
         text::{self, Malformed},
+        wire::{self, Place},
     },
     journal::{BUCKETS, Bucket, IngestorUid},
     kube::{
@@ -41,7 +47,7 @@ pub(super) enum Error {
     #[error("{0:?} is no name of a Kubernetes object")]
     Name(String),
     #[error(
-        "there is no ShardMap {namespace}/{name}: the fabric has not started there, or has another name or namespace (--name, --namespace); or its kinds are not installed (zen-fabric crd)"
+        "there is no ShardMap {namespace}/{name}: the fabric has not started there, or has another name or namespace (--fleet, --namespace); or its kinds are not installed (zen-fabric crd)"
     )]
     NoMap {
         namespace: String,
@@ -82,16 +88,47 @@ impl From<Failure> for Error {
 /// A map, and what is known beside it.
 #[derive(Debug)]
 pub(super) struct Fleet {
+    /// As it is stored.
     pub(super) map: ShardMapSpec,
-    /// The number of Ingestors by bucket; empty where they are unknown.
-    pub(super) loads: BTreeMap<Bucket, u32>,
+    /// What member Leases say; empty where they are unknown.
+    pub(super) leases: Vec<MemberRecord>,
+    /// The number of Ingestors by bucket, where they are known.
+    pub(super) loads: Option<BTreeMap<Bucket, u32>>,
+}
+
+/// Two assignments side by side, and whether the loads in it are known.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) diff: Diff,
+    pub(super) weighed: bool,
 }
 
 // === impl Fleet ===
 
 impl Fleet {
     pub(super) fn wanted(&self) -> Wanted {
-        explain::wanted(&self.map, self.loads.clone(), &BTreeMap::new())
+        let loads = self.loads.clone().unwrap_or_default();
+        explain::wanted(&self.outlook(), loads, &builds(&self.leases))
+    }
+
+    /// The map with the members that the leader will give it.
+    pub(super) fn outlook(&self) -> ShardMapSpec {
+        outlook(&self.map, &self.leases)
+    }
+
+    pub(super) fn diff(
+        &self,
+        before: &BTreeMap<Bucket, Holder>,
+        after: &BTreeMap<Bucket, Holder>,
+    ) -> Judged {
+        let none = BTreeMap::new();
+        let loads = self.loads.as_ref().unwrap_or(&none);
+        self.judged(preview::diff(before, after, loads))
+    }
+
+    pub(super) const fn judged(&self, diff: Diff) -> Judged {
+        let weighed = self.loads.is_some();
+        Judged { diff, weighed }
     }
 
     /// Who owns what today.
@@ -114,11 +151,7 @@ pub(super) struct Found {
 /// Where to look.
 pub(super) enum Source {
     File(PathBuf),
-    Cluster {
-        client: Client,
-        namespace: String,
-        name: String,
-    },
+    Cluster { client: Client, place: Place },
 }
 
 // === impl Source ===
@@ -127,27 +160,30 @@ impl Source {
     pub(super) async fn cluster(args: &Args, environment: &Environment) -> Result<Self, Error> {
         let path = kubeconfig(args, environment).ok_or(Error::NoKubeconfig)?;
         let (client, _) = client::from_kubeconfig(&path).await?;
-        Ok(Self::Cluster {
-            client,
-            namespace: name(&args.namespace)?,
-            name: name(&args.name)?,
-        })
+        let fleet = Config::default().fleet;
+        let told = |flag: &Option<String>, setting, default| {
+            let text = flag.clone().or_else(|| variable(environment, setting));
+            name(&text.unwrap_or(default))
+        };
+        let place = Place {
+            namespace: told(&args.namespace, "namespace", fleet.namespace)?.into(),
+            release: told(&args.fleet, "fleet", fleet.name)?.into(),
+            owned: false,
+        };
+        Ok(Self::Cluster { client, place })
     }
 
     pub(super) async fn fleet(&self, streams: &mut Streams<'_>) -> Result<Fleet, Error> {
-        let (client, namespace, name) = match self {
+        let (client, place) = match self {
             Self::File(path) => return file(path, streams),
-            Self::Cluster {
-                client,
-                namespace,
-                name,
-            } => (client, namespace, name),
+            Self::Cluster { client, place } => (client, place),
         };
+        let (namespace, name) = (&*place.namespace, &*place.release);
         let uri = format!("{}/{name}", ShardMap::url_path(&(), Some(namespace)));
         let object = format!("shardmap {namespace}/{name}");
         let stored = get(client, object, uri).await.map_err(|source| {
             if source.cause.code() == Some(404) {
-                let (namespace, name) = (namespace.clone(), name.clone());
+                let (namespace, name) = (namespace.to_owned(), name.to_owned());
                 Error::NoMap {
                     namespace,
                     name,
@@ -158,18 +194,25 @@ impl Source {
             }
         })?;
         let map = text::read(stored.get("spec").unwrap_or(&Value::Null))?;
-        // Without them everything can be shown but how much work a bucket is.
-        let loads = match ingestors(client).await {
-            Ok(uids) => counted(&uids),
-            Err(failure) => {
+        // Without them everything can be shown but how much work a bucket is, and of which builds
+        // replicas are.
+        let mut known = |what, failure: Option<Failure>| {
+            if let Some(failure) = failure {
                 drop(writeln!(
                     streams.err,
-                    "note: without Ingestors, as to {failure}"
+                    "note: without {what}, as to {failure}"
                 ));
-                BTreeMap::new()
             }
         };
-        Ok(Fleet { map, loads })
+        let (leases, failure) = split(leases(client, place).await);
+        known("the replicas' Leases", failure);
+        let (uids, failure) = split(ingestors(client).await);
+        known("Ingestors", failure);
+        Ok(Fleet {
+            map,
+            leases: leases.unwrap_or_default(),
+            loads: uids.as_ref().map(counted),
+        })
     }
 
     /// The bucket of what was asked about.
@@ -232,18 +275,16 @@ pub(super) fn file(path: &Path, streams: &mut Streams<'_>) -> Result<Fleet, Erro
         return Err(not_a_map("it has no `kind: ShardMap`".into()));
     }
     let map = text::read(object.get("spec").unwrap_or(&Value::Null))?;
-    let loads = BTreeMap::new();
-    Ok(Fleet { map, loads })
+    Ok(Fleet {
+        map,
+        leases: Vec::new(),
+        loads: None,
+    })
 }
 
 /// The flag, then the variables, then where `kubectl` looks.
 fn kubeconfig(args: &Args, environment: &Environment) -> Option<PathBuf> {
-    let variable = |wanted: &str| {
-        let found = environment.iter().find(|(name, _)| name == wanted);
-        found
-            .map(|(_, value)| value.as_str())
-            .filter(|value| !value.is_empty())
-    };
+    let variable = |wanted: &str| named(environment, wanted);
     // KUBECONFIG may name several; what is meant by "current" is in the first.
     let listed = || variable("KUBECONFIG").and_then(|paths| paths.split(':').next());
     let named = variable("ZEN_FABRIC_KUBECONFIG")
@@ -251,6 +292,27 @@ fn kubeconfig(args: &Args, environment: &Environment) -> Option<PathBuf> {
         .map(PathBuf::from);
     let home = || variable("HOME").map(|home| Path::new(home).join(".kube/config"));
     args.kubeconfig.clone().or(named).or_else(home)
+}
+
+fn named<'e>(environment: &'e Environment, wanted: &str) -> Option<&'e str> {
+    let found = environment.iter().find(|(name, _)| name == wanted);
+    found
+        .map(|(_, value)| value.as_str())
+        .filter(|value| !value.is_empty())
+}
+
+/// What a setting's variable says: the same that cores and gateways are told by.
+fn variable(environment: &Environment, setting: &str) -> Option<String> {
+    let setting = SETTINGS.iter().find(|known| known.name == setting)?;
+    named(environment, &setting.variable()).map(str::to_owned)
+}
+
+/// What there is, and why there is none.
+fn split<T>(read: Result<T, Failure>) -> (Option<T>, Option<Failure>) {
+    match read {
+        Ok(read) => (Some(read), None),
+        Err(failure) => (None, Some(failure)),
+    }
 }
 
 /// A name that may stand in a path.
@@ -274,15 +336,40 @@ async fn get(client: &Client, object: String, uri: String) -> Result<Value, Fail
     call::send_for(client, call).await
 }
 
-/// UIDs of all Ingestors, page by page.
+/// UIDs of all Ingestors.
 async fn ingestors(client: &Client) -> Result<Vec<IngestorUid>, Failure> {
-    let mut uids = Vec::new();
+    let path = Ingestor::url_path(&(), None);
+    let uid = |object: &Value| Some(IngestorUid(uid_of(object)?.into()));
+    list(client, "ingestors of all namespaces", &path, uid).await
+}
+
+/// What member Leases of a fleet say. One that can't be read is none: mending it is its pod's affair.
+async fn leases(client: &Client, place: &Place) -> Result<Vec<MemberRecord>, Failure> {
+    let path = Lease::url_path(&(), Some(&place.namespace));
+    let object = format!("leases {}/{}-member-*", place.namespace, place.release);
+    let member = |object: &Value| {
+        let of = place.lease(object.pointer("/metadata/name")?.as_str()?)?;
+        match wire::decode(&of, object).record {
+            Record::Member(record) if matches!(of, Object::Member(_)) => Some(record),
+            Record::Member(_) | Record::Leader(_) | Record::Map(_) | Record::Malformed(_) => None,
+        }
+    };
+    list(client, &object, &path, member).await
+}
+
+/// What `read` finds in the objects of a list, page by page.
+async fn list<T>(
+    client: &Client,
+    object: &str,
+    path: &str,
+    read: impl Fn(&Value) -> Option<T>,
+) -> Result<Vec<T>, Failure> {
+    let mut all = Vec::new();
     let mut next = String::new();
     loop {
-        let path = Ingestor::url_path(&(), None);
         let call = Call {
             verb: Verb::List,
-            object: "ingestors of all namespaces".to_owned(),
+            object: object.to_owned(),
             // A page of a thousand Ingestors has a few MiB.
             uri: format!("{path}?limit=1000{next}"),
             content_type: JSON,
@@ -290,11 +377,10 @@ async fn ingestors(client: &Client) -> Result<Vec<IngestorUid>, Failure> {
         };
         let page: Value = call::send_for(client, call).await?;
         let items = page.get("items").and_then(Value::as_array);
-        let found = items.into_iter().flatten().filter_map(uid_of);
-        uids.extend(found.map(|uid| IngestorUid(uid.into())));
+        all.extend(items.into_iter().flatten().filter_map(&read));
         match page.pointer("/metadata/continue").and_then(Value::as_str) {
             Some(more) if !more.is_empty() => next = format!("&continue={}", escaped(more)),
-            _ => return Ok(uids),
+            _ => return Ok(all),
         }
     }
 }

@@ -16,11 +16,12 @@ use super::super::{
     chance::Chance,
     event::Event,
     message::Body,
+    names::REACHABLE,
     out::Out,
     port::{Action, Moment},
     protocol::planted,
     records::{Grant, ShardMapSpec},
-    view::{REACHABLE, View},
+    view::View,
 };
 use crate::journal::Epoch;
 

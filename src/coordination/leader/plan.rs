@@ -7,12 +7,12 @@ use super::{
         event::Event,
         evidence::Evidence,
         layout::{Assign, Balance, Layout, Wanted},
-        names::{Holder, PodName},
+        names::{Holder, PodName, REACHABLE},
         port::Moment,
         protocol::planted,
         records::{Grant, Member, MemberRecord, MemberState, Move, ShardMapSpec, Stage},
         text::fit,
-        view::{Fate, REACHABLE, View},
+        view::{Fate, View},
     },
     above,
     moves::{Moves, Turn},
@@ -128,7 +128,7 @@ impl Plan<'_> {
                 let member = next.members.get(&holder.pod);
                 member.is_none_or(|member| member.incarnation < holder.incarnation)
             })
-            .map(|(holder, record)| (holder.pod.clone(), joined(holder, record)))
+            .map(|(holder, record)| (holder.pod.clone(), Member::joined(record)))
             .collect();
         next.members.extend(joining);
     }
@@ -276,15 +276,6 @@ impl Plan<'_> {
             room -= 1;
             next.moves.insert(bucket, of);
         }
-    }
-}
-
-fn joined(holder: &Holder, record: &MemberRecord) -> Member {
-    Member {
-        incarnation: holder.incarnation,
-        zone: Arc::clone(&record.zone),
-        weight: record.weight,
-        state: MemberState::Active,
     }
 }
 

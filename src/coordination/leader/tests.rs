@@ -188,6 +188,17 @@ fn only_ready_ones_that_are_reached_join() {
 }
 
 #[test]
+fn a_weight_that_the_map_has_no_place_for_becomes_the_nearest() {
+    for (written, taken) in [(0, 1), (70, 70), (u32::MAX, 10_000)] {
+        let mut rig = Rig::new(3);
+        rig.lease(3, |record| record.weight = written);
+        rig.view.links.insert(holder(3), Link::Reached);
+        rig.take(secs(1)).unwrap();
+        assert_eq!(rig.map.members[&pod(3)].weight, taken);
+    }
+}
+
+#[test]
 fn a_move_waits_for_the_owner_or_its_deadlines() {
     let mut rig = Rig::new(3);
     rig.lease(2, |record| record.draining = true);

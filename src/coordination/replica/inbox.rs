@@ -4,10 +4,10 @@ use super::{
     super::{
         event::{Event, Refused},
         message::{Body, Message},
-        names::{Holder, MOST},
+        names::{Holder, MOST, REACHABLE},
         port::{Link, Moment},
         protocol::planted,
-        view::{Fate, REACHABLE},
+        view::Fate,
     },
     Replica,
 };

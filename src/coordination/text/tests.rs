@@ -73,7 +73,7 @@ fn what_can_not_be_is_refused_with_its_field() {
         ),
         (
             json!({ "members": [{ "name": "a", "incarnation": 1, "weight": 10_001, "state": "Active" }] }),
-            "spec.members[0].weight: is 10001",
+            "spec.members[0].weight: is 10001, not from 1 to 10000",
         ),
         (
             json!({ "members": [

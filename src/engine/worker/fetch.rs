@@ -57,7 +57,10 @@ pub(super) async fn fetch(
         .await
         .ok();
     shared.slots.fetching(&uid, stint.log.id);
-    let records = stint.subscription.fetch(&uid, after, limit).await?;
+    let asked = stint.log.ask(shared.clock.instant());
+    let records = stint.subscription.fetch(&uid, after, limit).await;
+    drop(asked);
+    let records = records?;
     let mut fetched = Fetched {
         decided: Vec::with_capacity(records.len()),
         exhausted: records.is_empty(),
@@ -138,7 +141,10 @@ async fn decider(
     let known = shared.specs.get(digest, || None);
     let found = match known {
         Ok(None) => {
-            let text = stint.subscription.spec(digest).await?;
+            let asked = stint.log.ask(shared.clock.instant());
+            let text = stint.subscription.spec(digest).await;
+            drop(asked);
+            let text = text?;
             shared.specs.get(digest, || text)
         }
         known => known,

@@ -14,7 +14,6 @@ use crate::{
     ops::{
         admin::token::{Token, URL_FILE},
         ready::Gate,
-        tasks::Tasks,
         time::Clock,
     },
     peer::{self, PeerIdentity, Role},
@@ -22,7 +21,7 @@ use crate::{
         base::Base,
         error::{Error, peer_failed, write_failed},
         ingress::Ingress,
-        map::{self, Newest},
+        map::Newest,
         replica::{self, Replica},
     },
 };
@@ -45,7 +44,6 @@ pub(super) enum Cores {
 pub(super) struct Family {
     children: Children,
     told: tokio::sync::Mutex<Told>,
-    tasks: Tasks,
     clock: Arc<dyn Clock>,
     gate: Gate,
 }
@@ -96,7 +94,7 @@ impl Cores {
         let gate = base.readiness.gate(GATE);
         gate.shut("waiting for each core to become a member of the fleet");
         let files = issue(Role::Gateway, None)?;
-        let journal = ingress
+        let (journal, map) = ingress
             .serve_journal(config, files, api.client.clone(), base)
             .await?;
         let mut flags = loaded.flags(Roles::CORE);
@@ -121,16 +119,14 @@ impl Cores {
                 format!("--peer-key={}", files.key.display()),
             ])
         })?;
-        let tasks = Tasks::new();
         let told = Told {
             takeovers: Takeovers::default(),
-            map: map::follow(api.client.clone(), &config.fleet, &tasks),
+            map,
             lines: VecDeque::new(),
         };
         Ok(Self::Children(Box::new(Family {
             children,
             told: tokio::sync::Mutex::new(told),
-            tasks,
             clock: Arc::clone(&base.clock),
             gate,
         })))
@@ -192,11 +188,7 @@ impl Cores {
     pub(super) async fn stop(&self, grace: Duration) {
         match self {
             Self::Within(replica) => replica.stop(grace).await,
-            Self::Children(family) => {
-                family.tasks.token().cancel();
-                family.children.stop(grace).await;
-                family.tasks.stop(grace).await.ok();
-            }
+            Self::Children(family) => family.children.stop(grace).await,
         }
     }
 }

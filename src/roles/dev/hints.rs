@@ -1,6 +1,6 @@
 //! What `dev` prints when it accepts events: lines that are ready to paste.
 
-use std::{io, path::Path};
+use std::{fmt, path::Path};
 
 use super::{children::Listed, sample};
 use crate::gateway::sign;
@@ -44,9 +44,8 @@ impl<'a> Sample<'a> {
 /// The body of the printed `curl` line.
 pub(super) const BODY: &str = r#"{"ref":"refs/heads/main","repository":{"full_name":"octo/hello"},"sender":{"login":"mona"}}"#;
 
-impl Hints<'_> {
-    /// Writes the hints.
-    pub(super) fn print(&self, out: &mut dyn io::Write) -> io::Result<()> {
+impl fmt::Display for Hints<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             gateway,
             admin,
@@ -103,7 +102,6 @@ impl Hints<'_> {
         writeln!(
             out,
             "Ctrl-C stops; started again, everything is still there."
-        )?;
-        out.flush()
+        )
     }
 }
