@@ -1,7 +1,7 @@
 //! The invariants, looked at after every event that could break one.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
 };
 
@@ -9,7 +9,7 @@ use zen_fabric::{
     coordination::{
         names::{Holder, PodName},
         port::{Object, Op, Record},
-        records::{Life, Member, MemberRecord, MemberState, ShardMapSpec},
+        records::{Life, Member, MemberRecord, MemberState, ShardMapSpec, Stage},
     },
     journal::{Bucket, Epoch},
 };
@@ -36,6 +36,9 @@ const GATE: u64 = 10 * SECOND + 5 * MS;
 /// `Timing::warn`).
 const DEADLINES: Time = 15 * SECOND;
 
+/// `Timing::warn`.
+const WARNED: Time = 5 * SECOND;
+
 /// `Timing::lease`.
 const LEASE: Time = 15 * SECOND;
 
@@ -46,6 +49,9 @@ const DRAIN: Time = 25 * SECOND;
 /// takeovers come at 15, 45, 105 and 225 s at the most; each may be followed by one release. With
 /// those before the partition and after it.
 const MOST_LEADERS: usize = 14;
+
+/// Terms and versions from here on leave no room to heal; nobody takes one of them for granted.
+const ROOM: u64 = (1 << 52) - 1 - (1 << 20);
 
 /// What a log takes that is an effect.
 const COMMIT: &str = "a commit";
@@ -94,11 +100,14 @@ pub(crate) struct Check {
     statuses: BTreeMap<usize, (Epoch, Holder)>,
     logs: BTreeMap<(usize, Bucket), (Epoch, Holder)>,
     issued: BTreeMap<(Bucket, Epoch), Holder>,
+    /// To whom an editor's maps issued a bucket under an epoch: that is no write of the protocol's, but
+    /// it is a map, and who reads it follows it.
+    edited: BTreeSet<(Bucket, Epoch, Holder)>,
     terms: BTreeMap<u64, Holder>,
     leaders: usize,
     version: u64,
     last_map: Time,
-    /// Since when a bucket is asked of its owner.
+    /// Until when a bucket is asked of its owner at least.
     listed: BTreeMap<Bucket, (Holder, Time)>,
     /// Who counted in the last maps, the newest last: a marker may be a version behind.
     voters: VecDeque<Vec<Holder>>,
@@ -124,6 +133,7 @@ impl Check {
             statuses: BTreeMap::new(),
             logs: BTreeMap::new(),
             issued: BTreeMap::new(),
+            edited: BTreeSet::new(),
             terms: BTreeMap::new(),
             leaders: 0,
             version: 0,
@@ -296,17 +306,23 @@ impl Check {
     // === maps ===
 
     fn map_written(&mut self, at: Time, map: &ShardMapSpec, by: Option<usize>, keys: usize) {
+        if self.voters.len() == 3 {
+            self.voters.pop_front();
+        }
+        self.voters.push_back(map.voters().collect());
         if by.is_none() {
+            for bucket in (0..keys).map(bucket_of) {
+                if let Some(grant) = map.grants.get(&bucket) {
+                    self.edited
+                        .insert((bucket, grant.epoch, grant.owner.clone()));
+                }
+            }
             return;
         }
         self.last_map = at;
         for (holder, _) in map.holders() {
             self.joined.entry(holder).or_insert(at);
         }
-        if self.voters.len() == 3 {
-            self.voters.pop_front();
-        }
-        self.voters.push_back(map.voters().collect());
         if map.version <= self.version {
             let text = format!(
                 "a map of version {} was written after one of version {}",
@@ -332,6 +348,10 @@ impl Check {
                 continue;
             };
             let owner = grant.owner.clone();
+            if self.is_edited(bucket, grant.epoch, &owner) {
+                // It is carried on, not issued.
+                continue;
+            }
             let issued = self.issued.entry((bucket, grant.epoch)).or_insert(owner);
             if *issued != grant.owner {
                 let text = format!(
@@ -341,6 +361,23 @@ impl Check {
                 self.fault(at, "I8", text);
             }
         }
+    }
+
+    /// Whether an editor's map issued this.
+    fn is_edited(&self, bucket: Bucket, epoch: Epoch, holder: &Holder) -> bool {
+        !self.edited.is_empty() && self.edited.contains(&(bucket, epoch, holder.clone()))
+    }
+
+    /// Whether an editor's map gave to one what another map gave to another, under the same epoch: then
+    /// only what stores effects tells them apart.
+    fn is_contested(&self, bucket: Bucket, epoch: Epoch, holder: &Holder) -> bool {
+        let issued = self.issued.get(&(bucket, epoch));
+        let others = self
+            .edited
+            .iter()
+            .filter(|(one, at, _)| (*one, *at) == (bucket, epoch));
+        let mut owners = issued.into_iter().chain(others.map(|(_, _, owner)| owner));
+        self.is_edited(bucket, epoch, holder) && owners.any(|owner| owner != holder)
     }
 
     /// Whether the fleet was calm as long as nothing happened to it.
@@ -418,7 +455,8 @@ impl World {
         holder: &Holder,
     ) {
         let issued = self.check.issued.get(&(bucket, epoch));
-        if issued != Some(holder) && !matches!(self.planted, Planted::Baseline(_)) {
+        let given = issued == Some(holder) || self.check.is_edited(bucket, epoch, holder);
+        if !given && !matches!(self.planted, Planted::Baseline(_)) {
             let text = format!(
                 "core-{pod} starts as {holder} under epoch {} in bucket {}, which no map gave it",
                 epoch.0, bucket.0
@@ -444,7 +482,15 @@ impl World {
                     .work
                     .get(bucket)
                     .is_some_and(|one| one.epoch == work.epoch);
-                if rival.gate && both {
+                let contested = both
+                    && [
+                        Some(&work.holder),
+                        rival.work.get(bucket).map(|one| &one.holder),
+                    ]
+                    .into_iter()
+                    .flatten()
+                    .any(|holder| self.check.is_contested(*bucket, work.epoch, holder));
+                if rival.gate && both && !contested {
                     let text = format!(
                         "core-{pod} and core-{other} both own bucket {} under epoch {}",
                         bucket.0, work.epoch.0
@@ -463,9 +509,7 @@ impl World {
         let record = commit.stored.map(|stored| stored.record);
         match (&commit.object, record) {
             (Object::Map, Some(Record::Map(map))) => {
-                if by.is_some() {
-                    self.check_moved(index, &map);
-                }
+                self.check_moved(index, by, &map);
                 self.check.map_written(now, &map, by, self.plan.keys);
             }
             (Object::Leader, Some(Record::Leader(leader))) => {
@@ -516,6 +560,10 @@ impl World {
         if by.is_none() || naive {
             return;
         }
+        // What leaves no room above it is no term, whoever wrote it: it is passed over.
+        if before.term >= ROOM {
+            return;
+        }
         let since = self.changed_before(index);
         // One that nobody has ever been is an editor's: it has no peace that could be disturbed.
         let incarnations = &self.check.incarnations;
@@ -551,7 +599,7 @@ impl World {
     }
 
     /// A bucket got another owner: the former one has stopped, is dead, or was fenced.
-    fn check_moved(&mut self, index: usize, map: &ShardMapSpec) {
+    fn check_moved(&mut self, index: usize, by: Option<usize>, map: &ShardMapSpec) {
         let before = match self.before(index).cloned() {
             Some(Record::Map(before)) => before.moves.clone(),
             Some(Record::Leader(_) | Record::Member(_) | Record::Malformed(_)) | None => {
@@ -572,8 +620,8 @@ impl World {
                 .listed
                 .get(bucket)
                 .filter(|(from, _)| *from == of.from);
-            let fenced = asked.is_some_and(|(_, since)| self.now >= since + self.slow(DEADLINES));
-            if !moved || !lives || fenced {
+            let fenced = asked.is_some_and(|(_, until)| self.now >= *until);
+            if by.is_none() || !moved || !lives || fenced {
                 continue;
             }
             let busy = self.pods.iter().any(|place| {
@@ -593,6 +641,7 @@ impl World {
                 self.check.fault(self.now, "I4", text);
             }
         }
+        let (asked, warned) = (self.slow(DEADLINES), self.slow(WARNED));
         let now = self.now;
         let listed = &mut self.check.listed;
         listed.retain(|bucket, (from, _)| {
@@ -600,9 +649,13 @@ impl World {
             of.is_some_and(|of| of.from == *from)
         });
         for (bucket, of) in &map.moves {
-            listed
+            // An editor may have begun with the warning.
+            let hurried = by.is_none() && of.stage != Stage::Ask;
+            let until = now + if hurried { warned } else { asked };
+            let listed = listed
                 .entry(*bucket)
-                .or_insert_with(|| (of.from.clone(), now));
+                .or_insert_with(|| (of.from.clone(), until));
+            listed.1 = listed.1.min(until);
         }
     }
 

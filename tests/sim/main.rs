@@ -56,6 +56,7 @@ mod assigned;
 mod brain;
 mod calls;
 mod check;
+mod edits;
 mod effects;
 mod faults;
 mod log;
