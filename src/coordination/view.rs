@@ -130,7 +130,8 @@ impl View {
             Object::Leader => {
                 let leader = self.leader.get_or_insert_with(|| Observed::new(now));
                 leader.observe(now, heard, asked, |record| match record {
-                    Record::Leader(record) => Some(record.clone()).filter(|r| r.term < MOST),
+                    // As with maps: above that there is no room for the next leader.
+                    Record::Leader(record) => Some(record.clone()).filter(|r| r.term < REACHABLE),
                     Record::Member(_) | Record::Map(_) | Record::Malformed(_) => None,
                 })
             }
@@ -250,6 +251,14 @@ impl View {
         self.roster
             .get(pod)
             .is_none_or(|observed| observed.resource_version.is_none())
+    }
+
+    /// Whether a life has not begun: its pod has no member Lease, or that of an earlier life.
+    pub(super) fn is_unborn(&self, holder: &Holder) -> bool {
+        self.record(&holder.pod).map_or_else(
+            || self.has_no_lease(&holder.pod),
+            |record| record.holder.incarnation < holder.incarnation,
+        )
     }
 
     /// Whether this holder lives.
