@@ -9,10 +9,10 @@ use zen_fabric::coordination::{
 use crate::{
     api::StatusAnswer,
     net::{Cut, Place},
-    plan::Step,
+    plan::{Family, Step},
     process::Phase,
     time::{MS, SECOND, Time},
-    world::{Ask, Event, HEALING, Lossy, World},
+    world::{Ask, Event, HAND, HEALING, Lossy, World},
 };
 
 impl World {
@@ -457,6 +457,13 @@ impl World {
         self.queue.push(at, Event::Look);
     }
 
+    fn healing(&self) -> Time {
+        match self.plan.family {
+            Family::Hand => HAND,
+            _ => HEALING,
+        }
+    }
+
     /// Is the fleet well? If not by the end of its time, a rule is broken.
     pub(crate) fn look(&mut self) {
         if self.check.counting {
@@ -466,7 +473,7 @@ impl World {
         }
         match self.ails() {
             None => self.done = true,
-            Some(what) if self.now >= self.plan.heal + HEALING => {
+            Some(what) if self.now >= self.plan.heal + self.healing() => {
                 self.check.fault(self.now, "I3", what);
                 self.done = true;
             }

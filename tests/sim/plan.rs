@@ -323,6 +323,8 @@ impl Draw {
             // A calm fleet is looked at from 40 s on (`check::SETTLED`).
             Family::Calm => 60 * SECOND,
             Family::OneWay => 300 * SECOND,
+            // From the last edit on it is looked whether the fleet heals.
+            Family::Hand => 0,
             Family::Outage => 55 * SECOND,
             _ => 2 * SECOND + self.rng.below(10_000) * MS,
         };
