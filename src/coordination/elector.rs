@@ -77,7 +77,9 @@ impl Elector {
 
     /// Until when it takes nothing over early.
     pub(super) fn damped(&self, view: &View, now: Moment) -> Option<Moment> {
-        if planted!(view.protocol, NoDamping) {
+        // Where nobody else lives, nobody's lead is disturbed.
+        let alone = view.peers().next().is_none();
+        if alone || planted!(view.protocol, NoDamping) {
             return None;
         }
         self.damping.until(now)
