@@ -295,6 +295,13 @@ impl Check {
         }
     }
 
+    /// Nobody runs who could remember more than what is stored: numbers begin anew above that.
+    pub(crate) fn forgotten(&mut self, version: u64, term: u64) {
+        self.version = self.version.min(version);
+        self.issued.retain(|(_, epoch), _| epoch.0 <= version);
+        self.terms.retain(|known, _| *known <= term);
+    }
+
     /// An effect begins though the last renewal that came to be confirmed was sent that long ago.
     pub(crate) fn gate(&mut self, at: Time, holder: &Holder, age: u64) {
         if age > GATE {
@@ -526,6 +533,30 @@ impl World {
         }
     }
 
+    /// Where an editor has made numbers fall while no process runs, or the last one that knew higher
+    /// ones is gone, nothing but what is stored is remembered.
+    pub(crate) fn check_memory(&mut self) {
+        if !self.check.operated || self.pods.iter().any(|place| place.process.is_some()) {
+            return;
+        }
+        let (mut version, mut term) = (None, 0);
+        if let Some(Record::Map(map)) = self.api.stored(&Object::Map).map(|one| &one.record) {
+            (version, term) = (Some(map.version), map.term);
+        }
+        if let Some(Record::Leader(leader)) =
+            self.api.stored(&Object::Leader).map(|one| &one.record)
+        {
+            term = term.max(leader.term);
+        }
+        let members = self.check.members.values();
+        let seen = members
+            .filter_map(|one| Some(one.record.as_ref()?.seen))
+            .max();
+        // A missing map is made again above what journals remember; one that is there is believed.
+        let version = version.map_or(u64::MAX, |version| version.max(seen.unwrap_or_default()));
+        self.check.forgotten(version, term);
+    }
+
     /// When the object was last written before.
     fn changed_before(&self, index: usize) -> Time {
         let object = &self.api.commits[index].object;
@@ -591,7 +622,16 @@ impl World {
         let Some(process) = &self.pods[pod].process else {
             return;
         };
-        let deposed = self.check.deposed.get(&(pod, process.life));
+        // Where nobody else lives, there is nobody whom it could disturb.
+        let others = self.check.members.iter().any(|(other, written)| {
+            let live = |record: &MemberRecord| record.life == Life::Live;
+            *other != holder.pod && written.record.as_ref().is_some_and(live)
+        });
+        let deposed = self
+            .check
+            .deposed
+            .get(&(pod, process.life))
+            .filter(|_| others);
         if deposed.is_some_and(|at| self.now < at + self.slow(LEASE)) {
             let text = format!("{holder} was deposed of late and takes over early again");
             self.check.fault(self.now, "I10", text);

@@ -111,7 +111,7 @@ pub(crate) enum LeaderEdit {
 impl MapEdit {
     pub(crate) fn draw(rng: &mut Seeded, keys: usize, pods: usize) -> Self {
         let (key, pod) = (rng.index(keys), rng.index(pods));
-        let last = [0, 1, 100, 1 << 20, 1 << 21];
+        let last = [0, 1, 100, 1 << 19, 1 << 30];
         let stages = [Stage::Ask, Stage::Warn, Stage::Fence];
         let states = [
             MemberState::Active,
@@ -320,7 +320,7 @@ impl Numbers {
 impl LeaderEdit {
     pub(crate) fn draw(rng: &mut Seeded, pods: usize) -> Self {
         let pod = rng.index(pods);
-        let last = [0, 1, 100, 1 << 20, 1 << 21];
+        let last = [0, 1, 100, 1 << 19, 1 << 30];
         let far = [1, 2, 10, (1 << 31) - 1, 1 << 40];
         match rng.below(13) {
             0 | 1 => Self::Member { pod },

@@ -363,6 +363,7 @@ impl World {
             ticket: 0,
         };
         self.after_commits(before, None, &none);
+        self.check_memory();
     }
 
     /// What came of an edit.
