@@ -78,7 +78,7 @@ impl Elector {
     /// Until when it takes nothing over early.
     pub(super) fn damped(&self, view: &View, now: Moment) -> Option<Moment> {
         // Where nobody else lives, nobody's lead is disturbed.
-        let alone = view.peers().next().is_none();
+        let alone = !view.has_company();
         if alone || planted!(view.protocol, NoDamping) {
             return None;
         }

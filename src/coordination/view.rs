@@ -301,6 +301,17 @@ impl View {
             .filter(|(holder, _)| self.fate(holder) == Fate::Alive)
     }
 
+    /// Whether there is any other pod's member Lease but a goodbye. One that is marked is company: it may
+    /// be back already.
+    pub(super) fn has_company(&self) -> bool {
+        self.roster.iter().any(|(pod, observed)| {
+            let gone = |record: &MemberRecord| record.life == Life::Gone;
+            *pod != self.me.pod
+                && observed.resource_version.is_some()
+                && !observed.record.as_ref().is_some_and(gone)
+        })
+    }
+
     /// Whom the leader Lease names.
     pub(super) fn leading(&self) -> Option<&Holder> {
         self.leader.as_ref()?.record.as_ref()?.holder.as_ref()
