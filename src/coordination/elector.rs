@@ -21,12 +21,12 @@ use super::{
     chance::{Backoff, Chance},
     damping::Damping,
     event::{Deposed, Event},
-    names::{Holder, MOST},
+    names::Holder,
     out::{Out, Purpose},
     port::{Answer, Moment, Object, Op, Record, ResourceVersion},
     protocol::planted,
     records::LeaderRecord,
-    view::View,
+    view::{REACHABLE, View},
 };
 
 /// A leadership as it was last confirmed.
@@ -77,7 +77,9 @@ impl Elector {
 
     /// Until when it takes nothing over early.
     pub(super) fn damped(&self, view: &View, now: Moment) -> Option<Moment> {
-        if planted!(view.protocol, NoDamping) {
+        // Where nobody else lives, nobody's lead is disturbed.
+        let alone = !view.has_company();
+        if alone || planted!(view.protocol, NoDamping) {
             return None;
         }
         self.damping.until(now)
@@ -265,7 +267,7 @@ impl Elector {
         };
         self.term = [stored, view.map_term(), own]
             .into_iter()
-            .filter(|term| *term < MOST)
+            .filter(|term| *term < REACHABLE)
             .fold(0, u64::max)
             + 1;
         self.term
@@ -314,6 +316,9 @@ impl Elector {
                 if *purpose == Purpose::Keep {
                     self.bump = false;
                 }
+                // One that this process has not tried, an editor gave it with the Lease: it may have
+                // been another's, and nothing is written under it.
+                self.bump |= *purpose == Purpose::Read && term != self.term;
                 self.term = self.term.max(term);
                 // A record that a read found may be about to expire: it is renewed at once.
                 let renew_at = if *purpose == Purpose::Read {

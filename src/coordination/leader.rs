@@ -215,7 +215,10 @@ impl Leader {
                 uid,
             } => (record, Some((resource_version, uid))),
         };
-        let sound = stored.filter(|map| map.version >= known);
+        // One that is not followed although it was just read is another at a version that is taken: it
+        // was created anew. Nobody would ever follow it.
+        let sound =
+            stored.filter(|map| map.version >= known && desk.view.map.as_ref() == Some(map));
         let Some(map) = sound else {
             if self.asked_at < known {
                 // Somebody has seen a newer one since this was read: perhaps it is only late.

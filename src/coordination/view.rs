@@ -132,7 +132,8 @@ impl View {
             Object::Leader => {
                 let leader = self.leader.get_or_insert_with(|| Observed::new(now));
                 leader.observe(now, heard, asked, |record| match record {
-                    Record::Leader(record) => Some(record.clone()).filter(|r| r.term < MOST),
+                    // As with maps: above that there is no room for the next leader.
+                    Record::Leader(record) => Some(record.clone()).filter(|r| r.term < REACHABLE),
                     Record::Member(_) | Record::Map(_) | Record::Malformed(_) => None,
                 })
             }
@@ -248,6 +249,14 @@ impl View {
             .is_none_or(|observed| observed.resource_version.is_none())
     }
 
+    /// Whether a life has not begun: its pod has no member Lease, or that of an earlier life.
+    pub(super) fn is_unborn(&self, holder: &Holder) -> bool {
+        self.record(&holder.pod).map_or_else(
+            || self.has_no_lease(&holder.pod),
+            |record| record.holder.incarnation < holder.incarnation,
+        )
+    }
+
     /// Whether this holder lives.
     pub(super) fn fate(&self, holder: &Holder) -> Fate {
         let mapped = self
@@ -286,6 +295,17 @@ impl View {
             .filter(|record| record.life == Life::Live && record.holder.pod != self.me.pod)
             .map(|record| (&record.holder, record))
             .filter(|(holder, _)| self.fate(holder) == Fate::Alive)
+    }
+
+    /// Whether there is any other pod's member Lease but a goodbye. One that is marked is company: it may
+    /// be back already.
+    pub(super) fn has_company(&self) -> bool {
+        self.roster.iter().any(|(pod, observed)| {
+            let gone = |record: &MemberRecord| record.life == Life::Gone;
+            *pod != self.me.pod
+                && observed.resource_version.is_some()
+                && !observed.record.as_ref().is_some_and(gone)
+        })
     }
 
     /// Whom the leader Lease names.

@@ -167,7 +167,7 @@ fn prepared() -> &'static (Store, Vec<Key>) {
 
 /// As the edge does it, but for the number of buckets: what is stored always says 1,024, and the
 /// simulated fleet has fewer, so that a schedule takes a millisecond.
-fn encode(object: &Object, record: &Record) -> Value {
+pub(crate) fn encode(object: &Object, record: &Record) -> Value {
     let full = match record {
         Record::Map(map) => Record::Map(Arc::new(ShardMapSpec {
             buckets: zen_fabric::journal::BUCKETS,
@@ -179,7 +179,7 @@ fn encode(object: &Object, record: &Record) -> Value {
 }
 
 /// The way back.
-fn decode(object: &Object, value: &Value) -> Stored {
+pub(crate) fn decode(object: &Object, value: &Value) -> Stored {
     let stored = wire::decode(object, value);
     let record = match stored.record {
         Record::Map(map) => Record::Map(Arc::new(ShardMapSpec {
@@ -367,6 +367,32 @@ impl Api {
         let mut value = body(found);
         edit(&mut value);
         let answer = self.apply(now, named, Action::Update(value, Write::default()));
+        matches!(self.answer(now, object, answer), Answer::Done(_))
+    }
+
+    /// As [`Api::edit`], by one who deletes the object and creates what came of it: nothing compares
+    /// the two.
+    pub(crate) fn edit_anew(
+        &mut self,
+        now: Time,
+        object: &Object,
+        edit: impl FnOnce(&mut Value),
+    ) -> bool {
+        let (group, _, plural) = wire::resource(object);
+        let named = target(group, plural, Some(&names().name(object)));
+        let Ok(found) = self.apply(now, named, Action::Get(None)) else {
+            return false;
+        };
+        let mut value = body(found);
+        edit(&mut value);
+        self.remove(now, object);
+        let annotations = value["metadata"]["annotations"].clone();
+        value["metadata"] = json!({"name": names().name(object), "namespace": NAMESPACE});
+        if annotations.is_object() {
+            value["metadata"]["annotations"] = annotations;
+        }
+        let unnamed = target(group, plural, None);
+        let answer = self.apply(now, unnamed, Action::Create(value, Write::default()));
         matches!(self.answer(now, object, answer), Answer::Done(_))
     }
 

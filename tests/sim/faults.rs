@@ -9,10 +9,10 @@ use zen_fabric::coordination::{
 use crate::{
     api::StatusAnswer,
     net::{Cut, Place},
-    plan::Step,
+    plan::{Family, Step},
     process::Phase,
     time::{MS, SECOND, Time},
-    world::{Ask, Event, HEALING, Lossy, World},
+    world::{Ask, Event, HAND, HEALING, Lossy, World},
 };
 
 impl World {
@@ -332,6 +332,22 @@ impl World {
                     spec["term"] = json!(now_term + term);
                 });
             }
+            Step::SpoilMap { how, numbers } => {
+                let lives = self.lives();
+                let edit = |value: &mut serde_json::Value| how.apply(numbers, value, &lives);
+                let done = if numbers.anew {
+                    self.api.edit_anew(now, &Object::Map, edit)
+                } else {
+                    self.api.edit(now, &Object::Map, edit)
+                };
+                self.note_edit(done, &Object::Map);
+            }
+            Step::SpoilLeader { how } => {
+                let (lives, uids) = (self.lives(), self.uids());
+                let edit = |value: &mut serde_json::Value| how.apply(value, &lives, &uids);
+                let done = self.api.edit(now, &Object::Leader, edit);
+                self.note_edit(done, &Object::Leader);
+            }
             Step::Restore {
                 map,
                 leader,
@@ -347,6 +363,35 @@ impl World {
             ticket: 0,
         };
         self.after_commits(before, None, &none);
+        self.check_memory();
+    }
+
+    /// What came of an edit.
+    fn note_edit(&mut self, done: bool, object: &Object) {
+        if !self.trace.is_written() {
+            return;
+        }
+        let stored = self.api.stored(object).map(|one| &one.record);
+        let record = stored.map_or_else(|| "nothing".to_owned(), crate::report::record);
+        let became = if done { "" } else { " is refused; there" };
+        self.note("world", format_args!("the edit{became} is {record}"));
+    }
+
+    /// The present life of every pod, or the first one that it will have.
+    fn lives(&self) -> Vec<Holder> {
+        let of = |place: &crate::process::Pod| {
+            let process = place.process.as_ref();
+            let holder = process.and_then(|process| process.holder.clone());
+            holder.unwrap_or_else(|| Holder {
+                pod: place.name.clone(),
+                incarnation: 1,
+            })
+        };
+        self.pods.iter().map(of).collect()
+    }
+
+    fn uids(&self) -> Vec<String> {
+        self.pods.iter().map(|one| one.uid.to_string()).collect()
     }
 
     fn restore(&mut self, map: bool, leader: bool, permille: u64) {
@@ -413,6 +458,13 @@ impl World {
         self.queue.push(at, Event::Look);
     }
 
+    fn healing(&self) -> Time {
+        match self.plan.family {
+            Family::Hand => HAND,
+            _ => HEALING,
+        }
+    }
+
     /// Is the fleet well? If not by the end of its time, a rule is broken.
     pub(crate) fn look(&mut self) {
         if self.check.counting {
@@ -422,7 +474,7 @@ impl World {
         }
         match self.ails() {
             None => self.done = true,
-            Some(what) if self.now >= self.plan.heal + HEALING => {
+            Some(what) if self.now >= self.plan.heal + self.healing() => {
                 self.check.fault(self.now, "I3", what);
                 self.done = true;
             }

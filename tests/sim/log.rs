@@ -143,11 +143,9 @@ impl Log {
         }
     }
 
-    /// A newer map: subscriptions that it no longer names end.
+    /// Another map: subscriptions that it no longer names end.
     pub(crate) fn saw(&mut self, view: View) -> Vec<(Bucket, Holder, Refused)> {
-        if view.version <= self.view.version {
-            return Vec::new();
-        }
+        // It follows whatever is stored: also a map that came back from a backup.
         self.view = view;
         let mut ended = Vec::new();
         for (bucket, (epoch, holder)) in &self.serving {

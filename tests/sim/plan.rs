@@ -3,6 +3,7 @@
 use zen_fabric::testing::seeded::Seeded;
 
 use crate::{
+    edits::{LeaderEdit, MapEdit, Numbers},
     net::{Cut, Place},
     time::{MS, SECOND, Time},
 };
@@ -67,11 +68,15 @@ pub(crate) enum Family {
     OneWay,
     /// A voter dies and is back while its former life's votes are still on their way.
     Echo,
+    /// Somebody edits the map and the leader Lease by hand, while other things happen.
+    Editor,
+    /// Nothing but that.
+    Hand,
 }
 
 impl Family {
     /// All of them.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Calm,
         Self::Crash,
         Self::Pause,
@@ -83,6 +88,8 @@ impl Family {
         Self::Everything,
         Self::OneWay,
         Self::Echo,
+        Self::Editor,
+        Self::Hand,
     ];
 }
 
@@ -180,6 +187,10 @@ pub(crate) enum Step {
         leader: bool,
         permille: u64,
     },
+    /// Somebody edits the map by hand.
+    SpoilMap { how: MapEdit, numbers: Numbers },
+    /// Somebody edits the leader Lease by hand.
+    SpoilLeader { how: LeaderEdit },
     /// Somebody writes another owner into a status.
     EditStatus { key: usize, up: u64 },
     /// The spec of an Ingestor changes.
@@ -251,7 +262,9 @@ fn family(percent: u64) -> Family {
         42..54 => Family::Api,
         54..58 => Family::Outage,
         58..70 => Family::Rollout,
-        70..82 => Family::Operator,
+        70..75 => Family::Operator,
+        75..80 => Family::Editor,
+        80..82 => Family::Hand,
         82..98 => Family::Everything,
         98 => Family::Echo,
         _ => Family::OneWay,
@@ -310,6 +323,8 @@ impl Draw {
             // A calm fleet is looked at from 40 s on (`check::SETTLED`).
             Family::Calm => 60 * SECOND,
             Family::OneWay => 300 * SECOND,
+            // From the last edit on it is looked whether the fleet heals.
+            Family::Hand => 0,
             Family::Outage => 55 * SECOND,
             _ => 2 * SECOND + self.rng.below(10_000) * MS,
         };
@@ -337,6 +352,8 @@ impl Draw {
             },
             Family::Rollout => self.rollout(pods),
             Family::Operator => self.operator(),
+            Family::Hand => self.by_hand(),
+            Family::Editor => self.editor(pods),
             Family::OneWay => self.one_way(),
         }
     }
@@ -534,6 +551,33 @@ impl Draw {
             },
             13 => Step::DeleteLeaderAndMap,
             _ => self.crash(),
+        }
+    }
+
+    fn by_hand(&mut self) -> Step {
+        if self.rng.chance(65) {
+            Step::SpoilMap {
+                how: MapEdit::draw(&mut self.rng, self.keys, self.pods),
+                numbers: Numbers::draw(&mut self.rng),
+            }
+        } else {
+            let how = LeaderEdit::draw(&mut self.rng, self.pods);
+            Step::SpoilLeader { how }
+        }
+    }
+
+    /// Edits, among all that may happen as well.
+    fn editor(&mut self, pods: &mut usize) -> Step {
+        match self.rng.below(10) {
+            0 => self.crash(),
+            1 => self.operator(),
+            2 => self.api(),
+            3 => {
+                let some = [Family::Pause, Family::Partition, Family::Rollout];
+                let family = some[self.rng.index(some.len())];
+                self.step(family, pods)
+            }
+            _ => self.by_hand(),
         }
     }
 

@@ -120,6 +120,7 @@ impl World {
             self.tell(pod, format_args!("is gone"));
         }
         self.pods[pod].phase = phase;
+        self.check_memory();
         self.probe_soon(pod);
     }
 

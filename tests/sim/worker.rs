@@ -127,6 +127,14 @@ impl Work {
 
     /// Goes on under a higher epoch, log by log, without a pause.
     pub(crate) fn raise(&mut self, epoch: Epoch, holder: Holder) {
+        if self.releasing {
+            // What was not begun was left to the log: it is asked for again.
+            for lane in &mut self.lanes {
+                if lane.stage == Stage::Listening {
+                    lane.stage = Stage::Idle;
+                }
+            }
+        }
         self.epoch = epoch;
         self.holder = holder;
         self.releasing = false;

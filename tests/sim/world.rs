@@ -39,6 +39,10 @@ const MOST: u64 = 1_000_000;
 /// How long a fleet may take to heal. A Lease's expiry and a challenge's back-off of 60 s are within.
 pub(crate) const HEALING: Time = 150 * SECOND;
 
+/// How long it may take where nothing but a hand has done something: 2 s until everything is owned again,
+/// and then what waited is done, and statuses are written.
+pub(crate) const HAND: Time = 10 * SECOND;
+
 /// What happens next.
 #[derive(Debug)]
 pub(crate) enum Event {

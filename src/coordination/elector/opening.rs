@@ -19,7 +19,8 @@ enum Why {
     Own,
     /// Its holder is dead by its member Lease.
     Dead,
-    /// Its holder has no member Lease, and no map knows it: nobody's hand but an editor's wrote that.
+    /// Its holder has no member Lease, or its pod's is that of an earlier life: nobody's hand but an
+    /// editor's wrote that.
     Nobody,
     /// It was unchanged for a whole duration.
     Stale,
@@ -53,7 +54,7 @@ impl Opening {
                         (Why::Dead, now)
                     } else if Self::stale(now, view).is_some_and(|stale| stale <= now) {
                         (Why::Stale, now)
-                    } else if view.fate(holder) == Fate::Unknown && view.has_no_lease(&holder.pod) {
+                    } else if view.fate(holder) == Fate::Unknown && view.is_unborn(holder) {
                         (Why::Nobody, now)
                     } else {
                         return None;

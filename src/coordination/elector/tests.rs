@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::coordination::{
+    names::MOST,
     port::Stored,
     protocol::{Mutation, Protocol},
     records::Life,
@@ -87,6 +88,8 @@ fn a_lease_of_nobody_is_taken_after_a_moment() {
         incarnation: 2,
     });
     see(&mut view, secs(10), Some(edited), "joined");
+    let (at, _) = takes(&mut knowing(&view), &view, secs(10), secs(14)).unwrap();
+    assert!(at >= secs(11) && at <= secs(12), "{at:?}");
     assert_eq!(takes(&mut elector, &view, secs(10), ms(10_900)), None);
     let mut record = member(1);
     record.holder.incarnation = 2;
@@ -125,7 +128,14 @@ fn out_of_contact_nothing_expires() {
 
 #[test]
 fn the_term_is_above_the_leases_and_the_maps() {
-    for (stored_term, mapped, next) in [(4, 2, 5), (2, 4, 5), (MOST, 2, 3)] {
+    for (stored_term, mapped, next) in [
+        (4, 2, 5),
+        (2, 4, 5),
+        (MOST, 2, 3),
+        // No map could have the next one.
+        (REACHABLE, 2, 3),
+        (REACHABLE - 2, 2, REACHABLE - 1),
+    ] {
         let mut view = view(2, 1);
         let mut map = (**view.map.as_ref().unwrap()).clone();
         (map.term, map.version) = (mapped, 2);
@@ -137,6 +147,25 @@ fn the_term_is_above_the_leases_and_the_maps() {
         let (_, op) = takes(&mut elector, &view, secs(20), secs(30)).unwrap();
         assert_eq!(taken(&op).0.term, next, "{stored_term} {mapped}");
     }
+}
+
+#[test]
+fn a_lease_that_an_editor_gave_is_held_under_a_term_of_ones_own() {
+    let mut view = view(2, 1);
+    contact(&mut view, 10);
+    let mut elector = Elector::new(&view);
+    let (_, op) = takes(&mut elector, &view, secs(10), secs(10)).unwrap();
+    assert_eq!(op, Op::Read);
+    let edited = lease(0, 3);
+    see(&mut view, secs(10), Some(edited.clone()), "edited");
+    let answer = Answer::Done(stored(Record::Leader(edited), "edited"));
+    let tools = (&mut Chance::new(1), &mut out());
+    elector.answered(secs(10), (&Purpose::Read, secs(10)), &answer, &view, tools);
+    assert!(elector.bumping(), "term 3 may have been another's");
+    let (_, op) = takes(&mut elector, &view, secs(10), secs(10)).unwrap();
+    let (record, version) = taken(&op);
+    assert_eq!((record.holder, record.term), (Some(holder(0)), 4));
+    assert_eq!(version.as_deref(), Some("edited"));
 }
 
 #[test]

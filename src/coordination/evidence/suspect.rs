@@ -160,7 +160,15 @@ impl Suspect {
             let record = observed.record.as_ref();
             record.map(|record| record.renewed.after(view.timing.lease))
         } else {
-            view.contact.due(now, observed.changed, view.timing.lease)
+            // Who lives puts a deleted Lease back as soon as it would answer a challenge. A member that
+            // an editor invented never had one.
+            let absent = observed.resource_version.is_none() && !view.reaches(holder);
+            let wait = if absent {
+                view.timing.challenge
+            } else {
+                view.timing.lease
+            };
+            view.contact.due(now, observed.changed, wait)
         };
         if stale.is_some_and(|stale| stale <= now) {
             return Verdict::Mark(Why::Stale, blind);

@@ -319,6 +319,28 @@ fn a_stale_lease_is_marked_without_any_gossip_and_never_out_of_contact() {
 }
 
 #[test]
+fn a_member_without_a_lease_whom_nobody_reaches_is_marked_after_a_moment() {
+    let mut rig = Rig::new(3, 0);
+    rig.view
+        .observe(secs(1), &Object::Member(pod(1)), None, true);
+    assert!(rig.step(secs(3), LEADS).is_empty(), "it is reached");
+    rig.view.links.remove(&holder(1));
+    rig.view
+        .observe(secs(4), &Object::Member(pod(2)), None, true);
+    rig.view.links.remove(&holder(2));
+    let ops = rig.step(ms(4_900), LEADS);
+    let marks = |op: &Op, n| {
+        let Op::Create(Record::Member(record)) = op else {
+            return false;
+        };
+        record.life == Life::Marked && record.holder == holder(n)
+    };
+    assert!(ops.len() == 1 && marks(&ops[0], 1), "{ops:?}");
+    let ops = rig.step(ms(5_100), LEADS);
+    assert!(ops.iter().any(|op| marks(op, 2)), "{ops:?}");
+}
+
+#[test]
 fn followers_act_on_the_leader_alone_one_after_the_other() {
     let mut rig = Rig::new(4, 1);
     rig.link(secs(1), 2, Link::Silent);

@@ -7,7 +7,7 @@ use super::super::{
     message::{Body, Message, PROTOCOL},
     names::{Holder, MOST},
     port::{Input, Object, Record},
-    records::{Life, MemberState, ShardMapSpec, Stage},
+    records::{LeaderRecord, Life, MemberState, ShardMapSpec, Stage},
 };
 use super::{
     fixtures::{BUCKETS, holder, pod},
@@ -463,6 +463,76 @@ fn an_edited_map_is_mended() {
     edited.grants.remove(&crate::journal::Bucket(3));
     world.put(&Object::Map, Record::Map(edited.into()));
     world.until(secs(2), World::is_healthy);
+}
+
+#[test]
+fn another_map_at_the_same_version_is_made_again() {
+    let mut world = World::settled(3);
+    let before = world.map();
+    let mut edited = (*before).clone();
+    let owners: Vec<_> = edited.holders().map(|(holder, _)| holder).collect();
+    for (n, grant) in edited.grants.values_mut().enumerate() {
+        grant.owner = owners[n % owners.len()].clone();
+    }
+    world.delete(&Object::Map);
+    world.put(&Object::Map, Record::Map(edited.into()));
+    let took = world.until(secs(5), |world| {
+        world.map().version > before.version && world.is_healthy()
+    });
+    assert!(took < secs(2), "{took:?}");
+    for (bucket, grant) in &world.map().grants {
+        assert_eq!(grant.owner, before.grants[bucket].owner, "nothing moves");
+    }
+}
+
+#[test]
+fn a_member_that_an_editor_invented_loses_what_it_was_given() {
+    let mut world = World::settled(3);
+    let mut edited = (*world.map()).clone();
+    edited.version += 1;
+    let stranger: Holder = "core-9#1".parse().unwrap();
+    let member = edited.members.values().next().unwrap().clone();
+    edited.members.insert(stranger.pod.clone(), member);
+    let grant = edited.grants.get_mut(&crate::journal::Bucket(3)).unwrap();
+    (grant.owner, grant.epoch) = (stranger.clone(), crate::journal::Epoch(edited.version));
+    world.put(&Object::Map, Record::Map(edited.into()));
+    let took = world.until(secs(5), |world| {
+        let map = world.map();
+        map.grants.values().all(|grant| grant.owner != stranger) && world.is_healthy()
+    });
+    assert!(took < secs(2), "{took:?}");
+}
+
+#[test]
+fn a_leader_lease_whose_term_leaves_no_room_is_passed_over() {
+    for term in [MOST, MOST - 1, MOST - 100, MOST - (1 << 20)] {
+        let mut world = World::settled(3);
+        let edited = LeaderRecord {
+            term,
+            ..world.lease()
+        };
+        world.put(&Object::Leader, Record::Leader(edited));
+        world.run(secs(2));
+        world.assert_healthy();
+        let leader = world.leader();
+        world.kill(leader);
+        world.until(secs(2), World::is_healthy);
+        assert!(world.lease().term < 100, "{}", world.lease().term);
+    }
+}
+
+#[test]
+fn a_lone_replica_that_an_editor_called_dead_goes_on_at_once() {
+    let mut world = World::new(1);
+    world.until(secs(5), World::is_healthy);
+    let mut edited = (*world.map()).clone();
+    edited.version += 1;
+    for member in edited.members.values_mut() {
+        member.state = MemberState::Down;
+    }
+    world.put(&Object::Map, Record::Map(edited.into()));
+    world.run(secs(2));
+    world.assert_healthy();
 }
 
 #[test]
