@@ -322,11 +322,11 @@ fn a_stale_lease_is_marked_without_any_gossip_and_never_out_of_contact() {
 fn a_member_without_a_lease_whom_nobody_reaches_is_marked_after_a_moment() {
     let mut rig = Rig::new(3, 0);
     rig.view
-        .observe(secs(1), &Object::Member(pod(1)), None, true);
+        .observe(secs(1), &Object::Member(pod(1)), None, Some(secs(1)));
     assert!(rig.step(secs(3), LEADS).is_empty(), "it is reached");
     rig.view.links.remove(&holder(1));
     rig.view
-        .observe(secs(4), &Object::Member(pod(2)), None, true);
+        .observe(secs(4), &Object::Member(pod(2)), None, Some(secs(4)));
     rig.view.links.remove(&holder(2));
     let ops = rig.step(ms(4_900), LEADS);
     let marks = |op: &Op, n| {
