@@ -21,12 +21,12 @@ use super::{
     chance::{Backoff, Chance},
     damping::Damping,
     event::{Deposed, Event},
-    names::Holder,
+    names::{Holder, REACHABLE},
     out::{Out, Purpose},
     port::{Answer, Moment, Object, Op, Record, ResourceVersion},
     protocol::planted,
     records::LeaderRecord,
-    view::{REACHABLE, View},
+    view::View,
 };
 
 /// A leadership as it was last confirmed.

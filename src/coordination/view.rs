@@ -15,7 +15,7 @@ use super::{
     chance::mixed,
     contact::Contact,
     layout::{Balance, Candidate, Wanted},
-    names::{Holder, MOST, PodName, REACHABLE},
+    names::{Holder, PodName, REACHABLE},
     port::{Link, Moment, Object, Record, Stored},
     protocol::{Protocol, planted},
     records::{Grant, LeaderRecord, Life, MemberRecord, MemberState, ShardMapSpec},

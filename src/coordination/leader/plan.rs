@@ -1,6 +1,6 @@
 //! The next version of the map, from the present one and all that is known.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use super::{
     super::{
