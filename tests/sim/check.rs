@@ -120,6 +120,8 @@ pub(crate) struct Check {
     incarnations: BTreeMap<PodName, u64>,
     /// Processes that led and were declared dead, and when they learnt it.
     deposed: BTreeMap<(usize, u32), Time>,
+    /// Somebody waited for a Lease to expire, since it was deposed of late.
+    pub(crate) damped: bool,
     /// Since when a holder is in the map.
     joined: BTreeMap<Holder, Time>,
 }
@@ -147,6 +149,7 @@ impl Check {
             operated: false,
             incarnations: BTreeMap::new(),
             deposed: BTreeMap::new(),
+            damped: false,
             joined: BTreeMap::new(),
         }
     }

@@ -460,6 +460,8 @@ impl World {
 
     fn healing(&self) -> Time {
         match self.plan.family {
+            // Where the hand deposed everybody, the Lease has to expire; by the slowest clock.
+            Family::Hand if self.check.damped => HAND + 17 * SECOND,
             Family::Hand => HAND,
             _ => HEALING,
         }

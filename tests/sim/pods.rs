@@ -300,6 +300,7 @@ impl World {
                 let at = self.now + self.rng.below(20) * MS;
                 self.queue.push(at, Event::Exit { pod, life });
             }
+            Action::Tell(Told::Damped) => self.check.damped = true,
             Action::Tell(Told::Deposed(Deposed::Died)) => {
                 self.check.deposed(self.now, pod, life);
             }
