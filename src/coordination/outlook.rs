@@ -101,6 +101,9 @@ mod tests {
         }
     }
 
+    /// What is otherwise about a Lease.
+    type Change = fn(&mut MemberRecord);
+
     fn after(
         change: impl FnOnce(&mut MemberRecord),
         pod: &str,
@@ -115,10 +118,10 @@ mod tests {
 
     #[test]
     fn members_are_as_their_leases_say() {
-        let state = |change: fn(&mut MemberRecord), pod, incarnation| {
+        let state = |change: Change, pod, incarnation| {
             after(change, pod, incarnation).map(|member| member.state)
         };
-        let rows: [(&str, u64, fn(&mut MemberRecord), MemberState); 9] = [
+        let rows: [(&str, u64, Change, MemberState); 9] = [
             ("core-1", 2, |_| {}, MemberState::Active),
             ("core-1", 1, |of| of.life = Life::Gone, MemberState::Active),
             ("core-1", 2, |of| of.life = Life::Marked, MemberState::Down),
@@ -138,7 +141,7 @@ mod tests {
     fn who_is_ready_and_near_joins_with_its_own_weight_and_zone() {
         let joined = after(|_| {}, "core-9", 1).unwrap();
         assert_eq!((&*joined.zone, joined.weight), ("b", 50));
-        let refused: [fn(&mut MemberRecord); 5] = [
+        let refused: [Change; 5] = [
             |of| of.ready = false,
             |of| of.draining = true,
             |of| of.life = Life::Gone,

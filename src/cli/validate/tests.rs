@@ -308,7 +308,7 @@ fn the_subcommand_reads_files_and_standard_input() {
         let mut streams = Streams {
             input: &mut input,
             out: &mut out,
-            told: Box::new(std::io::sink()),
+            told: Box::new(io::sink()),
             err: &mut err,
         };
         let exit = run(&Args { files }, &mut streams).unwrap();
