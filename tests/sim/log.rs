@@ -143,9 +143,11 @@ impl Log {
         }
     }
 
-    /// Another map: subscriptions that it no longer names end.
+    /// A newer map: subscriptions that it no longer names end.
     pub(crate) fn saw(&mut self, view: View) -> Vec<(Bucket, Holder, Refused)> {
-        // It follows whatever is stored: also a map that came back from a backup.
+        if view.version <= self.view.version {
+            return Vec::new();
+        }
         self.view = view;
         let mut ended = Vec::new();
         for (bucket, (epoch, holder)) in &self.serving {

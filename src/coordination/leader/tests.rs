@@ -247,7 +247,7 @@ fn a_move_waits_for_the_owner_or_its_deadlines() {
 
 #[test]
 fn acknowledgements_are_gathered_for_one_write() {
-    let ms = |ms| Moment(ms * 1000);
+    let ms = |ms: u64| Moment(ms * 1000);
     let wait = Timing::default().gather;
     let mut rig = Rig::new(3);
     rig.lease(2, |record| record.draining = true);
