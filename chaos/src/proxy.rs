@@ -52,6 +52,9 @@ enum Way {
     Back,
 }
 
+/// What is kept of what a dialer says while nothing comes through; the kernel keeps the rest.
+const HELD: usize = 16 * 1024;
+
 /// Before a port is tried again.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
 
@@ -79,6 +82,15 @@ pub struct Proxy {
     address: SocketAddr,
     rules: watch::Sender<Rules>,
     counts: Arc<Counts>,
+}
+
+// === impl Counts ===
+
+impl Counts {
+    fn carried(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or_default();
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
 }
 
 // === impl Mode ===
@@ -201,16 +213,23 @@ impl Accepting {
 
     async fn accept(&self, listener: &TcpListener, tasks: &Tasks) {
         while let Ok((stream, peer)) = listener.accept().await {
-            let connection = Connection {
-                who: (self.resolve)(peer),
-                rules: self.rules.clone(),
-                counts: Arc::clone(&self.counts),
-            };
+            let resolve = Arc::clone(&self.resolve);
+            let (rules, counts) = (self.rules.clone(), Arc::clone(&self.counts));
             let stop = tasks.token();
             tasks.spawn_contained("proxied connection", async move {
+                let carried = async {
+                    // The kernel's table may be long, and is read by whoever asks.
+                    let who = tokio::task::spawn_blocking(move || resolve(peer)).await;
+                    let connection = Connection {
+                        who: who.unwrap_or_default(),
+                        rules,
+                        counts,
+                    };
+                    connection.carry(stream).await;
+                };
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = connection.carry(stream) => {}
+                    () = carried => {}
                 }
             });
         }
@@ -234,7 +253,7 @@ impl Connection {
         self.rules.borrow().of(self.who.as_deref())
     }
 
-    async fn carry(self, stream: TcpStream) {
+    async fn carry(self, mut stream: TcpStream) {
         // Where nothing goes through, not even whether there is something behind it is told.
         let mut rules = self.rules.clone();
         let who = self.who.as_deref();
@@ -242,14 +261,21 @@ impl Connection {
             let mode = rules.of(who);
             mode == Mode::Reject || mode.carries(Way::There)
         });
-        let Ok(target) = opened.await.map(|rules| rules.target) else {
+        let mut held = Vec::new();
+        let target = tokio::select! {
+            biased;
+            opened = opened => opened.map(|rules| rules.target),
+            // Whoever gave up waiting is not kept: ten minutes of that are thousands of sockets.
+            () = hold(&mut stream, &mut held) => return,
+        };
+        let Ok(target) = target else {
             return;
         };
         let Some(target) = target.filter(|_| self.mode() != Mode::Reject) else {
             reset(stream);
             return;
         };
-        let Ok(other) = TcpStream::connect(target).await else {
+        let Ok(mut other) = TcpStream::connect(target).await else {
             // As the listener behind would: it refuses.
             reset(stream);
             return;
@@ -259,6 +285,10 @@ impl Connection {
             // Only the delay of small writes is at stake.
             drop(socket.set_nodelay(true));
         }
+        if other.write_all(&held).await.is_err() {
+            return;
+        }
+        self.counts.carried(held.len());
         let (mut near, mut far) = (stream, other);
         let rejected = {
             let ((from_near, to_near), (from_far, to_far)) = (near.split(), far.split());
@@ -307,13 +337,22 @@ impl Connection {
             if let Mode::Delay(delay) = mode {
                 tokio::time::sleep(delay).await;
             }
-            let carried = u64::try_from(bytes.len()).unwrap_or_default();
-            self.counts.bytes.fetch_add(carried, Ordering::Relaxed);
+            self.counts.carried(bytes.len());
             if to.write_all(bytes).await.is_err() {
                 return;
             }
         }
     }
+}
+
+/// Takes what a dialer says to nobody, until it ends the connection.
+async fn hold(stream: &mut TcpStream, held: &mut Vec<u8>) {
+    while held.len() < HELD {
+        if !stream.read_buf(held).await.is_ok_and(|read| read > 0) {
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Ends a connection by RST.

@@ -489,6 +489,10 @@ impl World {
         else {
             return;
         };
+        // As `roles/map/follower.rs`: what says what can't be is passed over, however high its version.
+        if !map.is_sound(map.buckets) {
+            return;
+        }
         let mut view = crate::log::View {
             version: map.version,
             owners: BTreeMap::new(),

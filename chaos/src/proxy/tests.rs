@@ -184,3 +184,30 @@ async fn where_nobody_passes_or_nothing_is_behind_it_refuses() {
     say(&mut stream, b"z").await;
     assert_eq!(hear(&mut stream, 1).await, b"z", "what stands, stays");
 }
+
+/// How many connections to the proxy were ended by their dialers and are kept all the same.
+fn kept(proxy: &Proxy) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = format!(":{:04X}", proxy.address().port());
+    let waits = |line: &&str| {
+        let mut fields = line.split_whitespace();
+        let (local, state) = (fields.nth(1), fields.nth(1));
+        local.is_some_and(|local| local.ends_with(&port)) && state == Some("08")
+    };
+    table.lines().filter(waits).count()
+}
+
+#[tokio::test]
+async fn who_gives_up_waiting_is_not_kept() {
+    let world = world("a").await;
+    world.proxy.treat_all(Mode::Drop);
+    for _ in 0..8 {
+        let mut waits = world.dial().await;
+        say(&mut waits, b"hello").await;
+    }
+    let begun = crate::clock::At::now();
+    while kept(&world.proxy) > 0 {
+        assert!(begun.passed() < PATIENCE, "{}", kept(&world.proxy));
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
+}
