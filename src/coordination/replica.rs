@@ -272,7 +272,12 @@ impl Replica {
             self.lead(now);
         }
         self.read_map(now);
+        let held = self.owner.held();
         self.owner.step(now, &self.view, self.assign, &mut self.out);
+        if self.view.draining && self.owner.held() < held {
+            // The drain was looked at before: perhaps this was the last that it waited for.
+            self.out.wake_at(now);
+        }
     }
 
     fn lead(&mut self, now: Moment) {
