@@ -4,6 +4,9 @@
 //! Ingestor stands behind, its own UID says which bucket. Never one whose record isn't committed yet: its redelivery would make it anew. And one of a
 //! window only after the window's end, when no uncommitted record of its Ingestor was accepted before
 //! it: a late item would begin the window anew.
+//!
+//! Lists are dear where there are many Observations, and every replica makes them: after a long sweep
+//! the pause is long, too.
 
 pub mod due;
 
@@ -54,17 +57,33 @@ pub struct Sweeper {
     limiter: Arc<Limiter>,
 }
 
-/// Sweeps until it is stopped.
+/// After a sweep comes a pause of at least so many times what it took.
+const PAUSE: u32 = 19;
+
+/// But of no more than so many times the usual one.
+const LONGEST: u32 = 10;
+
+/// How long to wait before the next sweep, after one that took so long.
+fn pause(every: Duration, took: Duration) -> Duration {
+    let most = every.saturating_mul(LONGEST);
+    took.saturating_mul(PAUSE).clamp(every, most)
+}
+
+/// Sweeps until it is stopped: after `every`, or less often where a sweep takes long.
 pub async fn run(sweeper: Sweeper, every: Duration, stop: CancellationToken) {
+    let mut wait = every;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(every) => {}
+            () = tokio::time::sleep(wait) => {}
         }
+        let begun = sweeper.clock.instant();
         let swept = tokio::select! {
             () = stop.cancelled() => return,
             swept = sweeper.sweep() => swept,
         };
+        let took = sweeper.clock.instant().saturating_duration_since(begun);
+        wait = pause(every, took);
         match swept {
             Ok(swept) => swept.tell(),
             Err(failure) => {
@@ -218,5 +237,22 @@ fn concerns_all(failure: &Failure) -> bool {
         Cause::Unreachable(_) => true,
         Cause::Refused { code, .. } => matches!(code, 401 | 429),
         Cause::TimedOut(_) | Cause::Garbled(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_long_sweep_comes_a_long_pause() {
+        let secs = Duration::from_secs;
+        let every = secs(60);
+        assert_eq!(pause(every, Duration::ZERO), every);
+        assert_eq!(pause(every, secs(3)), every, "5 % of the time");
+        assert_eq!(pause(every, secs(10)), secs(190));
+        assert_eq!(pause(every, secs(100)), secs(600));
+        assert_eq!(pause(Duration::ZERO, secs(1)), Duration::ZERO);
+        assert_eq!(pause(Duration::MAX, Duration::MAX), Duration::MAX);
     }
 }

@@ -240,6 +240,11 @@ impl Plan<'_> {
         }
     }
 
+    /// Whether a holder hears at once what concerns it.
+    fn reached(&self, holder: &Holder) -> bool {
+        self.view.holder.as_ref() == Some(holder) || self.view.reaches(holder)
+    }
+
     /// Asks owners for what another should have: all of those that give up everything, and what
     /// balance is worth.
     fn ask(&self, next: &mut ShardMapSpec, layout: &Layout, version: u64) {
@@ -262,7 +267,12 @@ impl Plan<'_> {
                 stage: Stage::Ask,
             };
             match next.state(&grant.owner) {
-                Some(MemberState::Active) => better.push((*bucket, of)),
+                // A pod that isn't reached hears of nothing in time, and its loads are old.
+                Some(MemberState::Active) => {
+                    if self.reached(&of.from) && self.reached(&of.to) {
+                        better.push((*bucket, of));
+                    }
+                }
                 Some(MemberState::Draining | MemberState::Unreachable) => {
                     leaving.push((*bucket, of));
                 }

@@ -246,6 +246,24 @@ fn a_move_waits_for_the_owner_or_its_deadlines() {
 }
 
 #[test]
+fn nothing_moves_for_balance_where_nobody_hears_of_it() {
+    let unbalanced = || {
+        let mut rig = Rig::new(3);
+        // Eight times as much as any other: its owner gives something away for it.
+        let heavy = *rig.map.grants.keys().next().unwrap();
+        rig.loads = rig.map.grants.keys().map(|bucket| (*bucket, 1)).collect();
+        rig.loads.insert(heavy, 8);
+        rig
+    };
+    let mut rig = unbalanced();
+    rig.take(secs(1)).unwrap();
+    assert!(!rig.map.moves.is_empty());
+    let mut rig = unbalanced();
+    rig.view.links.clear();
+    assert_eq!(rig.next(secs(1)).0, None);
+}
+
+#[test]
 fn acknowledgements_are_gathered_for_one_write() {
     let ms = |ms: u64| Moment(ms * 1000);
     let wait = Timing::default().gather;
