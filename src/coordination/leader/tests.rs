@@ -249,10 +249,12 @@ fn a_move_waits_for_the_owner_or_its_deadlines() {
 fn nothing_moves_for_balance_where_nobody_hears_of_it() {
     let unbalanced = || {
         let mut rig = Rig::new(3);
-        // Eight times as much as any other: its owner gives something away for it.
-        let heavy = *rig.map.grants.keys().next().unwrap();
-        rig.loads = rig.map.grants.keys().map(|bucket| (*bucket, 1)).collect();
-        rig.loads.insert(heavy, 8);
+        // Four times as much for each bucket of one as for those of the others.
+        let load = |grant: &Grant| if grant.owner == holder(0) { 4 } else { 1 };
+        let grants = rig.map.grants.iter();
+        rig.loads = grants
+            .map(|(bucket, grant)| (*bucket, load(grant)))
+            .collect();
         rig
     };
     let mut rig = unbalanced();
