@@ -359,13 +359,12 @@ impl Api {
         object: &Object,
         edit: impl FnOnce(&mut Value),
     ) -> bool {
-        let (group, _, plural) = wire::resource(object);
-        let named = target(group, plural, Some(&names().name(object)));
-        let Ok(found) = self.apply(now, named.clone(), Action::Get(None)) else {
+        let Some(mut value) = self.fetch(now, object) else {
             return false;
         };
-        let mut value = body(found);
         edit(&mut value);
+        let (group, _, plural) = wire::resource(object);
+        let named = target(group, plural, Some(&names().name(object)));
         let answer = self.apply(now, named, Action::Update(value, Write::default()));
         matches!(self.answer(now, object, answer), Answer::Done(_))
     }
@@ -378,12 +377,9 @@ impl Api {
         object: &Object,
         edit: impl FnOnce(&mut Value),
     ) -> bool {
-        let (group, _, plural) = wire::resource(object);
-        let named = target(group, plural, Some(&names().name(object)));
-        let Ok(found) = self.apply(now, named, Action::Get(None)) else {
+        let Some(mut value) = self.fetch(now, object) else {
             return false;
         };
-        let mut value = body(found);
         edit(&mut value);
         self.remove(now, object);
         let annotations = value["metadata"]["annotations"].clone();
@@ -391,9 +387,18 @@ impl Api {
         if annotations.is_object() {
             value["metadata"]["annotations"] = annotations;
         }
+        let (group, _, plural) = wire::resource(object);
         let unnamed = target(group, plural, None);
         let answer = self.apply(now, unnamed, Action::Create(value, Write::default()));
         matches!(self.answer(now, object, answer), Answer::Done(_))
+    }
+
+    /// An object as `kubectl` shows it.
+    fn fetch(&mut self, now: Time, object: &Object) -> Option<Value> {
+        let (group, _, plural) = wire::resource(object);
+        let named = target(group, plural, Some(&names().name(object)));
+        let found = self.apply(now, named, Action::Get(None));
+        found.ok().map(body)
     }
 
     /// Somebody puts an object back as it once was, from a backup: what is there is deleted first.

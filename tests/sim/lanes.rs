@@ -8,7 +8,7 @@ use zen_fabric::{
 use crate::{
     log::Refused,
     net::Place,
-    time::{MS, SECOND, between},
+    time::{MS, SECOND, Time, between},
     work::LaneId,
     worker::Stage,
     world::{Event, LogAnswer, LogCall, World, key_of},
@@ -113,23 +113,27 @@ impl World {
     }
 
     fn answer_lane(&mut self, log: usize, pod: usize, life: u32, id: LaneId, answer: LogAnswer) {
-        let (bucket, _, ticket) = id;
         let delays = self
             .net
             .travel(Place::Log(log), Place::Pod(pod), &mut self.rng);
         if let Some(delay) = delays[0] {
-            self.queue.push(
-                self.now + delay,
-                Event::Lane {
-                    pod,
-                    life,
-                    bucket,
-                    log,
-                    ticket,
-                    answer: Box::new(answer),
-                },
-            );
+            self.to_lane(self.now + delay, pod, life, id, answer);
         }
+    }
+
+    /// At that time a lane hears this.
+    fn to_lane(&mut self, at: Time, pod: usize, life: u32, id: LaneId, answer: LogAnswer) {
+        let (bucket, log, ticket) = id;
+        let answer = Box::new(answer);
+        let lane = Event::Lane {
+            pod,
+            life,
+            bucket,
+            log,
+            ticket,
+            answer,
+        };
+        self.queue.push(at, lane);
     }
 
     /// A log's answer arrives.
@@ -291,24 +295,13 @@ impl World {
 
     /// A connection ends: its other end finds out, at once or by its keepalive.
     fn ends(&mut self, pod: usize, life: u32, id: LaneId, answer: LogAnswer) {
-        let (bucket, log, ticket) = id;
+        let (_, log, _) = id;
         let delays = self
             .net
             .travel(Place::Log(log), Place::Pod(pod), &mut self.rng);
         let later = between(&mut self.rng, (SECOND, 3 * SECOND));
         let at = self.now + delays[0].unwrap_or(later);
-        let answer = Box::new(answer);
-        self.queue.push(
-            at,
-            Event::Lane {
-                pod,
-                life,
-                bucket,
-                log,
-                ticket,
-                answer,
-            },
-        );
+        self.to_lane(at, pod, life, id, answer);
     }
 
     /// A log tells whom it serves that there is something. A connection that is cut breaks, and what
@@ -350,18 +343,8 @@ impl World {
         if records.is_empty() {
             return;
         }
-        let answer = Box::new(LogAnswer::Records(records));
-        self.queue.push(
-            self.now + delay,
-            Event::Lane {
-                pod,
-                life,
-                bucket,
-                log,
-                ticket,
-                answer,
-            },
-        );
+        let (at, id) = (self.now + delay, (bucket, log, ticket));
+        self.to_lane(at, pod, life, id, LogAnswer::Records(records));
     }
 
     /// The keys' events that wait are told again to those who are served them.

@@ -34,6 +34,12 @@ fn marks(world: &World) -> usize {
         .sum()
 }
 
+fn assert_nothing_moved(before: &ShardMapSpec, world: &World) {
+    for (bucket, grant) in &world.map().grants {
+        assert_eq!(grant.owner, before.grants[bucket].owner, "nothing moves");
+    }
+}
+
 #[test]
 fn a_single_replica_owns_everything_within_a_second() {
     let mut world = World::new(1);
@@ -393,9 +399,7 @@ fn a_map_from_a_backup_is_made_again() {
         world.map().version > before.version && world.is_healthy()
     });
     assert!(took < secs(2), "{took:?}");
-    for (bucket, grant) in &world.map().grants {
-        assert_eq!(grant.owner, before.grants[bucket].owner, "nothing moves");
-    }
+    assert_nothing_moved(&before, &world);
 }
 
 #[test]
@@ -480,9 +484,7 @@ fn another_map_at_the_same_version_is_made_again() {
         world.map().version > before.version && world.is_healthy()
     });
     assert!(took < secs(2), "{took:?}");
-    for (bucket, grant) in &world.map().grants {
-        assert_eq!(grant.owner, before.grants[bucket].owner, "nothing moves");
-    }
+    assert_nothing_moved(&before, &world);
 }
 
 #[test]
