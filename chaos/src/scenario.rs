@@ -133,7 +133,7 @@ pub const ALL: &[Scenario] = &[
     ),
     scenario!(
         "efficiency",
-        "the same work by 1, 3 and 5 replicas",
+        "the same work by 1, 3 and 5 replicas, and a fifth of it by one",
         effort::efficiency
     ),
     scenario!(

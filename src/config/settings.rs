@@ -182,7 +182,7 @@ pub const SETTINGS: &[Setting] = settings! {
         "Cores that share the work, each a process of its own; 1: within this process";
     "status-writes-per-second" CORE "COUNT", engine.status_writes_per_second,
         "Status writes per second, over all Ingestors";
-    "sweep-interval" CORE "TIME", engine.sweep_interval, "How often expired Observations are looked for";
+    "sweep-interval" CORE "TIME", engine.sweep_interval, "How often expired Observations are looked for; up to ten times more rarely where looking takes long";
     "log-format" EVERY "json|human", telemetry.log_format, "How log lines look";
     "log-filter" EVERY "FILTER", telemetry.log_filter, "Which log lines, such as info,zen_fabric::gateway=debug";
     "otlp-endpoint" EVERY "URL", telemetry.otlp_endpoint,

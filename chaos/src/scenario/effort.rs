@@ -32,21 +32,20 @@ pub(super) async fn efficiency(options: &Options) -> Result<Outcome> {
         costs.push(cost);
     }
     if let [share, one, three, five] = costs[..] {
-        let efficiency = Measured::one(names::EFFICIENCY, "%", 100.0 * share / five);
+        let efficiency = Measured::one(names::EFFICIENCY, "%", 100.0 * one / five);
         outcome.measured.push(efficiency.asked(Bar::least(90.0)));
-        let same = Measured::one(
-            "the same, with no more work for five than for one",
+        // Tells what is spent on each other from what is lost by having less to do at a time.
+        let each = Measured::one(
+            "the same, five with five times the work of the one",
             "%",
-            100.0 * one / five,
+            100.0 * share / five,
         );
-        outcome.measured.push(same);
+        outcome.measured.push(each);
         let three = Measured::one(names::THREE, "%", 100.0 * three / one);
         outcome.measured.push(three.asked(Bar::most(110.0)));
     }
     "Work is shared without being done twice: what replicas do for each other (heartbeats, gossip, watches of their own) is \
-     little beside the work itself. Five replicas with five times the work of one take five times its CPU. Where the work stays \
-     the same each of them has less to do at a time, wakes for a single event more often, and takes more for it: that is the \
-     price of spreading it."
+     little beside the work itself."
         .clone_into(&mut outcome.hypothesis);
     Ok(outcome)
 }
