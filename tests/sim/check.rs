@@ -316,6 +316,14 @@ impl Check {
 
     // === maps ===
 
+    /// A process follows a map.
+    pub(crate) fn follows(&mut self, at: Time, pod: &PodName, version: u64, before: u64) {
+        if version < before {
+            let text = format!("{pod} follows version {version} of the map after {before}");
+            self.fault(at, "map", text);
+        }
+    }
+
     fn map_written(&mut self, at: Time, map: &ShardMapSpec, by: Option<usize>, keys: usize) {
         if self.voters.len() == 3 {
             self.voters.pop_front();

@@ -185,7 +185,7 @@ fn every_mutant_is_found() {
 #[test]
 #[ignore = "minutes: `make sim-mutants` runs it"]
 fn baselines_double_effects_and_this_protocol_does_not() {
-    let count = run::number("ZEN_SIM_BASELINE").unwrap_or(300);
+    let count = run::number("ZEN_SIM_BASELINE").unwrap_or(1_000);
     let of = |planted| {
         let setup = Setup {
             planted,

@@ -70,6 +70,7 @@ impl World {
             clock,
             brain,
             paused: false,
+            followed: 0,
             freeze_after: None,
             freeze_at_work: false,
             inbox: Default::default(),
@@ -218,6 +219,12 @@ impl World {
 
     /// Does what a core has decided, and plans its next timer.
     pub(crate) fn drain(&mut self, pod: usize) {
+        if let Some(process) = &mut self.pods[pod].process {
+            let version = process.brain.standing().version;
+            let before = std::mem::replace(&mut process.followed, version);
+            let name = &self.pods[pod].name;
+            self.check.follows(self.now, name, version, before);
+        }
         while let Some(process) = &mut self.pods[pod].process {
             let Some(action) = process.brain.poll_action() else {
                 break;

@@ -68,6 +68,8 @@ pub(crate) struct Process {
     pub(crate) brain: Brain,
     /// Stopped (SIGSTOP): inputs wait.
     pub(crate) paused: bool,
+    /// The version of the map that it follows.
+    pub(crate) followed: u64,
     /// It stops after so many more actions: between a decision and what follows from it.
     pub(crate) freeze_after: Option<u32>,
     /// It stops at the next thing that its workers ask: between that and its being sent.
