@@ -35,7 +35,11 @@ where
     if !loaded.config.core_dumps {
         process::forbid_core_dumps()?;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if role == Roles::CORE {
+        builder.worker_threads(loaded.config.engine.threads);
+    }
+    let runtime = builder
         .global_queue_interval(GLOBAL_QUEUE_INTERVAL)
         .event_interval(EVENT_INTERVAL)
         .enable_all()

@@ -112,6 +112,14 @@ fn fleet(config: &Config, found: &mut Found) {
         let (least, most) = (WEIGHT.start(), WEIGHT.end());
         format!("must be from {least} to {most}; 100 is usual")
     });
+    found.unless(
+        bounds::THREADS.contains(&config.engine.threads),
+        "worker-threads",
+        || {
+            let (least, most) = (bounds::THREADS.start(), bounds::THREADS.end());
+            format!("must be from {least} to {most}; 1 is usual")
+        },
+    );
     // As many as the ShardMap is bounded for; more are a test of the fabric, not of one machine.
     found.unless((1..=25).contains(&fleet.replicas), "replicas", || {
         "must be from 1 to 25".to_owned()

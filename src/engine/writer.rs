@@ -3,7 +3,7 @@
 
 mod object;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use tracing::Instrument as _;
 
@@ -167,14 +167,14 @@ impl Writer {
         let body = object::of(first, first.item.spec.clone());
         let created = self.observations.create(namespace, name, body);
         match self.call(Verb::Create, created).await {
-            Ok(object) => {
+            Ok(stored) => {
                 self.visible(first);
-                Ok(met_all(first, rest, &object))
+                Ok(met_all(first, rest, &stored.metadata.annotations))
             }
             Err(failure) if verdict(&failure) == Verdict::Look => {
-                let read = self.observations.get(namespace, name);
-                let object = self.call(Verb::Get, read).await?;
-                Ok(met_all(first, rest, &object))
+                let read = self.observations.look(namespace, name);
+                let stored = self.call(Verb::Get, read).await?;
+                Ok(met_all(first, rest, &stored.metadata.annotations))
             }
             Err(failure) => Err(failure),
         }
@@ -197,16 +197,22 @@ impl Writer {
                 let created = self
                     .observations
                     .create(namespace, name, object::of(first, spec));
-                let object = self.call(Verb::Create, created).await?;
+                let stored = self.call(Verb::Create, created).await?;
                 self.visible(first);
-                Ok(batch.items.iter().map(|work| met(work, &object)).collect())
+                Ok(met_all(first, rest, &stored.metadata.annotations))
             }
             Err(failure) => Err(failure),
         }
     }
 
     async fn add(&self, batch: &Batch, object: Observation) -> Result<Vec<ItemEnd>, Failure> {
-        let ends = batch.items.iter().map(|work| met(work, &object)).collect();
+        let none = BTreeMap::new();
+        let annotations = object.metadata.annotations.as_ref().unwrap_or(&none);
+        let ends = batch
+            .items
+            .iter()
+            .map(|work| met(work, annotations))
+            .collect();
         let open: Vec<&Work> = batch
             .items
             .iter()
@@ -301,19 +307,14 @@ fn counts(work: &Work) -> bool {
     matches!(work.item.dedup, DedupKind::Aggregate { .. })
 }
 
-fn met_all(first: &Work, rest: &[Work], object: &Observation) -> Vec<ItemEnd> {
+fn met_all(first: &Work, rest: &[Work], annotations: &BTreeMap<String, String>) -> Vec<ItemEnd> {
     let items = std::iter::once(first).chain(rest);
-    items.map(|work| met(work, object)).collect()
+    items.map(|work| met(work, annotations)).collect()
 }
 
-/// What an item is, given the object that has its name.
-fn met(work: &Work, object: &Observation) -> ItemEnd {
-    let annotations = object.metadata.annotations.as_ref();
-    let annotation = |name: &str| {
-        annotations
-            .and_then(|all| all.get(name))
-            .map(String::as_str)
-    };
+/// What an item is, given the annotations of the object that has its name.
+fn met(work: &Work, annotations: &BTreeMap<String, String>) -> ItemEnd {
+    let annotation = |name: &str| annotations.get(name).map(String::as_str);
     if annotation(RECORD) == Some(work.id.to_string().as_str()) {
         return ItemEnd::Observed;
     }

@@ -95,7 +95,11 @@ pub trait Subscription: Send + Sync + fmt::Debug + 'static {
     /// this subscription by then; the others go on, and this is called again.
     fn ready(&self) -> BoxFuture<'_, Result<Vec<IngestorUid>, SubscriptionError>>;
 
-    /// Uncommitted records of one queue, in order, from behind `after` (from the oldest when `None`).
+    /// Uncommitted records of one queue, in order, from behind `after` (from the oldest when `None`):
+    /// as many as `limit` allows, or up to the end of the queue. Where a disk gives fewer, `ready`
+    /// names the queue once more.
+    ///
+    /// Over a network a limit is cut to 4,096 records and 4 MiB.
     fn fetch(
         &self,
         ingestor: &IngestorUid,

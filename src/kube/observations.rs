@@ -1,5 +1,7 @@
 //! Calls on Observations and what they stand in: strict field validation, quorum reads.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use k8s_openapi::{
     api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::Time as MetaTime, jiff::Timestamp,
@@ -26,6 +28,24 @@ impl std::fmt::Debug for Observations {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Observations").finish_non_exhaustive()
     }
+}
+
+/// Whose an Observation is. The rest of an answer isn't decoded: its managed fields alone take longer
+/// than all else that one write does here.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Stored {
+    /// What the writer looks at.
+    pub metadata: StoredMeta,
+}
+
+/// See [`Stored`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct StoredMeta {
+    /// What is stored has one; an answer without is no Observation.
+    pub uid: String,
+    /// By name.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// What retention looks at; the rest of an Observation, which may be 64 KiB, is not kept.
@@ -85,7 +105,7 @@ impl Observations {
         namespace: &str,
         name: &str,
         body: Bytes,
-    ) -> Result<Observation, Failure> {
+    ) -> Result<Stored, Failure> {
         let uri = format!("{}&{}", collection(namespace), "fieldValidation=Strict");
         let call = write(Verb::Create, namespace, name, uri, body);
         call::send_for(&self.client, call).await
@@ -110,30 +130,27 @@ impl Observations {
     /// # Errors
     /// What the server answers, 404 included.
     pub async fn get(&self, namespace: &str, name: &str) -> Result<Observation, Failure> {
-        let call = Call {
-            verb: Verb::Get,
-            object: object(namespace, name),
-            uri: one(namespace, name),
-            content_type: JSON,
-            body: Bytes::new(),
-        };
-        call::send_for(&self.client, call).await
+        call::send_for(&self.client, read(namespace, name)).await
+    }
+
+    /// The same, where it matters only whose the object is.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn look(&self, namespace: &str, name: &str) -> Result<Stored, Failure> {
+        call::send_for(&self.client, read(namespace, name)).await
     }
 
     /// Replaces the object if it still has the version that `body` names.
     ///
     /// # Errors
     /// What the server answers, 409 included.
-    pub async fn update(
-        &self,
-        namespace: &str,
-        name: &str,
-        body: Bytes,
-    ) -> Result<Observation, Failure> {
+    pub async fn update(&self, namespace: &str, name: &str, body: Bytes) -> Result<(), Failure> {
         let query = format!("?fieldManager={FIELD_MANAGER}&fieldValidation=Strict");
         let uri = one(namespace, name) + &query;
         let call = write(Verb::Update, namespace, name, uri, body);
-        call::send_for(&self.client, call).await
+        let stored: Result<Stored, Failure> = call::send_for(&self.client, call).await;
+        stored.map(drop)
     }
 
     /// Deletes the object if it is still the one with this UID.
@@ -221,6 +238,16 @@ fn one(namespace: &str, name: &str) -> String {
 
 fn object(namespace: &str, name: &str) -> String {
     format!("observation {namespace}/{name}")
+}
+
+fn read(namespace: &str, name: &str) -> Call {
+    Call {
+        verb: Verb::Get,
+        object: object(namespace, name),
+        uri: one(namespace, name),
+        content_type: JSON,
+        body: Bytes::new(),
+    }
 }
 
 fn write(verb: Verb, namespace: &str, name: &str, uri: String, body: Bytes) -> Call {

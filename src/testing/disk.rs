@@ -27,6 +27,8 @@ pub struct Faults {
     pub write: u64,
     /// Percentage of creations that fail with EIO.
     pub create: u64,
+    /// After so many reads each further one fails with EIO.
+    pub reads: Option<u64>,
     /// After so many operations everything fails, as in a process whose machine loses power.
     pub crash_after: Option<u64>,
     /// How many bytes fit; beyond it is ENOSPC.
@@ -422,6 +424,9 @@ impl DiskFile for SimFile {
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         self.with(|sim, id| {
+            if let Some(reads) = &mut sim.faults.reads {
+                *reads = reads.checked_sub(1).ok_or_else(|| failed("read"))?;
+            }
             let file = file(sim, id)?;
             let rest = file.current.get(size(offset)..).unwrap_or_default();
             let len = rest.len().min(into.len());

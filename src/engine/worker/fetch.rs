@@ -34,6 +34,14 @@ pub(super) struct Fetched {
     pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
+impl Fetched {
+    /// The next record can't be decided now: it is read again.
+    fn stop_for(&mut self, trouble: Trouble) {
+        self.exhausted = false;
+        self.trouble = Some(trouble);
+    }
+}
+
 /// A record and what becomes of it.
 #[derive(Debug)]
 pub(super) struct Decided {
@@ -63,7 +71,7 @@ pub(super) async fn fetch(
     let records = records?;
     let mut fetched = Fetched {
         decided: Vec::with_capacity(records.len()),
-        exhausted: records.is_empty(),
+        exhausted: !limit.is_reached_by(&records),
         trouble: None,
         room,
     };
@@ -73,7 +81,7 @@ pub(super) async fn fetch(
         let decider = match decider(&shared, &stint, &record).await? {
             Ok(decider) => decider,
             Err(trouble) => {
-                fetched.trouble = Some(trouble);
+                fetched.stop_for(trouble);
                 break;
             }
         };
@@ -91,7 +99,7 @@ pub(super) async fn fetch(
             Tenant::Same => {}
             Tenant::Dead(reason, message) => give_up(&mut decision, reason, &message),
             Tenant::Unknown(trouble) => {
-                fetched.trouble = Some(trouble);
+                fetched.stop_for(trouble);
                 break;
             }
         }
@@ -109,6 +117,7 @@ pub(super) async fn fetch(
             || size >= MOST_BYTES / 2
             || !widen(&mut fetched.room, size, &stint)
         {
+            fetched.exhausted = false;
             break;
         }
         // An event may take milliseconds to decide; others on this thread have a turn.

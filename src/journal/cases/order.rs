@@ -101,6 +101,7 @@ pub(super) async fn a_fetch_is_bounded(storage: &dyn Storage) {
         bench.append(&a, &"x".repeat(1000)).await;
     }
     let subscription = bench.subscribe().await;
+    // How many, and whether there may be more.
     let fetch = |records, bytes| {
         let limit = FetchLimit {
             records: NonZeroU32::new(records).unwrap(),
@@ -108,15 +109,28 @@ pub(super) async fn a_fetch_is_bounded(storage: &dyn Storage) {
         };
         let subscription = Arc::clone(&subscription);
         let a = a.clone();
-        async move { subscription.fetch(&a, None, limit).await.unwrap().len() }
+        async move {
+            let records = subscription.fetch(&a, None, limit).await.unwrap();
+            (records.len(), limit.is_reached_by(&records))
+        }
     };
-    assert_eq!(fetch(3, 1 << 20).await, 3);
-    assert_eq!(fetch(100, 1 << 20).await, 5);
-    assert_eq!(fetch(100, 0).await, 1, "at least one");
+    assert_eq!(fetch(3, 1 << 20).await, (3, true));
+    assert_eq!(
+        fetch(5, 1 << 20).await,
+        (5, true),
+        "nobody has looked further"
+    );
+    assert_eq!(fetch(100, 1 << 20).await, (5, false));
+    assert_eq!(fetch(100, 0).await, (1, true), "at least one");
     assert_eq!(
         fetch(100, 1000).await,
-        2,
+        (2, true),
         "the record that passes the bytes is the last"
+    );
+    assert_eq!(
+        fetch(100, 5000).await,
+        (5, false),
+        "as many bytes as asked for, and no more"
     );
     let other = subscription
         .fetch(&uid("never seen"), None, limit(5))

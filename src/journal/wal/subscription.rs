@@ -237,12 +237,24 @@ impl WalSubscription {
                     Entry::Failed(error) if records.is_empty() => {
                         return Err(SubscriptionError::Disk(error.to_string()));
                     }
-                    Entry::Failed(_) => return Ok(records),
+                    Entry::Failed(_) => {
+                        self.name_again(chosen.number);
+                        return Ok(records);
+                    }
                 }
                 if bytes > limit.bytes {
                     return Ok(records);
                 }
             }
+        }
+    }
+
+    /// What a fetch leaves behind for the disk's sake is asked for again.
+    fn name_again(&self, number: u32) {
+        let mut state = self.engine.state();
+        if let Some(subscriber) = state.subscribers.all.get_mut(&self.id) {
+            subscriber.dirty.insert(number);
+            subscriber.notify.notify_waiters();
         }
     }
 

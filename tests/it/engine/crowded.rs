@@ -76,6 +76,34 @@ async fn an_alert_storm_on_one_name_delays_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_alone_is_fetched_once_and_one_that_comes_meanwhile_is_not_left() {
+    let mut rig = Rig::new().await;
+    let ingestor = rig.ingestor("quiet", json!({})).await;
+    let fetches = Arc::new(AtomicU64::new(0));
+    let counting = Arc::clone(&fetches);
+    let journal = tapped(Arc::clone(&rig.journal) as _, move |_, _| {
+        counting.fetch_add(1, Ordering::SeqCst);
+    });
+    let _engine = rig.engine_on(journal).await;
+    for n in 0..10 {
+        append(
+            &rig,
+            &ingestor,
+            &format!("e{n}-"),
+            1,
+            &json!({ "kind": "push" }),
+        )
+        .await;
+        let tally = rig.finished(&uid(&ingestor)).await;
+        assert_eq!(tally.observed, n + 1);
+    }
+    assert_eq!(fetches.load(Ordering::SeqCst), 10);
+    append(&rig, &ingestor, "many", 700, &json!({ "kind": "push" })).await;
+    assert_eq!(rig.finished(&uid(&ingestor)).await.observed, 710);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_ingestor_whose_writes_hang_delays_no_other() {
     let mut rig = Rig::new().await;
     let hanging = rig.ingestor("hanging", json!({})).await;

@@ -149,7 +149,7 @@ impl History {
                 },
                 write: if self.choices.chance(20) { 5 } else { 0 },
                 create: if self.choices.chance(10) { 20 } else { 0 },
-                capacity: None,
+                ..Faults::default()
             };
             self.disk.set_faults(faults);
             for _ in 0..150 {

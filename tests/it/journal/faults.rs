@@ -121,6 +121,24 @@ async fn log(records: usize) -> (SimDisk, ManualClock) {
 }
 
 #[tokio::test]
+async fn what_a_failing_disk_leaves_behind_is_named_again() {
+    let (disk, clock) = log(40).await;
+    let journal = open(&disk, &clock).unwrap();
+    let subscription = subscribe(&journal).await;
+    assert_eq!(subscription.ready().await, Ok(vec![uid()]));
+    disk.set_faults(Faults {
+        reads: Some(1),
+        ..Faults::default()
+    });
+    let first = served(subscription.as_ref()).await;
+    assert!((1..37).contains(&first.len()), "{}", first.len());
+    assert_eq!(subscription.ready().await, Ok(vec![uid()]));
+    disk.set_faults(Faults::default());
+    assert_eq!(served(subscription.as_ref()).await.len(), 37);
+    journal.close().await;
+}
+
+#[tokio::test]
 async fn a_damaged_record_is_counted_and_the_rest_is_read_on() {
     let (disk, clock) = log(40).await;
     let (name, offset) = disk
