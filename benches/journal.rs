@@ -174,7 +174,11 @@ async fn drain(journal: Arc<Wal>, stop: Arc<AtomicBool>) -> u64 {
     };
     let mut done = 0;
     while !stop.load(Ordering::Relaxed) {
-        let records = subscription.fetch(&uid(), None, limit).await.unwrap();
+        let records = subscription
+            .fetch(&uid(), None, limit)
+            .await
+            .unwrap()
+            .records;
         if records.is_empty() {
             tokio::time::sleep(Duration::from_millis(1)).await;
             continue;

@@ -264,15 +264,13 @@ pub struct FetchLimit {
     pub bytes: usize,
 }
 
-impl FetchLimit {
-    /// Whether a fetch of this size stopped at `records` for its limits: there may be more behind
-    /// them. One that stopped before has read its queue to the end.
-    #[must_use]
-    pub fn is_reached_by(self, records: &[Record]) -> bool {
-        let most = usize::try_from(self.records.get()).unwrap_or(usize::MAX);
-        let bytes: usize = records.iter().map(|record| record.event.body.len()).sum();
-        records.len() >= most || bytes > self.bytes
-    }
+/// What a fetch gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// In order.
+    pub records: Vec<Record>,
+    /// The queue had no more behind these: `ready` names it when it has.
+    pub end: bool,
 }
 
 /// The text of the decision spec that is in force for an Ingestor.

@@ -10,4 +10,5 @@ pub mod ready;
 pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;
+pub mod threads;
 pub mod time;

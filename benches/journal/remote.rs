@@ -62,7 +62,7 @@ async fn work(core: &dyn Subscription, uid: IngestorUid) -> Vec<Duration> {
     };
     let mut took = Vec::new();
     loop {
-        let records = core.fetch(&uid, None, limit).await.unwrap();
+        let records = core.fetch(&uid, None, limit).await.unwrap().records;
         if records.is_empty() {
             return took;
         }

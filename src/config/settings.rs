@@ -181,7 +181,7 @@ pub const SETTINGS: &[Setting] = settings! {
     "replicas" DEV "COUNT", fleet.replicas,
         "Cores that share the work, each a process of its own; 1: within this process";
     "worker-threads" REPLICA "COUNT", engine.threads,
-        "Threads that this replica works with; more than one pays where one CPU is not enough for its share";
+        "Threads that work on events; more than one pays where one CPU is not enough for this replica's share";
     "status-writes-per-second" CORE "COUNT", engine.status_writes_per_second,
         "Status writes per second, over all Ingestors";
     "sweep-interval" CORE "TIME", engine.sweep_interval, "How often expired Observations are looked for; up to ten times more rarely where looking takes long";

@@ -46,7 +46,7 @@ impl Backlog for Shared {
                 bytes: 1,
             };
             let found = stint.subscription.fetch(&ingestor, after, limit).await;
-            found.is_ok_and(|found| found.first().is_none_or(|first| first.id != record))
+            found.is_ok_and(|found| found.records.first().is_none_or(|first| first.id != record))
         }
         .boxed()
     }

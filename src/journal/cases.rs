@@ -364,7 +364,11 @@ async fn all(subscription: &dyn Subscription, ingestor: &IngestorUid) -> Vec<Rec
     let mut records: Vec<Record> = Vec::new();
     loop {
         let after: Option<Position> = records.last().map(|record| record.id.position);
-        let more = subscription.fetch(ingestor, after, limit(7)).await.unwrap();
+        let more = subscription
+            .fetch(ingestor, after, limit(7))
+            .await
+            .unwrap()
+            .records;
         if more.is_empty() {
             return records;
         }

@@ -14,8 +14,8 @@ use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::watch;
 
 use super::{
-    Bucket, Ended, Epoch, Fenced, FetchLimit, Holder, IngestorUid, Journal, LogId, Millis,
-    Position, Record, SpecText, SubscriptionError, Tally,
+    Bucket, Ended, Epoch, Fenced, FetchLimit, Fetched, Holder, IngestorUid, Journal, LogId, Millis,
+    Position, SpecText, SubscriptionError, Tally,
     facts::{FactSource, Facts},
 };
 use crate::api::SpecDigest;
@@ -95,17 +95,13 @@ pub trait Subscription: Send + Sync + fmt::Debug + 'static {
     /// this subscription by then; the others go on, and this is called again.
     fn ready(&self) -> BoxFuture<'_, Result<Vec<IngestorUid>, SubscriptionError>>;
 
-    /// Uncommitted records of one queue, in order, from behind `after` (from the oldest when `None`):
-    /// as many as `limit` allows, or up to the end of the queue. Where a disk gives fewer, `ready`
-    /// names the queue once more.
-    ///
-    /// Over a network a limit is cut to 4,096 records and 4 MiB.
+    /// Uncommitted records of one queue, in order, from behind `after` (from the oldest when `None`).
     fn fetch(
         &self,
         ingestor: &IngestorUid,
         after: Option<Position>,
         limit: FetchLimit,
-    ) -> BoxFuture<'_, Result<Vec<Record>, SubscriptionError>>;
+    ) -> BoxFuture<'_, Result<Fetched, SubscriptionError>>;
 
     /// The text of a spec that an uncommitted record names.
     fn spec(

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, error, info_span, warn};
 
@@ -15,6 +16,8 @@ pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
     broken: Arc<Broken>,
+    /// Where they run; `None`: where they are begun.
+    on: Option<Handle>,
 }
 
 /// The first task whose panic left a hole in the group.
@@ -34,6 +37,15 @@ impl Tasks {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty group whose tasks run there, whoever begins them.
+    #[must_use]
+    pub fn on(runtime: Handle) -> Self {
+        Self {
+            on: Some(runtime),
+            ..Self::default()
+        }
     }
 
     /// A token that is cancelled when the group is asked to stop.
@@ -69,15 +81,17 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let inner = tokio::spawn(task.instrument(info_span!("task", name)));
-        self.tracker.spawn(async move {
+        let on = self.on.clone().unwrap_or_else(Handle::current);
+        let inner = on.spawn(task.instrument(info_span!("task", name)));
+        let joined = async move {
             if let Err(join) = inner.await
                 && join.is_panic()
             {
                 error!(task = name, "task panicked");
                 panicked();
             }
-        });
+        };
+        self.tracker.spawn_on(joined, &on);
     }
 
     /// Waits until a task has panicked that the group can't be without, and names it.

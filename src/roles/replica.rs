@@ -9,9 +9,9 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use ::kube::Client;
 use axum::Router;
 use futures::{FutureExt as _, future::BoxFuture};
-use kube::Client;
 use tokio::{net::TcpListener, sync::mpsc};
 use tracing::warn;
 
@@ -38,12 +38,14 @@ use crate::{
         self, BUCKETS, Bucket, Epoch,
         remote::resolve::{self, Change},
     },
+    kube,
     ops::{
         admin::{
             fleet::{self, Fleet, Member, Status},
             token::Token,
         },
         tasks::Tasks,
+        threads::Threads,
     },
     peer::{self, Credentials},
 };
@@ -65,8 +67,18 @@ pub(super) struct Replica {
     peer: String,
     /// Where events come from: ended last.
     tasks: Tasks,
+    /// What the engine runs on, where that is its own.
+    _threads: Option<Threads>,
     /// What takes part in the fleet.
     coordination: Tasks,
+}
+
+/// Of the Kubernetes API.
+struct Clients {
+    /// For Leases and the map.
+    own: Client,
+    /// For events.
+    engine: Client,
 }
 
 /// What the admin port shows and takes.
@@ -81,14 +93,25 @@ struct Seen {
 impl Replica {
     /// One of several, in a process of its own: events come from the gateways that the configuration
     /// names.
+    ///
+    /// The engine works on threads of its own, with a client of its own: whatever events cost to
+    /// decide, heartbeats and answers to challenges don't wait for it.
     pub(super) async fn among(config: &Config, base: &Base, client: Client) -> Result<Self, Error> {
         let fleet = &config.fleet;
         let pod = (
             fleet.pod_name.as_deref().unwrap_or_default(),
             fleet.pod_uid.as_deref().unwrap_or_default(),
         );
+        let threads = Threads::start("zen-engine", config.engine.threads)?;
+        let kubeconfig = config.api.kubeconfig.as_deref();
+        let (engines, _) = threads.make(kube::client::of(kubeconfig)).await?;
+        let clients = Clients {
+            own: client,
+            engine: engines,
+        };
+        let files = peer_files(fleet);
         let (replica, credentials) =
-            Self::start(config, base, client, pod, peer_files(fleet)).await?;
+            Self::start(config, base, clients, Some(threads), pod, files).await?;
         let gateways = fleet.gateways.iter().flat_map(|text| text.split(','));
         let gateways = gateways.map(|entry| entry.trim().to_owned()).collect();
         let network = Arc::new(resolve::Peers::new(credentials));
@@ -107,7 +130,11 @@ impl Replica {
         files: peer::Files,
         ingress: &Ingress,
     ) -> Result<Self, Error> {
-        let (replica, _) = Self::start(config, base, client, pod, files).await?;
+        let clients = Clients {
+            own: client.clone(),
+            engine: client,
+        };
+        let (replica, _) = Self::start(config, base, clients, None, pod, files).await?;
         replica.engine.attach(Arc::new(ingress.source()));
         Ok(replica)
     }
@@ -115,15 +142,17 @@ impl Replica {
     async fn start(
         config: &Config,
         base: &Base,
-        client: Client,
+        clients: Clients,
+        threads: Option<Threads>,
         (pod, uid): (&str, &str),
         files: peer::Files,
     ) -> Result<(Self, Arc<Credentials>), Error> {
-        let (tasks, coordination) = (Tasks::new(), Tasks::new());
+        let tasks = threads.as_ref().map_or_else(Tasks::new, Threads::tasks);
+        let coordination = Tasks::new();
         let gate = base.readiness.gate(FLEET);
         gate.shut("waiting to become a member of the fleet");
         let ports = Ports {
-            client: client.clone(),
+            client: clients.engine,
             clock: Arc::clone(&base.clock),
         };
         let options = options::engine(&config.engine, uid);
@@ -138,7 +167,7 @@ impl Replica {
             None => bound.to_string(),
         };
         let ports = edge::Ports {
-            client,
+            client: clients.own,
             credentials: Arc::clone(&credentials),
             listener,
             work: Arc::new(Worker(engine.clone())),
@@ -171,6 +200,7 @@ impl Replica {
             seen,
             peer,
             tasks,
+            _threads: threads,
             coordination,
         };
         Ok((replica, credentials))

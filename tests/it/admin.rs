@@ -364,7 +364,8 @@ async fn a_dead_letter_is_listed_shown_and_replayed_once() {
     let records = core
         .fetch(&uid, Some(record.position), limit)
         .await
-        .unwrap();
+        .unwrap()
+        .records;
     assert_eq!(records.len(), 1);
     let event = &records[0].event;
     assert_eq!(event.spec, today);

@@ -1,6 +1,6 @@
 //! Reads records of one queue and decides what becomes of them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -18,9 +18,12 @@ use crate::{
         verdict::{DeadReason, HoldReason},
         writer::{Scope, Trouble},
     },
-    journal::{FetchLimit, IngestorUid, Letter, Position, Record, SubscriptionError},
+    journal::{self, FetchLimit, IngestorUid, Letter, Position, Record, SubscriptionError},
     ops::telemetry::context,
 };
+
+/// How long records are decided before others have a turn.
+const TURN: Duration = Duration::from_millis(1);
 
 /// Records with what becomes of them, in order.
 #[derive(Debug)]
@@ -68,15 +71,16 @@ pub(super) async fn fetch(
     let asked = stint.log.ask(shared.clock.instant());
     let records = stint.subscription.fetch(&uid, after, limit).await;
     drop(asked);
-    let records = records?;
+    let journal::Fetched { records, end } = records?;
     let mut fetched = Fetched {
         decided: Vec::with_capacity(records.len()),
-        exhausted: !limit.is_reached_by(&records),
+        exhausted: end,
         trouble: None,
         room,
     };
     let mut tenants: Vec<(Arc<Home>, Tenant)> = Vec::new();
     let (mut items, mut size) = (0, 0);
+    let mut turn = shared.clock.instant();
     for record in records {
         let decider = match decider(&shared, &stint, &record).await? {
             Ok(decider) => decider,
@@ -120,8 +124,12 @@ pub(super) async fn fetch(
             fetched.exhausted = false;
             break;
         }
-        // An event may take milliseconds to decide; others on this thread have a turn.
-        tokio::task::coop::consume_budget().await;
+        // An event may take a third of a second to decide: others on this thread have a turn.
+        let now = shared.clock.instant();
+        if now.saturating_duration_since(turn) >= TURN {
+            tokio::task::yield_now().await;
+            turn = shared.clock.instant();
+        }
     }
     Ok(fetched)
 }

@@ -58,7 +58,8 @@ pub(super) async fn records_come_in_order_also_again(storage: &dyn Storage) {
     let behind = subscription
         .fetch(&a, Some(ids[36].position), limit(100))
         .await
-        .unwrap();
+        .unwrap()
+        .records;
     assert_eq!(bodies(&behind), ["a37", "a38"]);
     assert_eq!(all(subscription.as_ref(), &b).await.len(), 40);
     let next = bench.append(&a, "later").await;
@@ -79,7 +80,11 @@ pub(super) async fn a_stalled_queue_delays_no_other(storage: &dyn Storage) {
     }
     for n in 0..100 {
         let id = bench.append(&busy, &format!("b{n}")).await;
-        let records = subscription.fetch(&busy, None, limit(10)).await.unwrap();
+        let records = subscription
+            .fetch(&busy, None, limit(10))
+            .await
+            .unwrap()
+            .records;
         assert_eq!(bodies(&records), [format!("b{n}")]);
         subscription
             .commit(&busy, vec![ended(id, End::Observed)])
@@ -101,7 +106,7 @@ pub(super) async fn a_fetch_is_bounded(storage: &dyn Storage) {
         bench.append(&a, &"x".repeat(1000)).await;
     }
     let subscription = bench.subscribe().await;
-    // How many, and whether there may be more.
+    // How many, and whether these were the last.
     let fetch = |records, bytes| {
         let limit = FetchLimit {
             records: NonZeroU32::new(records).unwrap(),
@@ -110,32 +115,28 @@ pub(super) async fn a_fetch_is_bounded(storage: &dyn Storage) {
         let subscription = Arc::clone(&subscription);
         let a = a.clone();
         async move {
-            let records = subscription.fetch(&a, None, limit).await.unwrap();
-            (records.len(), limit.is_reached_by(&records))
+            let fetched = subscription.fetch(&a, None, limit).await.unwrap();
+            (fetched.records.len(), fetched.end)
         }
     };
-    assert_eq!(fetch(3, 1 << 20).await, (3, true));
-    assert_eq!(
-        fetch(5, 1 << 20).await,
-        (5, true),
-        "nobody has looked further"
-    );
-    assert_eq!(fetch(100, 1 << 20).await, (5, false));
-    assert_eq!(fetch(100, 0).await, (1, true), "at least one");
+    assert_eq!(fetch(3, 1 << 20).await, (3, false));
+    assert_eq!(fetch(100, 1 << 20).await, (5, true));
+    assert_eq!(fetch(100, 0).await, (1, false), "at least one");
     assert_eq!(
         fetch(100, 1000).await,
-        (2, true),
+        (2, false),
         "the record that passes the bytes is the last"
     );
     assert_eq!(
         fetch(100, 5000).await,
-        (5, false),
+        (5, true),
         "as many bytes as asked for, and no more"
     );
     let other = subscription
         .fetch(&uid("never seen"), None, limit(5))
         .await
-        .unwrap();
+        .unwrap()
+        .records;
     assert_eq!(other, []);
 }
 

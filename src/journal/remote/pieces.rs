@@ -3,13 +3,13 @@
 use prost::Message as _;
 
 use super::{PIECE, codec, pb};
-use crate::journal::{Ended, IngestorUid, Record};
+use crate::journal::{Ended, Fetched, IngestorUid};
 
 /// The answer to a fetch.
-pub(super) fn records(call: u64, records: Vec<Record>) -> Vec<pb::tell::What> {
+pub(super) fn records(call: u64, fetched: Fetched) -> Vec<pb::tell::What> {
     let mut pieces = Vec::new();
     let (mut batch, mut size) = (Vec::new(), 0);
-    for record in records {
+    for record in fetched.records {
         let (head, mut rest) = codec::from_record(record, PIECE);
         size += head.encoded_len();
         batch.push(head);
@@ -23,6 +23,7 @@ pub(super) fn records(call: u64, records: Vec<Record>) -> Vec<pb::tell::What> {
                 call,
                 body,
                 last: false,
+                end: false,
             }));
         }
     }
@@ -30,8 +31,10 @@ pub(super) fn records(call: u64, records: Vec<Record>) -> Vec<pb::tell::What> {
         pieces.push(batch_of(call, batch));
     }
     match pieces.last_mut() {
-        Some(pb::tell::What::Records(records)) => records.last = true,
-        Some(pb::tell::What::Part(part)) => part.last = true,
+        Some(pb::tell::What::Records(records)) => {
+            (records.last, records.end) = (true, fetched.end);
+        }
+        Some(pb::tell::What::Part(part)) => (part.last, part.end) = (true, fetched.end),
         Some(_) | None => {}
     }
     pieces
@@ -42,6 +45,7 @@ const fn batch_of(call: u64, records: Vec<pb::Record>) -> pb::tell::What {
         call,
         records,
         last: false,
+        end: false,
     })
 }
 

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     api::SpecDigest,
     journal::{
-        Bucket, Claim, Ended, Epoch, Fenced, FetchLimit, Holder, IngestorUid, LogId, Millis,
-        Position, Record, Subscription, SubscriptionError,
+        Bucket, Claim, Ended, Epoch, Fenced, FetchLimit, Fetched, Holder, IngestorUid, LogId,
+        Millis, Position, Record, Subscription, SubscriptionError,
     },
 };
 
@@ -30,6 +30,9 @@ pub(super) struct WalSubscription {
     engine: Arc<Engine>,
     id: u64,
 }
+
+/// Trimming may move a record while it is read, and a disk recover.
+const FICKLE: &str = "a record could not be read at first, and then could";
 
 fn lost<E>(_: E) -> SubscriptionError {
     SubscriptionError::Disk("the commit was lost".to_owned())
@@ -199,7 +202,19 @@ impl WalSubscription {
         ingestor: IngestorUid,
         after: Option<Position>,
         limit: FetchLimit,
-    ) -> Result<Vec<Record>, SubscriptionError> {
+    ) -> Result<Fetched, SubscriptionError> {
+        // There may be more behind them.
+        let up_to = |records| Fetched {
+            records,
+            end: false,
+        };
+        // What can't be read now is asked for again; alone, it is the disk's failure.
+        let later = |records: Vec<Record>, why: &str| {
+            if records.is_empty() {
+                return Err(SubscriptionError::Disk(why.to_owned()));
+            }
+            Ok(up_to(records))
+        };
         let mut records = Vec::new();
         let mut after = after.map(|after| after.0);
         let mut bytes = 0;
@@ -209,14 +224,14 @@ impl WalSubscription {
                 .get()
                 .saturating_sub(u32::try_from(records.len()).unwrap_or(u32::MAX));
             let Some(left) = std::num::NonZeroU32::new(left) else {
-                return Ok(records);
+                return Ok(up_to(records));
             };
             let round = FetchLimit {
                 records: left,
                 bytes: limit.bytes.saturating_sub(bytes),
             };
             let Some(chosen) = self.choose(&ingestor, after, round)? else {
-                return Ok(records);
+                return Ok(Fetched { records, end: true });
             };
             let entries = read_off_thread(chosen.sources, self.engine.seed).await;
             for (position, entry) in chosen.positions.into_iter().zip(entries) {
@@ -224,8 +239,10 @@ impl WalSubscription {
                 match entry {
                     Entry::Payload(_, payload) => {
                         let Some(event) = entry::read_event(&payload) else {
-                            self.lose(chosen.number, position);
-                            continue;
+                            if self.lose(chosen.number, position) {
+                                continue;
+                            }
+                            return later(records, FICKLE);
                         };
                         bytes += event.body.len();
                         records.push(Record {
@@ -233,45 +250,38 @@ impl WalSubscription {
                             event,
                         });
                     }
-                    Entry::Damaged => self.lose(chosen.number, position),
-                    Entry::Failed(error) if records.is_empty() => {
-                        return Err(SubscriptionError::Disk(error.to_string()));
-                    }
-                    Entry::Failed(_) => {
-                        self.name_again(chosen.number);
-                        return Ok(records);
-                    }
+                    Entry::Damaged if self.lose(chosen.number, position) => {}
+                    Entry::Damaged => return later(records, FICKLE),
+                    Entry::Failed(error) => return later(records, &error.to_string()),
                 }
                 if bytes > limit.bytes {
-                    return Ok(records);
+                    return Ok(up_to(records));
                 }
             }
         }
     }
 
-    /// What a fetch leaves behind for the disk's sake is asked for again.
-    fn name_again(&self, number: u32) {
-        let mut state = self.engine.state();
-        if let Some(subscriber) = state.subscribers.all.get_mut(&self.id) {
-            subscriber.dirty.insert(number);
-            subscriber.notify.notify_waiters();
-        }
-    }
-
-    /// A record that was whole when it was written can't be read any more.
-    fn lose(&self, number: u32, position: u64) {
+    /// A record that was whole when it was written can't be read any more: it is counted and left
+    /// out. False: it can, after all.
+    fn lose(&self, number: u32, position: u64) -> bool {
         let mut state = self.engine.state();
         let still = state
             .index
             .ingestor(number)
             .and_then(|ingestor| ingestor.queue.get(position).copied());
-        let Some(slot) = still else { return };
+        let Some(slot) = still else { return true };
         let again = super::read::read_all(&[state.source(slot.place())], self.engine.seed);
         // Trimming may have moved it since, or the disk may have recovered.
-        if matches!(again.first(), Some(Entry::Damaged)) {
+        let lost = match again.first() {
+            Some(Entry::Payload(_, payload)) => entry::read_event(payload).is_none(),
+            Some(Entry::Failed(_)) => false,
+            Some(Entry::Damaged) | None => true,
+        };
+        if lost {
             warn!(position, "a record of the journal is damaged");
             state.index.damage(number, position);
         }
+        lost
     }
 
     fn spec_text(&self, digest: SpecDigest) -> Result<Option<Arc<str>>, SubscriptionError> {
@@ -382,8 +392,10 @@ impl WalSubscription {
             Some(Entry::Payload(_, payload)) => payload,
             Some(Entry::Failed(error)) => return Err(SubscriptionError::Disk(error.to_string())),
             Some(Entry::Damaged) | None => {
-                self.lose(number, position);
-                return Ok(());
+                if self.lose(number, position) {
+                    return Ok(());
+                }
+                return Err(SubscriptionError::Disk(FICKLE.to_owned()));
             }
         };
         loop {
@@ -477,7 +489,7 @@ impl Subscription for WalSubscription {
         ingestor: &IngestorUid,
         after: Option<Position>,
         limit: FetchLimit,
-    ) -> BoxFuture<'_, Result<Vec<Record>, SubscriptionError>> {
+    ) -> BoxFuture<'_, Result<Fetched, SubscriptionError>> {
         self.fetch_records(ingestor.clone(), after, limit).boxed()
     }
 

@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use zen_fabric::{
     api::SpecDigest,
     journal::{
-        Bucket, Claim, Ended, Epoch, Fenced, FetchLimit, Holder, IngestorUid, LogId, Millis,
-        Position, Record, Source, SpecText, Subscription, SubscriptionError, Tally, facts::Facts,
+        Bucket, Claim, Ended, Epoch, Fenced, FetchLimit, Fetched, Holder, IngestorUid, LogId,
+        Millis, Position, Source, SpecText, Subscription, SubscriptionError, Tally, facts::Facts,
     },
 };
 
@@ -177,7 +177,7 @@ impl Subscription for Linked {
         ingestor: &IngestorUid,
         after: Option<Position>,
         limit: FetchLimit,
-    ) -> BoxFuture<'_, Result<Vec<Record>, SubscriptionError>> {
+    ) -> BoxFuture<'_, Result<Fetched, SubscriptionError>> {
         let ingestor = ingestor.clone();
         async move {
             self.link.pass().await?;

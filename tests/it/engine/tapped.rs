@@ -7,7 +7,7 @@ use zen_fabric::{
     api::SpecDigest,
     journal::{
         AppendError, Appended, Bucket, Claim, DeadLetter, Ended, Epoch, Event, Fenced, FetchLimit,
-        Holder, IngestorUid, Journal, LetterId, LetterSummary, LogId, Millis, Position, Record,
+        Fetched, Holder, IngestorUid, Journal, LetterId, LetterSummary, LogId, Millis, Position,
         RecordId, Share, SpecText, Stats, Subscription, SubscriptionError, Tally,
     },
 };
@@ -128,7 +128,7 @@ impl Subscription for TappedSubscription {
         ingestor: &IngestorUid,
         after: Option<Position>,
         limit: FetchLimit,
-    ) -> BoxFuture<'_, Result<Vec<Record>, SubscriptionError>> {
+    ) -> BoxFuture<'_, Result<Fetched, SubscriptionError>> {
         (self.on_fetch)(ingestor, after);
         self.subscription.fetch(ingestor, after, limit)
     }

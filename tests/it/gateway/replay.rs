@@ -137,7 +137,7 @@ async fn who_waits_is_told_where_the_observation_is() {
             records: 10.try_into().unwrap(),
             bytes: 1_000_000,
         };
-        let records = subscription.fetch(&uid, None, limit).await.unwrap();
+        let records = subscription.fetch(&uid, None, limit).await.unwrap().records;
         let end = |record: &zen_fabric::journal::Record| Ended {
             position: record.id.position,
             end: End::Observed,

@@ -298,6 +298,7 @@ impl World {
             .fetch(uid, None, limit)
             .await
             .unwrap()
+            .records
     }
 
     /// The sum of a metric's samples that carry `label`; an empty one stands for all.

@@ -273,10 +273,10 @@ impl History {
                     .fetch(&uid(ingestor), after, limit())
                     .await
                     .ok()?;
-                if more.is_empty() {
+                records.extend(more.records);
+                if more.end {
                     return Some(records);
                 }
-                records.extend(more);
             }
         };
         self.finish(all.boxed())
@@ -476,10 +476,10 @@ impl History {
         let queue = subscription.clone();
         let fetched =
             self.finish(async move { queue.fetch(&uid(ingestor), None, limit()).await }.boxed());
-        let Ok(records) = fetched else { return };
+        let Ok(fetched) = fetched else { return };
         let mut chosen = Vec::new();
         let mut ends = Vec::new();
-        for record in records {
+        for record in fetched.records {
             let n: usize = record
                 .event
                 .event_id

@@ -69,11 +69,15 @@ async fn subscribe(journal: &Wal) -> Arc<dyn Subscription> {
 }
 
 async fn served(subscription: &dyn Subscription) -> Vec<Record> {
-    let limit = FetchLimit {
+    let fetched = subscription.fetch(&uid(), None, most()).await;
+    fetched.unwrap().records
+}
+
+fn most() -> FetchLimit {
+    FetchLimit {
         records: NonZeroU32::new(1000).unwrap(),
         bytes: 1 << 20,
-    };
-    subscription.fetch(&uid(), None, limit).await.unwrap()
+    }
 }
 
 fn observed(record: &Record) -> Ended {
@@ -121,20 +125,31 @@ async fn log(records: usize) -> (SimDisk, ManualClock) {
 }
 
 #[tokio::test]
-async fn what_a_failing_disk_leaves_behind_is_named_again() {
+async fn what_a_failing_disk_keeps_back_is_not_the_end_of_a_queue() {
     let (disk, clock) = log(40).await;
     let journal = open(&disk, &clock).unwrap();
     let subscription = subscribe(&journal).await;
-    assert_eq!(subscription.ready().await, Ok(vec![uid()]));
-    disk.set_faults(Faults {
-        reads: Some(1),
-        ..Faults::default()
-    });
-    let first = served(subscription.as_ref()).await;
-    assert!((1..37).contains(&first.len()), "{}", first.len());
-    assert_eq!(subscription.ready().await, Ok(vec![uid()]));
-    disk.set_faults(Faults::default());
-    assert_eq!(served(subscription.as_ref()).await.len(), 37);
+    let reads = |reads| {
+        disk.set_faults(Faults {
+            reads,
+            ..Faults::default()
+        });
+    };
+    let fetch = |after| subscription.fetch(&uid(), after, most());
+    reads(Some(1));
+    let first = fetch(None).await.unwrap();
+    assert!((1..37).contains(&first.records.len()), "{first:?}");
+    assert!(!first.end);
+    let last = first.records.last().map(|record| record.id.position);
+    let behind = fetch(last).await;
+    assert!(
+        matches!(behind, Err(SubscriptionError::Disk(_))),
+        "{behind:?}"
+    );
+    reads(None);
+    let rest = fetch(last).await.unwrap();
+    assert_eq!(first.records.len() + rest.records.len(), 37);
+    assert!(rest.end);
     journal.close().await;
 }
 

@@ -58,7 +58,11 @@ async fn finish(subscription: &dyn Subscription, ingestor: &IngestorUid) -> usiz
     };
     let mut finished = 0;
     loop {
-        let records = subscription.fetch(ingestor, None, limit).await.unwrap();
+        let records = subscription
+            .fetch(ingestor, None, limit)
+            .await
+            .unwrap()
+            .records;
         if records.is_empty() {
             return finished;
         }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, mem};
 use tokio::sync::oneshot;
 
 use crate::journal::{
-    Claim, Fenced, FetchLimit, IngestorUid, LogId, Millis, Record, SubscriptionError,
+    Claim, Fenced, FetchLimit, Fetched, IngestorUid, LogId, Millis, Record, SubscriptionError,
     remote::{
         BODY,
         codec::{self, Malformed},
@@ -20,7 +20,7 @@ pub(super) enum Answer {
         held: Vec<Claim>,
         refused: Vec<Fenced>,
     },
-    Records(Vec<Record>),
+    Fetched(Fetched),
     Committed,
     Spec(Option<String>),
     Oldest(Option<Millis>),
@@ -149,13 +149,13 @@ impl Answers {
         self.waiting.get_mut(&call)?.fetching.as_mut()
     }
 
-    fn fetched(&mut self, call: u64) -> Result<(), Malformed> {
+    fn fetched(&mut self, call: u64, end: bool) -> Result<(), Malformed> {
         if let Some(fetching) = self.fetching(call) {
             if fetching.missing > 0 {
                 return Err(Malformed("a body ends early"));
             }
             let records = mem::take(&mut fetching.gathered);
-            self.answer(call, Ok(Answer::Records(records)));
+            self.answer(call, Ok(Answer::Fetched(Fetched { records, end })));
         }
         Ok(())
     }
@@ -168,7 +168,7 @@ impl Answers {
                     fetching.take(records.records)?;
                 }
                 if records.last {
-                    self.fetched(records.call)?;
+                    self.fetched(records.call, records.end)?;
                 }
             }
             Told::Part(part) => {
@@ -176,7 +176,7 @@ impl Answers {
                     fetching.add(&part.body)?;
                 }
                 if part.last {
-                    self.fetched(part.call)?;
+                    self.fetched(part.call, part.end)?;
                 }
             }
             Told::Committed(committed) => self.answer(committed.call, Ok(Answer::Committed)),
@@ -262,6 +262,7 @@ mod tests {
         #[test]
         fn a_fetch_is_put_together_again(
             events in vec((arbitrary(), 0..4_usize, 0..PIECE), 0..12),
+            end: bool,
         ) {
             let grown = events.into_iter().map(|(mut event, pieces, more)| {
                 if pieces > 0 {
@@ -270,12 +271,13 @@ mod tests {
                 event
             });
             let all = records(grown.collect());
-            let (mut answers, call, mut answer) = fetching(limit(all.len(), usize::MAX));
+            let all = Fetched { records: all, end };
+            let (mut answers, call, mut answer) = fetching(limit(all.records.len(), usize::MAX));
             for piece in pieces::records(call, all.clone()) {
                 prop_assert!(answer.try_recv().is_err(), "only the last piece answers");
                 answers.take(sent(piece)).unwrap();
             }
-            let Ok(Ok(Answer::Records(read))) = answer.try_recv() else {
+            let Ok(Ok(Answer::Fetched(read))) = answer.try_recv() else {
                 panic!("no answer");
             };
             prop_assert_eq!(read, all);
@@ -289,7 +291,7 @@ mod tests {
                 strange(answers.take(what));
             }
             let record = pb::Record { spec: bytes.into(), ..Default::default() };
-            let one = Told::Records(pb::Records { call, records: vec![record], last: false });
+            let one = Told::Records(pb::Records { call, records: vec![record], last: false, end: false });
             let mut spoilt = pb::Tell { what: Some(one) }.encode_to_vec();
             if let Some(byte) = spoilt.get_mut(cut) {
                 *byte ^= 0xff;
@@ -316,6 +318,7 @@ mod tests {
             call,
             records,
             last,
+            end: false,
         })
     }
 
@@ -325,6 +328,7 @@ mod tests {
             call,
             body,
             last: false,
+            end: false,
         })
     }
 

@@ -21,8 +21,8 @@ use super::{
 use crate::{
     api::SpecDigest,
     journal::{
-        Bucket, Claim, Ended, Epoch, Fenced, FetchLimit, Holder, IngestorUid, LogId, Millis,
-        Position, Record, Subscription, SubscriptionError,
+        Bucket, Claim, Ended, Epoch, Fenced, FetchLimit, Fetched, Holder, IngestorUid, LogId,
+        Millis, Position, Subscription, SubscriptionError,
         remote::{
             CALLS, FETCHES,
             codec::{self, Malformed},
@@ -301,7 +301,7 @@ impl Subscription for Link {
         ingestor: &IngestorUid,
         after: Option<Position>,
         limit: FetchLimit,
-    ) -> BoxFuture<'_, Result<Vec<Record>, SubscriptionError>> {
+    ) -> BoxFuture<'_, Result<Fetched, SubscriptionError>> {
         self.inner.fetch(ingestor.clone(), after, limit).boxed()
     }
 

@@ -348,9 +348,9 @@ impl Session<'_> {
         // Closed never; kept until all is handed over.
         let _permit = self.fetches.acquire().await.ok();
         match self.subscription.fetch(&ingestor, after, limit).await {
-            Ok(records) => {
-                let count = u64::try_from(records.len()).unwrap_or_default();
-                for piece in pieces::records(call, records) {
+            Ok(fetched) => {
+                let count = u64::try_from(fetched.records.len()).unwrap_or_default();
+                for piece in pieces::records(call, fetched) {
                     self.tell(piece).await?;
                 }
                 self.shared.metrics.records.inc_by(count);

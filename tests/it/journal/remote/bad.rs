@@ -14,8 +14,8 @@ use tonic::{Code, Status, Streaming};
 use zen_fabric::{
     api::SpecDigest,
     journal::{
-        Bucket, Claim, Ended, Epoch, Fenced, FetchLimit, Holder, IngestorUid, LogId, Millis,
-        Position, Record, Source, SpecText, Subscription, SubscriptionError, Tally,
+        Bucket, Claim, Ended, Epoch, Fenced, FetchLimit, Fetched, Holder, IngestorUid, LogId,
+        Millis, Position, Source, SpecText, Subscription, SubscriptionError, Tally,
         facts::Facts,
         remote::{
             MESSAGE,
@@ -157,7 +157,11 @@ async fn what_is_malformed_ends_its_stream_and_changes_nothing() {
     // Nothing of it did anything, and who behaves goes on.
     assert_eq!(journal.highest_epoch(), Epoch(5));
     assert_eq!(soon("ready", standing.ready()).await, Ok(vec![uid(0)]));
-    let records = standing.fetch(&uid(0), None, limit(5)).await.unwrap();
+    let records = standing
+        .fetch(&uid(0), None, limit(5))
+        .await
+        .unwrap()
+        .records;
     standing
         .commit(&uid(0), vec![observed(records[0].id)])
         .await
@@ -182,13 +186,14 @@ async fn the_largest_record_passes_in_pieces() {
     let source = fleet.core(None).await.connect(gateway.address()).await;
     let core = source.open(Holder("core-0#1".into())).await.unwrap();
     assert_eq!(core.claim(vec![claim(0, 1)]).await, Ok(Vec::new()));
-    let records = core.fetch(&uid(0), None, limit(10)).await.unwrap();
+    let records = core.fetch(&uid(0), None, limit(10)).await.unwrap().records;
     assert_eq!(records.len(), 1, "it passes the bytes that were asked for");
     assert!(records[0].event.body == body);
     let rest = core
         .fetch(&uid(0), Some(records[0].id.position), limit(10))
         .await
-        .unwrap();
+        .unwrap()
+        .records;
     assert_eq!(rest[0].event.body, "after it");
 }
 
@@ -265,13 +270,13 @@ impl Subscription for CountedSubscription {
         ingestor: &IngestorUid,
         after: Option<Position>,
         limit: FetchLimit,
-    ) -> BoxFuture<'_, Result<Vec<Record>, SubscriptionError>> {
+    ) -> BoxFuture<'_, Result<Fetched, SubscriptionError>> {
         let fetching = self.inner.fetch(ingestor, after, limit);
         async move {
-            let records = fetching.await?;
-            let sizes = records.iter().map(|record| record.event.body.len());
+            let fetched = fetching.await?;
+            let sizes = fetched.records.iter().map(|record| record.event.body.len());
             self.bytes.fetch_add(sizes.sum(), Ordering::SeqCst);
-            Ok(records)
+            Ok(fetched)
         }
         .boxed()
     }
@@ -332,7 +337,11 @@ async fn who_asks_and_never_reads_gets_no_more_than_its_bound() {
     for n in 0..100 {
         let id = append(&journal, 3, format!("{n}").into_bytes()).await;
         let working = async {
-            let records = subscription.fetch(&uid(3), None, limit(5)).await.unwrap();
+            let records = subscription
+                .fetch(&uid(3), None, limit(5))
+                .await
+                .unwrap()
+                .records;
             assert_eq!(records[0].id, id);
             subscription
                 .commit(&uid(3), vec![observed(id)])

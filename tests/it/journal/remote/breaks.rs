@@ -55,7 +55,11 @@ async fn a_gateway_that_restarts_is_gone_for_a_moment_only() {
         Ok(vec![uid(0)]),
         "every queue with records is named"
     );
-    let records = subscription.fetch(&uid(0), None, limit(10)).await.unwrap();
+    let records = subscription
+        .fetch(&uid(0), None, limit(10))
+        .await
+        .unwrap()
+        .records;
     assert_eq!(records.len(), 2);
     let ends = records.iter().map(|record| observed(record.id)).collect();
     assert_eq!(subscription.commit(&uid(0), ends).await, Ok(()));
@@ -172,8 +176,8 @@ async fn breaks_lose_nothing_and_double_nothing() {
             let mut epoch = 1;
             loop {
                 let records = match subscription.fetch(&uid(0), None, limit(7)).await {
-                    Ok(records) if records.is_empty() => return,
-                    Ok(records) => records,
+                    Ok(fetched) if fetched.records.is_empty() => return,
+                    Ok(fetched) => fetched.records,
                     Err(SubscriptionError::Unreachable(_)) => {
                         tokio::time::sleep(Duration::from_millis(2)).await;
                         continue;

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     api::SpecDigest,
     journal::{
-        Bucket, Claim, Ended, Fenced, FetchLimit, IngestorUid, Millis, Position, Record,
+        Bucket, Claim, Ended, Fenced, FetchLimit, Fetched, IngestorUid, Millis, Position,
         SubscriptionError,
         remote::{
             FETCH_BYTES, FETCH_RECORDS, codec,
@@ -107,7 +107,7 @@ impl Inner {
         ingestor: IngestorUid,
         after: Option<Position>,
         limit: FetchLimit,
-    ) -> Result<Vec<Record>, SubscriptionError> {
+    ) -> Result<Fetched, SubscriptionError> {
         self.state().holds(&ingestor)?;
         let most = NonZeroU32::new(FETCH_RECORDS).unwrap_or(NonZeroU32::MIN);
         let limit = FetchLimit {
@@ -125,10 +125,10 @@ impl Inner {
                 bytes: u64::try_from(limit.bytes).unwrap_or(u64::MAX),
             })
         });
-        let Answer::Records(records) = answer.await? else {
+        let Answer::Fetched(fetched) = answer.await? else {
             return Err(garbled());
         };
-        Ok(records)
+        Ok(fetched)
     }
 
     pub(super) async fn commit(
