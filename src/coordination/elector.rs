@@ -260,13 +260,15 @@ impl Elector {
 
     /// Above all that could still be written under: the Lease's and the map's.
     fn next_term(&mut self, view: &View, stored: u64) -> u64 {
-        let own = if planted!(view.protocol, TermFromLeaseAlone) {
-            0
+        let (own, lease) = if planted!(view.protocol, TermFromLeaseAlone) {
+            (0, 0)
         } else {
-            self.term
+            (self.term, view.lease_term)
         };
         self.term = [stored, view.map_term(), own]
             .into_iter()
+            // The last one is passed over once it is not stored any more, or no term would be left.
+            .chain((lease + 1 < REACHABLE).then_some(lease))
             .filter(|term| *term < REACHABLE)
             .fold(0, u64::max)
             + 1;

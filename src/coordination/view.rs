@@ -55,6 +55,9 @@ pub(super) struct View {
     pub(super) highest: u64,
     /// The highest term under which peers remember a map that was lost.
     pub(super) remembered: u64,
+    /// The highest term that the leader Lease was seen at: where it and the map are deleted, nobody
+    /// else may know it.
+    pub(super) lease_term: u64,
     /// What the API server has for the map, as last heard.
     pub(super) stored_map: Known<Arc<ShardMapSpec>>,
     /// Member Leases, one's own too.
@@ -110,6 +113,7 @@ impl View {
             followed: Moment(0),
             highest: 0,
             remembered: 0,
+            lease_term: 0,
             stored_map: Known::Unread,
             roster: BTreeMap::new(),
             leader: None,
@@ -131,11 +135,14 @@ impl View {
         let changed = match object {
             Object::Leader => {
                 let leader = self.leader.get_or_insert_with(|| Observed::new(now));
-                leader.observe(now, heard, asked, |record| match record {
+                let changed = leader.observe(now, heard, asked, |record| match record {
                     // As with maps: above that there is no room for the next leader.
                     Record::Leader(record) => Some(record.clone()).filter(|r| r.term < REACHABLE),
                     Record::Member(_) | Record::Map(_) | Record::Malformed(_) => None,
-                })
+                });
+                let term = leader.record.as_ref().map_or(0, |record| record.term);
+                self.lease_term = self.lease_term.max(term);
+                changed
             }
             Object::Member(pod) => {
                 let member = self

@@ -19,7 +19,7 @@ use crate::{
     api::ShardMap,
     config,
     coordination::{
-        port::{Object, Record},
+        port::{Object, Record, Stored},
         records::ShardMapSpec,
         wire,
     },
@@ -138,11 +138,15 @@ pub(super) fn follow(
 }
 
 fn hear(follower: &mut Follower, map: &DynamicObject) -> Heard {
-    let record = match serde_json::to_value(map) {
-        Ok(value) => wire::decode(&Object::Map, &value).record,
-        Err(error) => Record::Malformed(error.to_string().into()),
+    let stored = match serde_json::to_value(map) {
+        Ok(value) => wire::decode(&Object::Map, &value),
+        Err(error) => Stored {
+            record: Record::Malformed(error.to_string().into()),
+            resource_version: "".into(),
+            uid: "".into(),
+        },
     };
-    follower.hear(record)
+    follower.hear(stored)
 }
 
 fn refusals(registry: &Registry) -> prometheus::Result<IntCounterVec> {

@@ -1,6 +1,6 @@
 //! Requests to the API: how they travel, what becomes of them, and the watches.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use zen_fabric::{
     coordination::{
@@ -485,8 +485,10 @@ impl World {
         if !self.logs[log].up {
             return;
         }
-        let Some(Record::Map(map)) = self.api.stored(&Object::Map).map(|stored| &stored.record)
-        else {
+        let Some(stored) = self.api.stored(&Object::Map) else {
+            return;
+        };
+        let Record::Map(map) = &stored.record else {
             return;
         };
         // As `roles/map/follower.rs`: what says what can't be is passed over, however high its version.
@@ -494,6 +496,7 @@ impl World {
             return;
         }
         let mut view = crate::log::View {
+            uid: Arc::clone(&stored.uid),
             version: map.version,
             owners: BTreeMap::new(),
         };

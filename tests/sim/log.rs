@@ -4,7 +4,7 @@
 //! what is below, or at the same epoch of another holder. Where its own view of the `ShardMap` is
 //! not older than what is asked for and names another, it refuses as well.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use zen_fabric::{
     coordination::names::Holder,
@@ -57,6 +57,8 @@ struct Record {
 /// Who owns which bucket since when, as this gateway last saw it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
+    /// The object's UID.
+    pub(crate) uid: Arc<str>,
     /// The version of the map.
     pub(crate) version: u64,
     /// The owners of the buckets that have keys.
@@ -143,9 +145,10 @@ impl Log {
         }
     }
 
-    /// A newer map: subscriptions that it no longer names end.
+    /// A newer map, or another object: subscriptions that it no longer names end.
     pub(crate) fn saw(&mut self, view: View) -> Vec<(Bucket, Holder, Refused)> {
-        if view.version <= self.view.version {
+        // As `roles/map/follower.rs`; what is read here is never of a former object.
+        if view.uid == self.view.uid && view.version <= self.view.version {
             return Vec::new();
         }
         self.view = view;

@@ -150,6 +150,20 @@ fn the_term_is_above_the_leases_and_the_maps() {
 }
 
 #[test]
+fn a_lease_that_was_deleted_is_not_begun_anew_below_what_it_was_seen_at() {
+    for (seen, next) in [(4, 5), (REACHABLE - 2, REACHABLE - 1), (REACHABLE - 1, 2)] {
+        let mut view = view(2, 1);
+        see(&mut view, secs(0), Some(lease(1, seen)), "l3");
+        see(&mut view, secs(1), None, "gone");
+        contact(&mut view, 20);
+        let mut elector = knowing(&view);
+        let (_, op) = takes(&mut elector, &view, secs(1), secs(30)).unwrap();
+        let (record, version) = taken(&op);
+        assert_eq!((record.term, version), (next, None), "{seen}");
+    }
+}
+
+#[test]
 fn a_lease_that_an_editor_gave_is_held_under_a_term_of_ones_own() {
     let mut view = view(2, 1);
     contact(&mut view, 10);

@@ -1,27 +1,37 @@
 //! Which of the maps that a watch shows is followed: pure.
 //!
-//! The rule is the cores' own: only what is newer than all that was seen. A map that is restored from
-//! a backup is made again by the leader, above every version that anybody knows.
+//! Of one object only what is newer: an API server that lags shows older versions. But another object
+//! is another history, whose versions say nothing about those before. Where a map was created anew
+//! while no core lived, nobody but this process remembers the old one, and it must not hold that
+//! against the fleet: what fences is what is stored in the log.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
-    coordination::{port::Record, records::ShardMapSpec},
+    coordination::{
+        port::{Record, Stored},
+        records::ShardMapSpec,
+    },
     journal::BUCKETS,
 };
 
 /// What is followed.
 #[derive(Debug, Default)]
 pub(super) struct Follower {
-    newest: Option<Arc<ShardMapSpec>>,
+    newest: Option<(Arc<str>, Arc<ShardMapSpec>)>,
+    /// UIDs of objects that were followed before: a server that lags may show them again.
+    before: VecDeque<Arc<str>>,
     /// The last refusal that was told; a map that is followed ends it.
     told: Option<Refused>,
 }
 
+/// Former objects that are remembered: no server lags behind so many.
+const FORMER: usize = 16;
+
 /// Why a map isn't followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Refused {
-    /// Older than one that was seen, or another at the same version.
+    /// Older than one that was seen, another at the same version, or of a former object.
     Older,
     /// It can't be read, or says what can't be.
     Unreadable,
@@ -62,8 +72,8 @@ impl Refused {
 // === impl Follower ===
 
 impl Follower {
-    pub(super) fn hear(&mut self, record: Record) -> Heard {
-        let map = match record {
+    pub(super) fn hear(&mut self, stored: Stored) -> Heard {
+        let map = match stored.record {
             Record::Map(map) => map,
             Record::Malformed(why) => return self.refuse(Refused::Unreadable, why),
             Record::Leader(_) | Record::Member(_) => {
@@ -74,22 +84,33 @@ impl Follower {
             let why = "its version, its term or its buckets are out of bounds";
             return self.refuse(Refused::Unreadable, why.into());
         }
-        match &self.newest {
-            Some(newest) if *newest == map => {
-                self.told = None;
-                Heard::Same
-            }
-            Some(newest) if map.version <= newest.version => {
-                let (shown, newest) = (map.version, newest.version);
-                let why = format!("version {shown} is shown after version {newest}");
-                self.refuse(Refused::Older, why.into())
-            }
-            Some(_) | None => {
-                self.told = None;
-                self.newest = Some(Arc::clone(&map));
-                Heard::Newer(map)
-            }
+        if self.before.contains(&stored.uid) {
+            let why = format!("version {} is of an object that was deleted", map.version);
+            return self.refuse(Refused::Older, why.into());
         }
+        match &self.newest {
+            Some((uid, newest)) if *uid == stored.uid => {
+                if *newest == map {
+                    self.told = None;
+                    return Heard::Same;
+                }
+                if map.version <= newest.version {
+                    let (shown, newest) = (map.version, newest.version);
+                    let why = format!("version {shown} is shown after version {newest}");
+                    return self.refuse(Refused::Older, why.into());
+                }
+            }
+            Some((uid, _)) => {
+                self.before.push_back(Arc::clone(uid));
+                if self.before.len() > FORMER {
+                    self.before.pop_front();
+                }
+            }
+            None => {}
+        }
+        self.told = None;
+        self.newest = Some((stored.uid, Arc::clone(&map)));
+        Heard::Newer(map)
     }
 
     fn refuse(&mut self, why: Refused, message: Arc<str>) -> Heard {
@@ -127,10 +148,18 @@ mod tests {
         }
     }
 
+    fn of(uid: &str, record: Record) -> Stored {
+        Stored {
+            record,
+            resource_version: "1".into(),
+            uid: uid.into(),
+        }
+    }
+
     #[test]
-    fn only_what_is_newer_than_all_that_was_seen_is_followed() {
+    fn of_one_object_only_what_is_newer_is_followed() {
         let mut follower = Follower::default();
-        let mut hear = |map: ShardMapSpec| follower.hear(Record::Map(Arc::new(map)));
+        let mut hear = |map: ShardMapSpec| follower.hear(of("a", Record::Map(Arc::new(map))));
         assert_eq!(hear(map(5)), Heard::Newer(Arc::new(map(5))));
         assert_eq!(hear(map(5)), Heard::Same);
         let mut other = map(5);
@@ -140,25 +169,42 @@ mod tests {
         };
         assert_eq!(refused(hear(other)), Some((Refused::Older, true)));
         assert_eq!(refused(hear(map(4))), Some((Refused::Older, false)));
-        // Restored from a backup, and made again.
-        assert_eq!(hear(map(1_029)), Heard::Newer(Arc::new(map(1_029))));
-        assert_eq!(refused(hear(map(1_028))), Some((Refused::Older, true)));
+        assert_eq!(hear(map(6)), Heard::Newer(Arc::new(map(6))));
+        assert_eq!(refused(hear(map(5))), Some((Refused::Older, true)));
+    }
+
+    #[test]
+    fn another_object_is_followed_whatever_its_version_and_a_former_one_no_more() {
+        let mut follower = Follower::default();
+        let mut hear =
+            |uid: &str, version| follower.hear(of(uid, Record::Map(Arc::new(map(version)))));
+        let newer = |version| Heard::Newer(Arc::new(map(version)));
+        assert_eq!(hear("a", 900), newer(900));
+        assert_eq!(hear("b", 1), newer(1));
+        assert_eq!(refused(hear("a", 900)), Some((Refused::Older, true)));
+        assert_eq!(refused(hear("a", 901)), Some((Refused::Older, false)));
+        assert_eq!(hear("b", 2), newer(2));
+        for n in 0..2 * u64::try_from(FORMER).unwrap() {
+            assert_eq!(hear(&format!("c{n}"), 3), newer(3));
+        }
+        assert!(follower.before.len() <= FORMER);
     }
 
     #[test]
     fn what_cannot_be_read_or_followed_by_another_is_refused() {
         let mut follower = Follower::default();
+        let mut hear = |record| follower.hear(of("a", record));
         let unreadable = || Record::Malformed("spec.buckets: is 7".into());
-        let first = follower.hear(unreadable());
+        let first = hear(unreadable());
         assert_eq!(refused(first), Some((Refused::Unreadable, true)));
-        let again = follower.hear(unreadable());
+        let again = hear(unreadable());
         assert_eq!(refused(again), Some((Refused::Unreadable, false)));
         // No leader could pass it, and nobody would follow what comes after it.
-        let highest = follower.hear(Record::Map(Arc::new(map(REACHABLE))));
+        let highest = hear(Record::Map(Arc::new(map(REACHABLE))));
         assert_eq!(refused(highest), Some((Refused::Unreadable, false)));
-        let fine = follower.hear(Record::Map(Arc::new(map(7))));
+        let fine = hear(Record::Map(Arc::new(map(7))));
         assert_eq!(fine, Heard::Newer(Arc::new(map(7))));
-        let anew = follower.hear(unreadable());
+        let anew = hear(unreadable());
         assert_eq!(refused(anew), Some((Refused::Unreadable, true)));
     }
 }

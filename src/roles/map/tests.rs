@@ -52,7 +52,7 @@ async fn create(api: &Api<DynamicObject>, version: u64) {
 }
 
 #[tokio::test]
-async fn a_gateway_follows_no_older_map_and_counts_what_it_cannot_read() {
+async fn a_gateway_follows_a_map_that_is_made_anew_and_counts_what_it_cannot_read() {
     let tasks = Tasks::new();
     let client = api(&tasks).await;
     let registry = Registry::new();
@@ -80,10 +80,10 @@ async fn a_gateway_follows_no_older_map_and_counts_what_it_cannot_read() {
     newest.wait_for(Option::is_some).await.unwrap();
     let gone = DeleteParams::default();
     maps.delete("zen-fabric", &gone).await.unwrap();
-    // A backup of an earlier day.
+    // A backup of an earlier day: another object.
     create(&maps, 3).await;
-    refused("older").await;
-    assert_eq!(version(&newest), Some(5));
+    let restored = newest.wait_for(|map| map.as_ref().is_some_and(|map| map.version == 3));
+    drop(restored.await.unwrap());
 
     // A bucket twice: the schema can't see that.
     let odd = map(6, &json!({ "1": "0-1023", "2": "7" }));
@@ -92,7 +92,7 @@ async fn a_gateway_follows_no_older_map_and_counts_what_it_cannot_read() {
         .await
         .unwrap();
     refused("unreadable").await;
-    assert_eq!(version(&newest), Some(5));
+    assert_eq!(version(&newest), Some(3));
 
     maps.delete("zen-fabric", &gone).await.unwrap();
     create(&maps, 1_029).await;

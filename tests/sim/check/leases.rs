@@ -43,7 +43,10 @@ impl World {
         // One that nobody has ever been is an editor's: it has no peace that could be disturbed.
         let incarnations = &self.check.incarnations;
         let was = before.holder.as_ref();
-        let somebody = was.is_some_and(|holder| incarnations.contains_key(&holder.pod));
+        let somebody = was.is_some_and(|holder| {
+            let highest = incarnations.get(&holder.pod);
+            highest.is_some_and(|highest| *highest >= holder.incarnation)
+        });
         if changed && somebody && now < since + self.slow(LEASE) {
             self.check_early(by, leader.holder.as_ref());
         }
