@@ -65,12 +65,12 @@ const TOLD: usize = 512;
 pub trait Work: Send + Sync + 'static {
     /// This process acts as this holder from now on.
     fn became(&self, holder: Holder);
-    /// Work on the bucket; where it is worked on already, its epoch rises without a pause.
-    fn own(&self, bucket: Bucket, epoch: Epoch);
+    /// Work on the buckets; where one is worked on already, its epoch rises without a pause.
+    fn own(&self, buckets: &[(Bucket, Epoch)]);
     /// Start nothing new, finish what is in flight, commit, then say [`Input::Released`].
-    fn release(&self, bucket: Bucket, epoch: Epoch);
-    /// Abandon the bucket now.
-    fn drop_bucket(&self, bucket: Bucket);
+    fn release(&self, buckets: &[(Bucket, Epoch)]);
+    /// Abandon the buckets now.
+    fn drop_buckets(&self, buckets: &[Bucket]);
     /// Whether effects may be started at all.
     fn gate(&self, open: bool);
     /// The buckets for which caches are kept warm.

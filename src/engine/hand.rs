@@ -104,19 +104,29 @@ impl Shared {
         self.wake_logs();
     }
 
-    pub(super) fn own(&self, bucket: Bucket, epoch: Epoch) {
-        self.say(|owned| (owned.own(bucket, epoch), ()));
+    pub(super) fn own(&self, buckets: &[(Bucket, Epoch)]) {
+        self.each(buckets, |owned, (bucket, epoch)| owned.own(bucket, epoch));
         self.wake_logs();
     }
 
-    pub(super) fn release(&self, bucket: Bucket, epoch: Epoch) {
+    pub(super) fn release(&self, buckets: &[(Bucket, Epoch)]) {
         let now = self.clock.instant();
-        self.say(|owned| (owned.release(bucket, epoch, now), ()));
+        self.each(buckets, |owned, (bucket, epoch)| {
+            owned.release(bucket, epoch, now)
+        });
         self.releasing.notify_one();
     }
 
-    pub(super) fn drop_bucket(&self, bucket: Bucket) {
-        self.say(|owned| (owned.drop_bucket(bucket), ()));
+    pub(super) fn drop_buckets(&self, buckets: &[Bucket]) {
+        self.each(buckets, Owned::drop_bucket);
+    }
+
+    /// The same of many buckets at once.
+    fn each<T: Copy>(&self, buckets: &[T], mut say: impl FnMut(&mut Owned, T) -> Vec<Act>) {
+        self.say(|owned| {
+            let acts = buckets.iter().flat_map(|bucket| say(owned, *bucket));
+            (acts.collect(), ())
+        });
     }
 
     pub(super) fn open_gate(&self, open: bool) {
@@ -363,8 +373,8 @@ impl Shared {
     }
 }
 
-/// Sends notices, each decided on at the moment at which it is sent.
-pub(super) async fn tell(shared: Arc<Shared>, to: mpsc::Sender<Notice>) {
+/// Sends notices, all that there are at the moment at which they are sent.
+pub(super) async fn tell(shared: Arc<Shared>, to: mpsc::Sender<Vec<Notice>>) {
     loop {
         let room = tokio::select! {
             () = shared.stop.cancelled() => return,
@@ -380,8 +390,6 @@ pub(super) async fn tell(shared: Arc<Shared>, to: mpsc::Sender<Notice>) {
             }
         }
         let mut owned = shared.owned();
-        if let Some(notice) = owned.notice() {
-            room.send(notice);
-        }
+        room.send(std::iter::from_fn(|| owned.notice()).collect());
     }
 }

@@ -119,7 +119,7 @@ pub struct Engine;
 pub struct Handle {
     shared: Arc<Shared>,
     tasks: Tasks,
-    notices: Arc<Mutex<Option<mpsc::Receiver<Notice>>>>,
+    notices: Arc<Mutex<Option<mpsc::Receiver<Vec<Notice>>>>>,
 }
 
 impl Engine {
@@ -248,23 +248,23 @@ impl Handle {
         }
     }
 
-    /// Works on a bucket under this epoch. Where it is worked on already, the epoch rises log by log
-    /// without a pause; one that isn't above is ignored. Many at once become one claim for each log.
-    pub fn own(&self, bucket: Bucket, epoch: Epoch) {
-        self.shared.own(bucket, epoch);
+    /// Works on each bucket under its epoch. Where one is worked on already, its epoch rises log by log
+    /// without a pause; one that isn't above is ignored. All of them become one claim for each log.
+    pub fn own(&self, buckets: &[(Bucket, Epoch)]) {
+        self.shared.own(buckets);
     }
 
-    /// Starts nothing new on a bucket, finishes and commits what is in memory, and then tells
-    /// [`Notice::Released`], once, unless the bucket is dropped first. A log that can't be reached is
-    /// waited for a second, one that doesn't answer for two; what isn't committed then stays in its
+    /// Starts nothing new on the buckets, finishes and commits what is in memory, and tells
+    /// [`Notice::Released`] of each then, once, unless it is dropped first. A log that can't be reached
+    /// is waited for a second, one that doesn't answer for two; what isn't committed then stays in its
     /// journal.
-    pub fn release(&self, bucket: Bucket, epoch: Epoch) {
-        self.shared.release(bucket, epoch);
+    pub fn release(&self, buckets: &[(Bucket, Epoch)]) {
+        self.shared.release(buckets);
     }
 
-    /// Abandons a bucket now: nothing more of it is started, and what is under way isn't waited for.
-    pub fn drop_bucket(&self, bucket: Bucket) {
-        self.shared.drop_bucket(bucket);
+    /// Abandons buckets now: nothing more of them is started, and what is under way isn't waited for.
+    pub fn drop_buckets(&self, buckets: &[Bucket]) {
+        self.shared.drop_buckets(buckets);
     }
 
     /// Whether effects may be started: writes to the API, claims, commits. Those under way end;
@@ -280,7 +280,7 @@ impl Handle {
 
     /// What is told from now on. There is one receiver; `None`: it was taken before.
     #[must_use]
-    pub fn notices(&self) -> Option<mpsc::Receiver<Notice>> {
+    pub fn notices(&self) -> Option<mpsc::Receiver<Vec<Notice>>> {
         let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
         notices.take()
     }
@@ -310,9 +310,8 @@ impl Handle {
         let epoch = Epoch(highest.0.saturating_add(1));
         self.became(Some(Holder(format!("{pod}#{}", epoch.0).into())));
         self.gate(true);
-        for bucket in (0..crate::journal::BUCKETS).map(Bucket) {
-            self.own(bucket, epoch);
-        }
+        let all = (0..crate::journal::BUCKETS).map(Bucket);
+        self.own(&all.map(|bucket| (bucket, epoch)).collect::<Vec<_>>());
     }
 
     /// Takes no new records, finishes and commits what is in memory, and stops: within `deadline`,

@@ -309,29 +309,34 @@ fn taking_part(
 }
 
 /// Hands on what the engine tells.
-async fn tell(mut notices: mpsc::Receiver<Notice>, fleet: edge::Handle) {
-    while let Some(notice) = notices.recv().await {
-        let input = match notice {
-            Notice::Released { bucket, epoch } => Input::Released { bucket, epoch },
-            Notice::Fenced {
+async fn tell(mut notices: mpsc::Receiver<Vec<Notice>>, fleet: edge::Handle) {
+    while let Some(told) = notices.recv().await {
+        for input in told.into_iter().filter_map(input) {
+            fleet.input(input);
+        }
+    }
+}
+
+fn input(notice: Notice) -> Option<Input> {
+    Some(match notice {
+        Notice::Released { bucket, epoch } => Input::Released { bucket, epoch },
+        Notice::Fenced {
+            bucket,
+            epoch,
+            holder,
+        } => {
+            let Ok(holder) = holder.0.parse::<Holder>() else {
+                warn!(holder = %holder.0, bucket = bucket.0, "a store names an owner that is no holder; it is left alone");
+                return None;
+            };
+            Input::Fenced {
                 bucket,
                 epoch,
                 holder,
-            } => {
-                let Ok(holder) = holder.0.parse::<Holder>() else {
-                    warn!(holder = %holder.0, bucket = bucket.0, "a store names an owner that is no holder; it is left alone");
-                    continue;
-                };
-                Input::Fenced {
-                    bucket,
-                    epoch,
-                    holder,
-                }
             }
-            Notice::Load(loads) => Input::Load(loads),
-        };
-        fleet.input(input);
-    }
+        }
+        Notice::Load(loads) => Input::Load(loads),
+    })
 }
 
 impl Seen {
@@ -421,16 +426,16 @@ impl Work for Worker {
         self.0.became(Some(journal::Holder::from(&holder)));
     }
 
-    fn own(&self, bucket: Bucket, epoch: Epoch) {
-        self.0.own(bucket, epoch);
+    fn own(&self, buckets: &[(Bucket, Epoch)]) {
+        self.0.own(buckets);
     }
 
-    fn release(&self, bucket: Bucket, epoch: Epoch) {
-        self.0.release(bucket, epoch);
+    fn release(&self, buckets: &[(Bucket, Epoch)]) {
+        self.0.release(buckets);
     }
 
-    fn drop_bucket(&self, bucket: Bucket) {
-        self.0.drop_bucket(bucket);
+    fn drop_buckets(&self, buckets: &[Bucket]) {
+        self.0.drop_buckets(buckets);
     }
 
     fn gate(&self, open: bool) {

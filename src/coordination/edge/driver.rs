@@ -72,6 +72,31 @@ struct Awaited {
     surveys: FuturesUnordered<BoxFuture<'static, Vec<Epoch>>>,
 }
 
+/// What the workers are to be told of buckets: hundreds at a time, for each order wakes them.
+#[derive(Default)]
+struct Orders {
+    own: Vec<(Bucket, Epoch)>,
+    release: Vec<(Bucket, Epoch)>,
+    drop: Vec<Bucket>,
+}
+
+// === impl Orders ===
+
+impl Orders {
+    /// Gives them, unless the next action adds to them: they are given in their order.
+    fn give(&mut self, work: &dyn Work, next: Option<&Action>) {
+        if !self.own.is_empty() && !matches!(next, Some(Action::Own { .. })) {
+            work.own(&std::mem::take(&mut self.own));
+        }
+        if !self.release.is_empty() && !matches!(next, Some(Action::Release { .. })) {
+            work.release(&std::mem::take(&mut self.release));
+        }
+        if !self.drop.is_empty() && !matches!(next, Some(Action::Drop { .. })) {
+            work.drop_buckets(&std::mem::take(&mut self.drop));
+        }
+    }
+}
+
 // === impl Monotonic ===
 
 impl Monotonic {
@@ -212,7 +237,9 @@ impl Driver {
     }
 
     fn carry_out(&mut self, actions: Vec<Action>, awaited: &mut Awaited) {
+        let mut orders = Orders::default();
         for action in actions {
+            orders.give(&*self.work, Some(&action));
             match action {
                 Action::Request { id, object, op } => {
                     let answer = self.objects.clone().request(object, op);
@@ -228,12 +255,12 @@ impl Driver {
                 Action::Send { to, message } => self.peers.send(to, message),
                 Action::Own { bucket, epoch } => {
                     self.told.owned.insert(bucket);
-                    self.work.own(bucket, epoch);
+                    orders.own.push((bucket, epoch));
                 }
-                Action::Release { bucket, epoch } => self.work.release(bucket, epoch),
+                Action::Release { bucket, epoch } => orders.release.push((bucket, epoch)),
                 Action::Drop { bucket } => {
                     self.told.owned.remove(&bucket);
-                    self.work.drop_bucket(bucket);
+                    orders.drop.push(bucket);
                 }
                 Action::Gate { open } => {
                     self.metrics.gate.set(open.into());
@@ -248,6 +275,7 @@ impl Driver {
                 Action::Tell(event) => self.tell(event),
             }
         }
+        orders.give(&*self.work, None);
     }
 
     /// Brings the metrics up to date.

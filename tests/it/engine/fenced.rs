@@ -82,7 +82,7 @@ async fn buckets_that_go_to_and_fro_under_load_lose_and_double_nothing() {
     let mut owner = BTreeMap::new();
     let mut epoch = 1;
     for (n, one) in ones.iter().enumerate() {
-        pair[n % 2].engine.own(one.bucket, Epoch(epoch));
+        pair[n % 2].engine.own(&[(one.bucket, Epoch(epoch))]);
         owner.insert(one.bucket, (n % 2, epoch));
     }
     for round in 0_u64..50 {
@@ -97,21 +97,21 @@ async fn buckets_that_go_to_and_fro_under_load_lose_and_double_nothing() {
         match round % 3 {
             // Planned: nobody starts before the other has stopped.
             0 => {
-                pair[from].engine.release(bucket, Epoch(at));
+                pair[from].engine.release(&[(bucket, Epoch(at))]);
                 assert_eq!(pair[from].released().await, (bucket, Epoch(at)));
-                pair[1 - from].engine.own(bucket, Epoch(epoch));
+                pair[1 - from].engine.own(&[(bucket, Epoch(epoch))]);
             }
             // Taken over from one that doesn't know, and goes on until it is refused.
             1 => {
-                pair[1 - from].engine.own(bucket, Epoch(epoch));
+                pair[1 - from].engine.own(&[(bucket, Epoch(epoch))]);
                 let fence = pair[from].fence().await;
                 assert_eq!((fence.0, fence.1), (bucket, Epoch(epoch)));
-                pair[from].engine.drop_bucket(bucket);
+                pair[from].engine.drop_buckets(&[bucket]);
             }
             // The map says so to both at once.
             _ => {
-                pair[1 - from].engine.own(bucket, Epoch(epoch));
-                pair[from].engine.drop_bucket(bucket);
+                pair[1 - from].engine.own(&[(bucket, Epoch(epoch))]);
+                pair[from].engine.drop_buckets(&[bucket]);
             }
         }
         owner.insert(bucket, (1 - from, epoch));
@@ -164,7 +164,7 @@ async fn a_bucket_that_is_taken_away_stops_alone() {
         rig.journal.tally(&lost.uid).observed > 0
     })
     .await;
-    second.engine.own(lost.bucket, Epoch(2));
+    second.engine.own(&[(lost.bucket, Epoch(2))]);
     let fence = first.fence().await;
     assert_eq!(fence, (lost.bucket, Epoch(2), "b#1".to_owned()));
     for one in [&mut lost, &mut kept] {
@@ -174,7 +174,7 @@ async fn a_bucket_that_is_taken_away_stops_alone() {
     assert_eq!(rig.observations().await.len(), 800);
     assert!(!first.engine.stopped().is_cancelled());
     // And back again, above it.
-    first.engine.own(lost.bucket, Epoch(3));
+    first.engine.own(&[(lost.bucket, Epoch(3))]);
     lost.append(&rig, 10).await;
     assert_eq!(rig.finished(&lost.uid).await.observed, 410);
     assert_eq!(second.fence().await.1, Epoch(3));
@@ -229,7 +229,7 @@ async fn a_status_is_written_by_its_owner_alone_and_never_without_owner() {
     let owner = replica(&mut rig, "a#1");
     let watching = history(&rig, 6);
     let working = async {
-        owner.engine.own(one.bucket, Epoch(5));
+        owner.engine.own(&[(one.bucket, Epoch(5))]);
         until_owned_by(&rig, "one", "a#1", 5).await;
         for _ in 0..4 {
             one.append(&rig, 1).await;
@@ -273,7 +273,7 @@ async fn taking_over_writes_nothing_by_itself() {
     let mut second = replica(&mut rig, "b#1");
     second.own_all(2);
     for one in &ones {
-        first.engine.drop_bucket(one.bucket);
+        first.engine.drop_buckets(&[one.bucket]);
     }
     sleep(Duration::from_mins(2)).await;
     assert_eq!(versions(&rig).await, before);
@@ -317,7 +317,7 @@ async fn an_owner_whose_status_is_anothers_tells_it_once_and_leaves_it_alone() {
     assert_eq!(now.resource_version(), version);
     assert_eq!(owner.told().await, [], "once");
     // The bucket is issued again, above it.
-    owner.engine.own(one.bucket, Epoch(10));
+    owner.engine.own(&[(one.bucket, Epoch(10))]);
     until_owned_by(&rig, "one", "a#1", 10).await;
     rig.close().await;
 }

@@ -186,13 +186,13 @@ async fn many_buckets_at_once_are_one_claim_in_each_log() {
     let replica = bench.replica("a#1");
     sleep(Duration::from_secs(1)).await;
     for bucket in all().take(341) {
-        replica.engine.own(bucket, Epoch(4));
+        replica.engine.own(&[(bucket, Epoch(4))]);
     }
     sleep(Duration::from_secs(1)).await;
     let claims = |link: &Link| link.passed().claims.load(Ordering::SeqCst);
     assert_eq!(bench.links.each_ref().map(claims), [1, 1, 1]);
     for bucket in all().take(341) {
-        replica.engine.own(bucket, Epoch(5));
+        replica.engine.own(&[(bucket, Epoch(5))]);
     }
     sleep(Duration::from_secs(1)).await;
     assert_eq!(bench.links.each_ref().map(claims), [2, 2, 2]);
@@ -215,7 +215,7 @@ async fn a_release_finishes_what_it_has_and_starts_nothing_more() {
         .rig
         .until("it is being worked on", || async { bench.ends() > 100 })
         .await;
-    replica.engine.release(bench.bucket, Epoch(1));
+    replica.engine.release(&[(bench.bucket, Epoch(1))]);
     assert_eq!(replica.released().await, (bench.bucket, Epoch(1)));
     let ends = bench.ends();
     assert!(ends < 6_000, "the rest stays in the journals");
@@ -223,7 +223,7 @@ async fn a_release_finishes_what_it_has_and_starts_nothing_more() {
     sleep(Duration::from_secs(20)).await;
     assert_eq!((bench.counted().await, bench.ends()), (ends, ends));
     assert_eq!(replica.told().await, [], "once");
-    replica.engine.own(bench.bucket, Epoch(1));
+    replica.engine.own(&[(bench.bucket, Epoch(1))]);
     for log in 0..3 {
         bench.done(log).await;
     }
@@ -239,7 +239,7 @@ async fn without_work_a_release_takes_no_time() {
     sleep(Duration::from_secs(1)).await;
     let since = Instant::now();
     for bucket in all() {
-        replica.engine.release(bucket, Epoch(1));
+        replica.engine.release(&[(bucket, Epoch(1))]);
     }
     for bucket in all() {
         assert_eq!(replica.released().await, (bucket, Epoch(1)));
@@ -278,7 +278,7 @@ async fn a_release_ends_without(away: State, expected: RangeInclusive<u128>) {
     // Until the calls under way know it.
     sleep(Duration::from_millis(300)).await;
     let since = Instant::now();
-    replica.engine.release(bench.bucket, Epoch(1));
+    replica.engine.release(&[(bench.bucket, Epoch(1))]);
     replica.released().await;
     let took = since.elapsed().as_millis();
     assert!(expected.contains(&took), "{took} ms");
@@ -286,7 +286,7 @@ async fn a_release_ends_without(away: State, expected: RangeInclusive<u128>) {
     bench.links[1].set(UP);
     sleep(Duration::from_secs(20)).await;
     assert!(bench.backlog(1) > 0, "and is nobody's");
-    replica.engine.own(bench.bucket, Epoch(2));
+    replica.engine.own(&[(bench.bucket, Epoch(2))]);
     bench.done(1).await;
     assert_eq!(bench.rig.observations().await.len(), 300);
     assert_eq!(bench.journals[1].tally(&bench.uid).observed, 300);
@@ -302,10 +302,10 @@ async fn what_is_dropped_is_abandoned_at_once_and_tells_nothing() {
     bench.rig.faults().plan(1_000_000, silent, Fault::Silence);
     bench.append(0, "e", 50).await;
     sleep(Duration::from_secs(2)).await;
-    replica.engine.release(bench.bucket, Epoch(1));
+    replica.engine.release(&[(bench.bucket, Epoch(1))]);
     sleep(Duration::from_secs(1)).await;
     assert_eq!(replica.told().await, [], "writes are under way");
-    replica.engine.drop_bucket(bench.bucket);
+    replica.engine.drop_buckets(&[bench.bucket]);
     bench.rig.faults().clear();
     sleep(Duration::from_secs(20)).await;
     assert_eq!(replica.told().await, []);
@@ -313,7 +313,7 @@ async fn what_is_dropped_is_abandoned_at_once_and_tells_nothing() {
         (bench.backlog(0), bench.rig.observations().await.len()),
         (50, 0)
     );
-    replica.engine.own(bench.bucket, Epoch(2));
+    replica.engine.own(&[(bench.bucket, Epoch(2))]);
     bench.done(0).await;
     assert_eq!(bench.rig.observations().await.len(), 50);
     bench.rig.close().await;
@@ -374,7 +374,7 @@ async fn a_release_under_a_shut_gate_waits_for_nothing_that_it_may_not_start() {
         .until("it is at work", || async { bench.backlog(0) < 500 })
         .await;
     replica.engine.gate(false);
-    replica.engine.release(bench.bucket, Epoch(1));
+    replica.engine.release(&[(bench.bucket, Epoch(1))]);
     let since = Instant::now();
     replica.released().await;
     assert!(since.elapsed() < Duration::from_secs(1));
@@ -398,7 +398,7 @@ async fn an_epoch_that_rises_under_load_pauses_and_doubles_nothing() {
     let mut epoch = 1;
     while bench.ends() < 9_000 {
         epoch += 1;
-        replica.engine.own(bench.bucket, Epoch(epoch));
+        replica.engine.own(&[(bench.bucket, Epoch(epoch))]);
         let before = bench.ends();
         sleep(Duration::from_millis(200)).await;
         let ends = bench.ends();
@@ -426,10 +426,10 @@ async fn another_life_has_nothing_until_it_is_given_something() {
     let opens = |link: &Link| link.passed().opens.load(Ordering::SeqCst);
     assert_eq!(bench.links.each_ref().map(opens), [2, 2, 2]);
     // The same epoch is another's now.
-    replica.engine.own(bench.bucket, Epoch(1));
+    replica.engine.own(&[(bench.bucket, Epoch(1))]);
     let fence = replica.fence().await;
     assert_eq!(fence, (bench.bucket, Epoch(1), "a#1".to_owned()));
-    replica.engine.own(bench.bucket, Epoch(2));
+    replica.engine.own(&[(bench.bucket, Epoch(2))]);
     bench.done(0).await;
     bench.rig.close().await;
 }
@@ -486,12 +486,12 @@ async fn only_the_owner_removes_what_is_over() {
     replica.own_all(1);
     bench.append(0, "e", 3).await;
     bench.done(0).await;
-    replica.engine.release(bench.bucket, Epoch(1));
+    replica.engine.release(&[(bench.bucket, Epoch(1))]);
     replica.released().await;
     sleep(Duration::from_mins(2)).await;
     assert_eq!(bench.rig.observations().await.len(), 3, "nobody's");
     bench.links[2].set(State::Broken);
-    replica.engine.own(bench.bucket, Epoch(2));
+    replica.engine.own(&[(bench.bucket, Epoch(2))]);
     sleep(Duration::from_mins(2)).await;
     assert_eq!(
         bench.rig.observations().await.len(),

@@ -1,6 +1,6 @@
 //! An engine under a name, as whoever coordinates it sees it.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::sync::mpsc;
 use zen_fabric::{
@@ -15,7 +15,9 @@ const PATIENCE: Duration = Duration::from_hours(1);
 
 pub(super) struct Replica {
     pub(super) engine: Handle,
-    notices: mpsc::Receiver<Notice>,
+    notices: mpsc::Receiver<Vec<Notice>>,
+    /// Received, and not looked at.
+    told: VecDeque<Notice>,
 }
 
 impl Replica {
@@ -24,7 +26,11 @@ impl Replica {
         let engine = rig.idle_engine();
         engine.gate(true);
         let notices = engine.notices().unwrap();
-        let replica = Self { engine, notices };
+        let replica = Self {
+            engine,
+            notices,
+            told: VecDeque::new(),
+        };
         replica.became(name);
         replica
     }
@@ -34,17 +40,20 @@ impl Replica {
     }
 
     pub(super) fn own_all(&self, epoch: u64) {
-        for bucket in (0..BUCKETS).map(Bucket) {
-            self.engine.own(bucket, Epoch(epoch));
-        }
+        let all = (0..BUCKETS).map(|bucket| (Bucket(bucket), Epoch(epoch)));
+        self.engine.own(&all.collect::<Vec<_>>());
     }
 
     async fn next(&mut self) -> Notice {
         loop {
-            let next = tokio::time::timeout(PATIENCE, self.notices.recv()).await;
-            match next.expect("nothing is told").expect("the engine is gone") {
-                Notice::Load(_) => {}
-                notice => return notice,
+            match self.told.pop_front() {
+                None => {
+                    let next = tokio::time::timeout(PATIENCE, self.notices.recv()).await;
+                    let next = next.expect("nothing is told").expect("the engine is gone");
+                    self.told.extend(next);
+                }
+                Some(Notice::Load(_)) => {}
+                Some(notice) => return notice,
             }
         }
     }
@@ -71,10 +80,10 @@ impl Replica {
 
     /// All that was told so far.
     pub(super) async fn told_all(&mut self) -> Vec<Notice> {
-        let mut told = Vec::new();
+        let mut told: Vec<Notice> = self.told.drain(..).collect();
         let soon = Duration::from_millis(1);
         while let Ok(notice) = tokio::time::timeout(soon, self.notices.recv()).await {
-            told.push(notice.expect("the engine is gone"));
+            told.extend(notice.expect("the engine is gone"));
         }
         told
     }

@@ -204,23 +204,29 @@ impl Work for Workers {
         self.0.add(What::Became);
     }
 
-    fn own(&self, bucket: Bucket, epoch: Epoch) {
-        self.0.add(What::Own(bucket, epoch));
+    fn own(&self, buckets: &[(Bucket, Epoch)]) {
+        for (bucket, epoch) in buckets {
+            self.0.add(What::Own(*bucket, *epoch));
+        }
     }
 
-    fn release(&self, bucket: Bucket, epoch: Epoch) {
-        self.0.add(What::Release(bucket));
-        let recorder = Arc::clone(&self.0);
-        tokio::spawn(async move {
-            tokio::time::sleep(FINISHING).await;
-            recorder.add(What::Stopped(bucket));
-            let handle = recorder.handle.get().unwrap();
-            handle.input(Input::Released { bucket, epoch });
-        });
+    fn release(&self, buckets: &[(Bucket, Epoch)]) {
+        for (bucket, epoch) in buckets.iter().copied() {
+            self.0.add(What::Release(bucket));
+            let recorder = Arc::clone(&self.0);
+            tokio::spawn(async move {
+                tokio::time::sleep(FINISHING).await;
+                recorder.add(What::Stopped(bucket));
+                let handle = recorder.handle.get().unwrap();
+                handle.input(Input::Released { bucket, epoch });
+            });
+        }
     }
 
-    fn drop_bucket(&self, bucket: Bucket) {
-        self.0.add(What::Drop(bucket));
+    fn drop_buckets(&self, buckets: &[Bucket]) {
+        for bucket in buckets {
+            self.0.add(What::Drop(*bucket));
+        }
     }
 
     fn gate(&self, open: bool) {
