@@ -16,7 +16,7 @@ use std::{
 
 use kube::Client;
 use prometheus::Registry;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -210,6 +210,13 @@ async fn serve(shared: Arc<Shared>, gate: Gate) {
     gate.shut("no events are taken any more");
 }
 
+/// Connections of a replica that is new: what it takes over writes a few events at once. More are
+/// opened when they are used, and cost the server more than they are worth before.
+const CONNECTIONS: usize = 4;
+
+/// Handshakes take milliseconds; a server that is slow with them is no reason to stay away.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
+
 /// How often it is looked whether a release waits in vain: a tenth of how long it waits.
 const HURRY_EVERY: Duration = Duration::from_millis(100);
 
@@ -283,6 +290,22 @@ impl Handle {
     pub fn notices(&self) -> Option<mpsc::Receiver<Vec<Notice>>> {
         let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
         notices.take()
+    }
+
+    /// Opens some connections to the API server: the first writes after a takeover would else begin
+    /// with a handshake. Gives up after a while.
+    pub async fn connect(&self) {
+        let observations = self.shared.writer.observations().clone();
+        let (connected, done) = oneshot::channel();
+        // There where they are to be used.
+        self.tasks.spawn("engine: connections", async move {
+            let connecting = observations.connect(CONNECTIONS);
+            drop(tokio::time::timeout(CONNECTED_WITHIN, connecting).await);
+            // Whoever waited may have gone.
+            connected.send(()).ok();
+        });
+        // Not sent: the process ends.
+        drop(done.await);
     }
 
     /// Waits until the first list of Ingestors is complete, or the engine has stopped.

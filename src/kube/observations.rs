@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use k8s_openapi::{
     api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::Time as MetaTime, jiff::Timestamp,
 };
@@ -185,6 +186,23 @@ impl Observations {
             body: Bytes::new(),
         };
         call::send_for(&self.client, call).await
+    }
+
+    /// Asks `count` times at once for what costs the server nothing: so many connections are open
+    /// then, and wait to be used.
+    pub async fn connect(&self, count: usize) {
+        let asking = (0..count).map(|_| {
+            let call = Call {
+                verb: Verb::Get,
+                object: "version".to_owned(),
+                uri: "/version".to_owned(),
+                content_type: JSON,
+                body: Bytes::new(),
+            };
+            call::send(&self.client, call)
+        });
+        // Whatever is answered, it came over a connection; one that can't be had now is made later.
+        drop(join_all(asking).await);
     }
 
     /// The UID of the namespace of this name, from a quorum.

@@ -340,9 +340,10 @@ fn input(notice: Notice) -> Option<Input> {
 }
 
 impl Seen {
-    /// Says that the caches are filled, and waits until this replica is a member.
+    /// Says that caches are filled and connections open, and waits until this replica is a member.
     async fn join(&self) {
         self.engine.listed().await;
+        self.engine.connect().await;
         self.fleet.input(Input::Ready);
         while !self.is_member() {
             tokio::time::sleep(LOOK_EVERY).await;
