@@ -153,7 +153,7 @@ pub struct Journal {
 /// The engine and the writer.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    /// Threads of a `core`.
+    /// Threads of a `core` that work on events.
     pub threads: usize,
     /// Status writes per second, over all Ingestors.
     pub status_writes_per_second: u32,
@@ -286,8 +286,7 @@ impl Default for Engine {
     fn default() -> Self {
         Self {
             // A replica waits for the API server most of the time, and one CPU serves more events than
-            // most API servers take. Waking a second thread for each of them costs a fifth more
-            // (ADR 0013).
+            // most API servers take; a second thread would be woken for each of them, too (ADR 0013).
             threads: 1,
             // A thousand busy Ingestors are each written once in 50 s; an API server that takes 1,100
             // small writes a second spends two percent on them. A sweep a minute: the shortest time

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tracing::warn;
 
 use super::{
     disk::DiskFile,
@@ -168,6 +169,29 @@ pub(super) async fn read_off_thread(sources: Vec<Source>, seed: Seed) -> Vec<Ent
 }
 
 impl Engine {
+    /// A record that was whole when it was written can't be read any more: it is counted and left
+    /// out. False: it can, after all.
+    pub(super) fn lose(&self, number: u32, position: u64) -> bool {
+        let mut state = self.state();
+        let still = state
+            .index
+            .ingestor(number)
+            .and_then(|ingestor| ingestor.queue.get(position).copied());
+        let Some(slot) = still else { return true };
+        let again = read_all(&[state.source(slot.place())], self.seed);
+        // Trimming may have moved it since, or the disk may have recovered.
+        let lost = match again.first() {
+            Some(Entry::Payload(_, payload)) => entry::read_event(payload).is_none(),
+            Some(Entry::Failed(_)) => false,
+            Some(Entry::Damaged) | None => true,
+        };
+        if lost {
+            warn!(position, "a record of the journal is damaged");
+            state.index.damage(number, position);
+        }
+        lost
+    }
+
     /// What the journal remembers of a key, from the entry that holds it.
     pub(super) fn seen(record: RecordId, entry: &Entry) -> Option<Seen> {
         let Entry::Payload(kind, payload) = entry else {

@@ -4,7 +4,6 @@ use std::{collections::HashSet, sync::Arc};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::oneshot;
-use tracing::warn;
 
 use super::{
     claims,
@@ -239,7 +238,7 @@ impl WalSubscription {
                 match entry {
                     Entry::Payload(_, payload) => {
                         let Some(event) = entry::read_event(&payload) else {
-                            if self.lose(chosen.number, position) {
+                            if self.engine.lose(chosen.number, position) {
                                 continue;
                             }
                             return later(records, FICKLE);
@@ -250,7 +249,7 @@ impl WalSubscription {
                             event,
                         });
                     }
-                    Entry::Damaged if self.lose(chosen.number, position) => {}
+                    Entry::Damaged if self.engine.lose(chosen.number, position) => {}
                     Entry::Damaged => return later(records, FICKLE),
                     Entry::Failed(error) => return later(records, &error.to_string()),
                 }
@@ -259,29 +258,6 @@ impl WalSubscription {
                 }
             }
         }
-    }
-
-    /// A record that was whole when it was written can't be read any more: it is counted and left
-    /// out. False: it can, after all.
-    fn lose(&self, number: u32, position: u64) -> bool {
-        let mut state = self.engine.state();
-        let still = state
-            .index
-            .ingestor(number)
-            .and_then(|ingestor| ingestor.queue.get(position).copied());
-        let Some(slot) = still else { return true };
-        let again = super::read::read_all(&[state.source(slot.place())], self.engine.seed);
-        // Trimming may have moved it since, or the disk may have recovered.
-        let lost = match again.first() {
-            Some(Entry::Payload(_, payload)) => entry::read_event(payload).is_none(),
-            Some(Entry::Failed(_)) => false,
-            Some(Entry::Damaged) | None => true,
-        };
-        if lost {
-            warn!(position, "a record of the journal is damaged");
-            state.index.damage(number, position);
-        }
-        lost
     }
 
     fn spec_text(&self, digest: SpecDigest) -> Result<Option<Arc<str>>, SubscriptionError> {
@@ -392,7 +368,7 @@ impl WalSubscription {
             Some(Entry::Payload(_, payload)) => payload,
             Some(Entry::Failed(error)) => return Err(SubscriptionError::Disk(error.to_string())),
             Some(Entry::Damaged) | None => {
-                if self.lose(number, position) {
+                if self.engine.lose(number, position) {
                     return Ok(());
                 }
                 return Err(SubscriptionError::Disk(FICKLE.to_owned()));
