@@ -101,10 +101,12 @@ impl Healing {
     /// The map from which the first version is planned: everything in it is issued anew.
     pub(super) fn map(&self, view: &View, chance: &mut Chance) -> Option<ShardMapSpec> {
         let leader = view.holder.clone()?;
-        let version = if self.highest == 0 || planted!(view.protocol, VersionRestarts) {
+        // A map of its own may have been seen since it asked.
+        let highest = self.highest.max(view.highest_anywhere());
+        let version = if highest == 0 || planted!(view.protocol, VersionRestarts) {
             0
         } else {
-            self.highest + LEAP + chance.next() % LEAP
+            highest + LEAP + chance.next() % LEAP
         };
         let newest = self.newest.as_ref();
         let grants = newest.map_or_else(BTreeMap::new, |map| {

@@ -368,7 +368,7 @@ fn the_dead_leave_the_map_when_their_lease_is_deleted() {
 
 #[test]
 fn a_map_is_made_again_above_what_anybody_remembers() {
-    let (view, mut chance, mut out) = (view(3, 0), Chance::new(1), out());
+    let (mut view, mut chance, mut out) = (view(3, 0), Chance::new(1), out());
     let mut healing = Healing::begin(secs(1), &view, &mut chance, &mut out);
     let actions = drain(&mut out);
     let asked = actions.iter().filter_map(|action| match action {
@@ -408,6 +408,10 @@ fn a_map_is_made_again_above_what_anybody_remembers() {
             .values()
             .all(|grant| grant.epoch.0 == made.version + 1)
     );
+    // A map that was seen, and lost, since all were asked.
+    view.highest = 5_000;
+    let made = healing.map(&view, &mut chance).unwrap();
+    assert!(made.version > 5_000, "{}", made.version);
 }
 
 #[test]
