@@ -285,8 +285,8 @@ impl Default for Journal {
 impl Default for Engine {
     fn default() -> Self {
         Self {
-            // A replica waits for the API server most of the time, and one CPU serves more events than
-            // most API servers take; a second thread would be woken for each of them, too (ADR 0013).
+            // A replica waits for the API server most of the time; a second thread would be woken for
+            // each event, too (ADR 0013).
             threads: 1,
             // A thousand busy Ingestors are each written once in 50 s; an API server that takes 1,100
             // small writes a second spends two percent on them. A sweep a minute: the shortest time

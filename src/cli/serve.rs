@@ -12,7 +12,7 @@ use crate::{
 /// How long threads that are busy with files may hold up the exit, after everything was drained.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
-/// Threads of a `core` beside its engine's: what is left to them is little, and none of it computes.
+/// Threads of a `core` beside its engine's: what is left to them takes milliseconds at a time.
 const CORE_THREADS: usize = 1;
 
 /// Reads the configuration of `role` and runs it.

@@ -25,6 +25,7 @@ pub(super) fn broken(config: &Config, given: &dyn Fn(&str) -> bool) -> Vec<Probl
     journal(config, &mut found);
     urls(config, &mut found);
     fleet(config, &mut found);
+    threads(config, &mut found);
     found.0
 }
 
@@ -112,14 +113,6 @@ fn fleet(config: &Config, found: &mut Found) {
         let (least, most) = (WEIGHT.start(), WEIGHT.end());
         format!("must be from {least} to {most}; 100 is usual")
     });
-    found.unless(
-        bounds::THREADS.contains(&config.engine.threads),
-        "worker-threads",
-        || {
-            let (least, most) = (bounds::THREADS.start(), bounds::THREADS.end());
-            format!("must be from {least} to {most}; 1 is usual")
-        },
-    );
     // As many as the ShardMap is bounded for; more are a test of the fabric, not of one machine.
     found.unless((1..=25).contains(&fleet.replicas), "replicas", || {
         "must be from 1 to 25".to_owned()
@@ -139,6 +132,14 @@ fn fleet(config: &Config, found: &mut Found) {
             format!("`{}` is no HOST:PORT", wrong.unwrap_or_default())
         });
     }
+}
+
+fn threads(config: &Config, found: &mut Found) {
+    let right = bounds::THREADS.contains(&config.engine.threads);
+    found.unless(right, "worker-threads", || {
+        let (least, most) = (bounds::THREADS.start(), bounds::THREADS.end());
+        format!("must be from {least} to {most}; 1 is usual")
+    });
 }
 
 fn is_name(text: &str) -> bool {

@@ -31,8 +31,8 @@ impl std::fmt::Debug for Observations {
     }
 }
 
-/// Whose an Observation is. The rest of an answer isn't decoded: its managed fields alone take longer
-/// than all else that one write does here.
+/// Whose an Observation is. The rest of an answer, its managed fields above all, isn't decoded: nobody
+/// looks at it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Stored {
     /// What the writer looks at.
@@ -284,5 +284,40 @@ fn percent(byte: u8) -> String {
         char::from(byte).to_string()
     } else {
         format!("%{byte:02X}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use tokio::sync::Barrier;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn as_many_connections_are_asked_for_at_once_as_are_to_be_open() {
+        let (asked, together) = (Arc::new(AtomicUsize::new(0)), Arc::new(Barrier::new(4)));
+        let counting = Arc::clone(&asked);
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (asked, together) = (Arc::clone(&counting), Arc::clone(&together));
+            async move {
+                assert_eq!(request.uri().path(), "/version");
+                asked.fetch_add(1, Ordering::SeqCst);
+                // One after the other they would wait for ever.
+                together.wait().await;
+                Ok::<_, std::convert::Infallible>(Response::new(Body::empty()))
+            }
+        });
+        let observations = Observations::new(Client::new(service, "default"));
+        let connecting = observations.connect(4);
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(60), connecting);
+        waited.await.expect("they are not asked for at once");
+        assert_eq!(asked.load(Ordering::SeqCst), 4);
     }
 }

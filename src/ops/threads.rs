@@ -90,7 +90,7 @@ mod tests {
                 .send(std::thread::current().name().map(str::to_owned))
                 .unwrap();
             // As one that never yields.
-            ended.recv().ok();
+            ended.recv_timeout(Duration::from_secs(60)).ok();
         });
         assert_eq!(begun.await.unwrap().as_deref(), Some("busy"));
         tokio::time::sleep(Duration::from_millis(1)).await;

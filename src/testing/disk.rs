@@ -29,6 +29,8 @@ pub struct Faults {
     pub create: u64,
     /// After so many reads each further one fails with EIO.
     pub reads: Option<u64>,
+    /// So many reads give zeros: as of a sector that can be read the second time.
+    pub blank: u64,
     /// After so many operations everything fails, as in a process whose machine loses power.
     pub crash_after: Option<u64>,
     /// How many bytes fit; beyond it is ENOSPC.
@@ -427,11 +429,16 @@ impl DiskFile for SimFile {
             if let Some(reads) = &mut sim.faults.reads {
                 *reads = reads.checked_sub(1).ok_or_else(|| failed("read"))?;
             }
+            let blank = sim.faults.blank > 0;
+            sim.faults.blank = sim.faults.blank.saturating_sub(1);
             let file = file(sim, id)?;
             let rest = file.current.get(size(offset)..).unwrap_or_default();
             let len = rest.len().min(into.len());
             if let (Some(into), Some(from)) = (into.get_mut(..len), rest.get(..len)) {
                 into.copy_from_slice(from);
+                if blank {
+                    into.fill(0);
+                }
             }
             Ok(len)
         })

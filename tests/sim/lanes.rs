@@ -33,9 +33,7 @@ impl World {
             Event::Retry {
                 pod,
                 life,
-                bucket,
-                log,
-                ticket,
+                id: (bucket, log, ticket),
             },
         );
         self.worked(pod);
@@ -123,14 +121,11 @@ impl World {
 
     /// At that time a lane hears this.
     fn to_lane(&mut self, at: Time, pod: usize, life: u32, id: LaneId, answer: LogAnswer) {
-        let (bucket, log, ticket) = id;
         let answer = Box::new(answer);
         let lane = Event::Lane {
             pod,
             life,
-            bucket,
-            log,
-            ticket,
+            id,
             answer,
         };
         self.queue.push(at, lane);
@@ -138,17 +133,11 @@ impl World {
 
     /// A log's answer arrives.
     pub(crate) fn from_log(&mut self, pod: usize, life: u32, id: LaneId, answer: LogAnswer) {
-        if self.put_off(pod, life, |at| {
-            let (bucket, log, ticket) = id;
-            let answer = Box::new(answer.clone());
-            Event::Lane {
-                pod: at,
-                life,
-                bucket,
-                log,
-                ticket,
-                answer,
-            }
+        if self.put_off(pod, life, |at| Event::Lane {
+            pod: at,
+            life,
+            id,
+            answer: Box::new(answer.clone()),
         }) {
             return;
         }
@@ -218,23 +207,14 @@ impl World {
             Event::Retry {
                 pod,
                 life,
-                bucket,
-                log,
-                ticket,
+                id: (bucket, log, ticket),
             },
         );
     }
 
     /// Nothing came: the lane asks again.
     pub(crate) fn retry_lane(&mut self, pod: usize, life: u32, id: LaneId) {
-        let (bucket, log, ticket) = id;
-        if self.put_off(pod, life, |at| Event::Retry {
-            pod: at,
-            life,
-            bucket,
-            log,
-            ticket,
-        }) {
+        if self.put_off(pod, life, |at| Event::Retry { pod: at, life, id }) {
             return;
         }
         let Some(lane) = self.lane(pod, life, id) else {
@@ -254,7 +234,7 @@ impl World {
             }
             Stage::Idle | Stage::Listening | Stage::Acting { .. } => {}
         }
-        self.kick(pod, bucket);
+        self.kick(pod, id.0);
     }
 
     pub(crate) fn fenced(&mut self, pod: usize, life: u32, bucket: Bucket, refused: &Refused) {

@@ -27,6 +27,7 @@ use crate::{
     queue::Queue,
     time::{MS, SECOND, Time},
     trace::Trace,
+    work::LaneId,
 };
 
 /// Buckets in the simulated fleet: the keys' and some empty ones, so that there is something to
@@ -81,19 +82,11 @@ pub(crate) enum Event {
     Lane {
         pod: usize,
         life: u32,
-        bucket: Bucket,
-        log: usize,
-        ticket: u64,
+        id: LaneId,
         answer: Box<LogAnswer>,
     },
     /// A lane that still waits under this ticket tries again.
-    Retry {
-        pod: usize,
-        life: u32,
-        bucket: Bucket,
-        log: usize,
-        ticket: u64,
-    },
+    Retry { pod: usize, life: u32, id: LaneId },
     /// A log tells whom it serves that there is something.
     Push { log: usize, key: usize },
     /// A gateway sees a newer map.
@@ -433,18 +426,10 @@ impl World {
             Event::Lane {
                 pod,
                 life,
-                bucket,
-                log,
-                ticket,
+                id,
                 answer,
-            } => self.from_log(pod, life, (bucket, log, ticket), *answer),
-            Event::Retry {
-                pod,
-                life,
-                bucket,
-                log,
-                ticket,
-            } => self.retry_lane(pod, life, (bucket, log, ticket)),
+            } => self.from_log(pod, life, id, *answer),
+            Event::Retry { pod, life, id } => self.retry_lane(pod, life, id),
             Event::Push { log, key } => self.push(log, key),
             Event::View { log } => self.view(log),
             Event::Status { pod, life, bucket } => self.status_due(pod, life, bucket),

@@ -83,6 +83,23 @@ struct Orders {
 // === impl Orders ===
 
 impl Orders {
+    /// Keeps an order until the next is of another kind.
+    fn add(&mut self, action: &Action) {
+        match *action {
+            Action::Own { bucket, epoch } => self.own.push((bucket, epoch)),
+            Action::Release { bucket, epoch } => self.release.push((bucket, epoch)),
+            Action::Drop { bucket } => self.drop.push(bucket),
+            Action::Request { .. }
+            | Action::Survey
+            | Action::Send { .. }
+            | Action::Gate { .. }
+            | Action::Standby(_)
+            | Action::Became(_)
+            | Action::Ended
+            | Action::Tell(_) => {}
+        }
+    }
+
     /// Gives them, unless the next action adds to them: they are given in their order.
     fn give(&mut self, work: &dyn Work, next: Option<&Action>) {
         if !self.own.is_empty() && !matches!(next, Some(Action::Own { .. })) {
@@ -240,6 +257,7 @@ impl Driver {
         let mut orders = Orders::default();
         for action in actions {
             orders.give(&*self.work, Some(&action));
+            orders.add(&action);
             match action {
                 Action::Request { id, object, op } => {
                     let answer = self.objects.clone().request(object, op);
@@ -253,14 +271,12 @@ impl Driver {
                         .push(Box::pin(async move { work.survey().await }));
                 }
                 Action::Send { to, message } => self.peers.send(to, message),
-                Action::Own { bucket, epoch } => {
+                Action::Own { bucket, .. } => {
                     self.told.owned.insert(bucket);
-                    orders.own.push((bucket, epoch));
                 }
-                Action::Release { bucket, epoch } => orders.release.push((bucket, epoch)),
+                Action::Release { .. } => {}
                 Action::Drop { bucket } => {
                     self.told.owned.remove(&bucket);
-                    orders.drop.push(bucket);
                 }
                 Action::Gate { open } => {
                     self.metrics.gate.set(open.into());
@@ -380,4 +396,66 @@ impl Driver {
 
 fn gauge(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::coordination::names::Holder;
+
+    /// What it was told, in order.
+    #[derive(Default)]
+    struct Told(Mutex<Vec<String>>);
+
+    impl Told {
+        fn add(&self, text: String) {
+            self.0.lock().unwrap().push(text);
+        }
+    }
+
+    impl Work for Told {
+        fn became(&self, _: Holder) {}
+        fn own(&self, buckets: &[(Bucket, Epoch)]) {
+            self.add(format!("own {}", buckets.len()));
+        }
+        fn release(&self, buckets: &[(Bucket, Epoch)]) {
+            self.add(format!("release {}", buckets.len()));
+        }
+        fn drop_buckets(&self, buckets: &[Bucket]) {
+            self.add(format!("drop {}", buckets.len()));
+        }
+        fn gate(&self, _: bool) {}
+        fn standby(&self, _: Vec<Bucket>) {}
+        fn survey(&self) -> BoxFuture<'_, Vec<Epoch>> {
+            async { Vec::new() }.boxed()
+        }
+    }
+
+    #[test]
+    fn orders_of_one_kind_are_given_at_once_and_in_their_order() {
+        let (bucket, epoch) = (Bucket(1), Epoch(1));
+        let own = Action::Own { bucket, epoch };
+        let release = Action::Release { bucket, epoch };
+        let actions = [
+            Action::Drop { bucket },
+            Action::Drop { bucket },
+            own.clone(),
+            own.clone(),
+            own.clone(),
+            Action::Gate { open: true },
+            own,
+            release.clone(),
+            release,
+        ];
+        let (told, mut orders) = (Told::default(), Orders::default());
+        for action in &actions {
+            orders.give(&told, Some(action));
+            orders.add(action);
+        }
+        orders.give(&told, None);
+        let told = told.0.into_inner().unwrap();
+        assert_eq!(told, ["drop 2", "own 3", "own 1", "release 2"]);
+    }
 }

@@ -1,6 +1,9 @@
 //! Reads records of one queue and decides what becomes of them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -19,11 +22,24 @@ use crate::{
         writer::{Scope, Trouble},
     },
     journal::{self, FetchLimit, IngestorUid, Letter, Position, Record, SubscriptionError},
-    ops::telemetry::context,
+    ops::{telemetry::context, time::Clock},
 };
 
-/// How long records are decided before others have a turn.
+/// How long records are decided before others have a turn; one event may take longer.
 const TURN: Duration = Duration::from_millis(1);
+
+/// Since when records are decided without a break.
+struct Turn(Instant);
+
+impl Turn {
+    /// Between two records: lets others go on, where it is their turn.
+    async fn pass(&mut self, clock: &dyn Clock) {
+        if clock.instant().saturating_duration_since(self.0) >= TURN {
+            tokio::task::yield_now().await;
+            self.0 = clock.instant();
+        }
+    }
+}
 
 /// Records with what becomes of them, in order.
 #[derive(Debug)]
@@ -80,7 +96,7 @@ pub(super) async fn fetch(
     };
     let mut tenants: Vec<(Arc<Home>, Tenant)> = Vec::new();
     let (mut items, mut size) = (0, 0);
-    let mut turn = shared.clock.instant();
+    let mut turn = Turn(shared.clock.instant());
     for record in records {
         let decider = match decider(&shared, &stint, &record).await? {
             Ok(decider) => decider,
@@ -124,12 +140,7 @@ pub(super) async fn fetch(
             fetched.exhausted = false;
             break;
         }
-        // An event may take a third of a second to decide: others on this thread have a turn.
-        let now = shared.clock.instant();
-        if now.saturating_duration_since(turn) >= TURN {
-            tokio::task::yield_now().await;
-            turn = shared.clock.instant();
-        }
+        turn.pass(&*shared.clock).await;
     }
     Ok(fetched)
 }
@@ -193,5 +204,25 @@ fn give_up(decision: &mut Decision, reason: DeadReason, message: &str) {
                 message: message.to_owned(),
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::{journal::Millis, testing::clock::ManualClock};
+
+    #[test]
+    fn others_have_a_turn_once_a_millisecond_was_spent() {
+        let clock = ManualClock::at(Millis(0));
+        let mut turn = Turn(clock.instant());
+        clock.advance(TURN / 2);
+        assert!(turn.pass(&clock).now_or_never().is_some());
+        clock.advance(TURN / 2);
+        assert!(turn.pass(&clock).now_or_never().is_none(), "it goes last");
+        let mut turn = Turn(clock.instant());
+        assert!(turn.pass(&clock).now_or_never().is_some());
     }
 }

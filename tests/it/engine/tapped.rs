@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use futures::future::BoxFuture;
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, ready},
+};
 use zen_fabric::{
     api::SpecDigest,
     journal::{
@@ -15,14 +18,19 @@ use zen_fabric::{
 /// Hears of each fetch: of which queue, from behind which position.
 type OnFetch = Arc<dyn Fn(&IngestorUid, Option<Position>) + Send + Sync>;
 
+/// What each fetch waits for before the engine hears what it gave.
+type Behind = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
 struct Tapped {
     journal: Arc<dyn Journal>,
     on_fetch: OnFetch,
+    behind: Behind,
 }
 
 struct TappedSubscription {
     subscription: Arc<dyn Subscription>,
     on_fetch: OnFetch,
+    behind: Behind,
 }
 
 /// `journal`, whose subscriptions tell `on_fetch` of each fetch before they make it.
@@ -30,8 +38,23 @@ pub(super) fn tapped(
     journal: Arc<dyn Journal>,
     on_fetch: impl Fn(&IngestorUid, Option<Position>) + Send + Sync + 'static,
 ) -> Arc<dyn Journal> {
-    let on_fetch = Arc::new(on_fetch);
-    Arc::new(Tapped { journal, on_fetch })
+    Arc::new(Tapped {
+        journal,
+        on_fetch: Arc::new(on_fetch),
+        behind: Arc::new(|| ready(()).boxed()),
+    })
+}
+
+/// `journal`, whose subscriptions keep what a fetch gave until `behind` is over.
+pub(super) fn delayed(
+    journal: Arc<dyn Journal>,
+    behind: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static,
+) -> Arc<dyn Journal> {
+    Arc::new(Tapped {
+        journal,
+        on_fetch: Arc::new(|_, _| {}),
+        behind: Arc::new(behind),
+    })
 }
 
 impl fmt::Debug for Tapped {
@@ -80,10 +103,10 @@ impl Journal for Tapped {
     }
     fn subscribe(&self, holder: Holder) -> Result<Arc<dyn Subscription>, SubscriptionError> {
         let subscription = self.journal.subscribe(holder)?;
-        let on_fetch = Arc::clone(&self.on_fetch);
         let tapped = TappedSubscription {
             subscription,
-            on_fetch,
+            on_fetch: Arc::clone(&self.on_fetch),
+            behind: Arc::clone(&self.behind),
         };
         Ok(Arc::new(tapped))
     }
@@ -130,7 +153,16 @@ impl Subscription for TappedSubscription {
         limit: FetchLimit,
     ) -> BoxFuture<'_, Result<Fetched, SubscriptionError>> {
         (self.on_fetch)(ingestor, after);
-        self.subscription.fetch(ingestor, after, limit)
+        let (fetching, behind) = (
+            self.subscription.fetch(ingestor, after, limit),
+            &self.behind,
+        );
+        async move {
+            let fetched = fetching.await;
+            behind().await;
+            fetched
+        }
+        .boxed()
     }
     fn spec(
         &self,

@@ -7,8 +7,8 @@ use zen_fabric::{
     api::SpecDigest,
     journal::{
         AppendError, Appended, Bucket, End, Ended, Event, FetchLimit, IngestorUid, Items, Journal,
-        Key, KeyHash, Millis, Origin, PayloadDigest, Record, Subscription, SubscriptionError,
-        Tally,
+        Key, KeyHash, Letter, Millis, Origin, PayloadDigest, Record, Subscription,
+        SubscriptionError, Tally,
         wal::{OpenError, Options, RecoverError, Wal, disk::Disk as _},
     },
     testing::{
@@ -150,6 +150,53 @@ async fn what_a_failing_disk_keeps_back_is_not_the_end_of_a_queue() {
     let rest = fetch(last).await.unwrap();
     assert_eq!(first.records.len() + rest.records.len(), 37);
     assert!(rest.end);
+    journal.close().await;
+}
+
+#[tokio::test]
+async fn what_can_be_read_the_second_time_is_neither_lost_nor_passed_over() {
+    let (disk, clock) = log(40).await;
+    let journal = open(&disk, &clock).unwrap();
+    let subscription = subscribe(&journal).await;
+    let all = served(subscription.as_ref()).await;
+    let blank = || {
+        disk.set_faults(Faults {
+            blank: 1,
+            ..Faults::default()
+        });
+    };
+    blank();
+    let first = subscription.fetch(&uid(), None, most()).await;
+    assert!(
+        matches!(first, Err(SubscriptionError::Disk(_))),
+        "{first:?}"
+    );
+    assert_eq!(served(subscription.as_ref()).await, all);
+    // An end with a dead letter reads its event again.
+    let letter = Letter {
+        index: 0,
+        reason: "Refused".into(),
+        message: "no".into(),
+    };
+    let mut dead = observed(&all[0]);
+    dead.end = End::DeadLettered;
+    dead.items = Items {
+        dead_lettered: 1,
+        ..Items::default()
+    };
+    dead.letters = vec![letter];
+    blank();
+    let failed = subscription.commit(&uid(), vec![dead.clone()]).await;
+    assert!(
+        matches!(failed, Err(SubscriptionError::Disk(_))),
+        "{failed:?}"
+    );
+    assert_eq!(subscription.commit(&uid(), vec![dead]).await, Ok(()));
+    let tally = journal.tally(&uid());
+    assert_eq!(
+        (tally.dead_lettered, tally.damaged, tally.backlog),
+        (1, 0, 36)
+    );
     journal.close().await;
 }
 
