@@ -119,7 +119,8 @@ async fn an_event_that_comes_behind_a_fetch_is_not_left() {
     append(&rig, &ingestor, "second", 1, &json!({ "kind": "push" })).await;
     go.notify_one();
     // The one that finds the second; nothing else names it.
-    fetched.notified().await;
+    let found = tokio::time::timeout(Duration::from_hours(1), fetched.notified()).await;
+    found.expect("the second is left");
     go.notify_one();
     assert_eq!(rig.finished(&uid(&ingestor)).await.observed, 2);
     rig.close().await;
